@@ -1,0 +1,57 @@
+"""The launcher's view of a running job: images done, total, rate, time left and failures."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+
+import tqdm
+
+from beam_jobs import shard_files
+
+
+class Progress(threading.Thread):
+    """Follows the heartbeats in a records folder: a bar on a terminal, else a line now and then.
+
+    It reads files alone, so it is the same for every runner, local or remote.
+    """
+
+    def __init__(self, folder: str, *, local: bool) -> None:
+        super().__init__(daemon=True)
+        self._folder = folder
+        self._seconds = 1.0 if local else 30.0
+        self._stopped = threading.Event()
+        is_terminal = sys.stderr.isatty()
+        self._bar = tqdm.tqdm(
+            unit="image",
+            desc="records",
+            mininterval=0.5 if is_terminal else 15.0,
+            ascii=not is_terminal,
+            dynamic_ncols=is_terminal,
+        )
+
+    def __enter__(self) -> Progress:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self.join()
+        self._bar.close()
+
+    def run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            self._show()
+        self._show()
+
+    def _show(self) -> None:
+        counts = shard_files.total_progress(self._folder)
+        self._bar.total = counts["total"] - counts["skipped"] if counts["total"] else None
+        self._bar.set_postfix({key: counts[key] for key in ("failed", "skipped")}, refresh=False)
+        self._bar.update(counts["done"] - self._bar.n)

@@ -1,0 +1,175 @@
+"""Files of a records folder while it is being made: shards, their reports, and progress.
+
+A shard is written under a temporary name and renamed when complete; its report (a JSON file in
+`shards/`) comes after it. So a shard counts as finished when its report is there, fits the present
+settings, and names the very size of the shard file. All access goes through Beam's filesystems.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+from apache_beam.io.filesystems import FileSystems
+
+from imcap import records
+
+SETTINGS = "settings.json"
+_PROGRESS_SECONDS = 1.0
+
+
+@dataclasses.dataclass
+class Report:
+    """What a finished shard holds, and what it was made from.
+
+    Attributes:
+      rows, encoder, text: fingerprints of the manifest rows, of the encoder with its
+        preprocessing, and of the vocabulary with its tokenizer settings.
+      digest: of all the shard's records in order.
+      contents: [content digest, image_id] of every image kept, to find duplicates.
+      failures: per failed image `image_id`, `path` and `reason`.
+    """
+
+    split: str
+    shard: int
+    rows: str
+    encoder: str
+    text: str
+    images: int = 0
+    captions: int = 0
+    bytes: int = 0
+    digest: str = ""
+    contents: list[list[str]] = dataclasses.field(default_factory=list)
+    failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
+
+
+def write_text(path: str, content: str) -> None:
+    """Writes a small file whole or not at all."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    with FileSystems.create(temporary, "application/octet-stream") as file:
+        file.write(content.encode("utf-8"))
+    _replace(temporary, path)
+
+
+def read_json(path: str) -> Any | None:
+    """Returns a JSON file's value; None where it is missing or was cut off."""
+    if not FileSystems.exists(path):
+        return None
+    try:
+        with FileSystems.open(path) as file:
+            return json.loads(file.read())
+    except ValueError:
+        return None
+
+
+def _replace(source: str, target: str) -> None:
+    if "://" not in target:
+        os.replace(source, target)
+        return
+    if FileSystems.exists(target):
+        FileSystems.delete([target])
+    FileSystems.rename([source], [target])
+
+
+def make_folders(folder: str) -> None:
+    """Makes a records folder and the folders in it."""
+    for path in (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress")):
+        if not FileSystems.exists(path):
+            FileSystems.mkdirs(path)
+
+
+def clean(folder: str) -> None:
+    """Removes what a killed run left behind: temporary files and progress."""
+    patterns = [
+        FileSystems.join(folder, "*.tmp"),
+        FileSystems.join(folder, "shards", "*.tmp"),
+        FileSystems.join(folder, "progress", "*.json*"),
+    ]
+    for result in FileSystems.match(patterns):
+        paths = [metadata.path for metadata in result.metadata_list]
+        if paths:
+            FileSystems.delete(paths)
+
+
+def report_path(folder: str, split: str, shard: int) -> str:
+    return FileSystems.join(folder, "shards", f"{split}-{shard:05d}.json")
+
+
+def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report | None:
+    """Returns the report of a shard whose file is there in full, else None."""
+    values = read_json(report_path(folder, split, shard))
+    path = FileSystems.join(folder, records.shard_name(split, shard, num_shards))
+    if not values or not FileSystems.exists(path):
+        return None
+    size = FileSystems.match([path])[0].metadata_list[0].size_in_bytes
+    return Report(**values) if size == values["bytes"] else None
+
+
+def write_shard(
+    folder: str, report: Report, num_shards: int, serialized: Iterable[bytes]
+) -> Report:
+    """Writes a shard and its report from an iterable that may fill in `report` as it goes."""
+    path = FileSystems.join(folder, records.shard_name(report.split, report.shard, num_shards))
+    is_remote = "://" in path
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    local = os.path.join(tempfile.gettempdir(), os.path.basename(temporary))
+    local = local if is_remote else temporary
+    try:
+        report.digest = _write_records(local, serialized)
+        report.bytes = os.path.getsize(local)
+        if is_remote:
+            _upload(local, temporary)
+        _replace(temporary, path)
+    finally:
+        if os.path.exists(local):
+            os.remove(local)
+    content = json.dumps(dataclasses.asdict(report), sort_keys=True)
+    write_text(report_path(folder, report.split, report.shard), content)
+    return report
+
+
+def _write_records(path: str, serialized: Iterable[bytes]) -> str:
+    digest = records.Digest()
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in serialized:
+            writer.write(record)
+            digest.update(record)
+    return digest.hexdigest()
+
+
+def _upload(local: str, remote: str) -> None:
+    with open(local, "rb") as source, FileSystems.create(remote) as target:
+        while block := source.read(1 << 24):
+            target.write(block)
+
+
+class Heartbeat:
+    """Tells the launcher, at most every second, how far a shard is."""
+
+    def __init__(self, folder: str, split: str, shard: int) -> None:
+        self._path = FileSystems.join(folder, "progress", f"{split}-{shard:05d}.json")
+        self._next = 0.0
+
+    def beat(self, *, done: int = 0, failed: int = 0, skipped: int = 0, last: bool = False) -> None:
+        """Writes how many images are done, failed ones included, and how many needed no work."""
+        if last or time.monotonic() >= self._next:
+            self._next = time.monotonic() + _PROGRESS_SECONDS
+            counts = {"done": done, "failed": failed, "skipped": skipped}
+            write_text(self._path, json.dumps(counts))
+
+
+def total_progress(folder: str) -> dict[str, int]:
+    """Sums the heartbeats of all shards: images done, failed, skipped, and in all (`total`)."""
+    pattern = FileSystems.join(folder, "progress", "*.json")
+    sums = {"done": 0, "failed": 0, "skipped": 0, "total": 0}
+    for metadata in FileSystems.match([pattern])[0].metadata_list:
+        for key, count in (read_json(metadata.path) or {}).items():
+            sums[key] += count
+    return sums

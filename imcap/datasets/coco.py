@@ -1,0 +1,146 @@
+"""COCO Captions (Chen et al., 2015, arXiv:1504.00325), the 2014 and the 2017 arrangement.
+
+`annotations/captions_train2017.json` and `captions_val2017.json`, photos in `train2017/` and
+`val2017/` (or below `images/`); the same with 2014. The test photos have no public captions, so
+`val` is the split `dev`. Both years hold the same photos in other splits, so one year is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from imcap.datasets import photos as find
+from imcap.datasets import rows
+from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.errors import UserError
+
+_YEARS = ("2017", "2014")
+_PARTS = (("val", "dev"), ("train", "train"))
+
+
+def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
+    """Yields the photos of `dev`, then of `train`, each sorted by id.
+
+    The image id is COCO's integer id, as a string.
+
+    Args:
+      config: `dir`; optional `captions` (one annotation file, relative to `dir`: `val` in its name
+        makes it `dev`) and `images` (the photos' folder, or the folder of `train2017/` etc.).
+      problems: counts missing photos, photos without captions and malformed entries.
+
+    Raises:
+      UserError: when there is no annotation file, or it is not COCO's format.
+    """
+    folder = find.data_folder(config)
+    seen: set[str] = set()
+    yield from require_some(_all(config, folder, seen, problems), folder, problems)
+
+
+def _all(config: Any, folder: str, seen: set[str], problems: Problems) -> Iterator[CaptionedImage]:
+    for path, part, split in _annotation_files(config, folder, problems):
+        photos = _photos(config, folder, part)
+        for image in _read_file(path, photos, split, problems):
+            if image.image_id in seen:
+                problems.add("photos of val that train repeats", image.image_id)
+                continue
+            seen.add(image.image_id)
+            yield image
+
+
+def _annotation_files(config: Any, folder: str, problems: Problems) -> list[tuple[str, str, str]]:
+    """Returns (path, part such as `train2017`, split), dev first so that it is never trained on."""
+    if config.get("captions"):
+        path = find.captions_file(config, folder, ())
+        base = os.path.basename(path).lower()
+        name, split = _PARTS[0] if "val" in base else _PARTS[1]
+        return [(path, name + next((y for y in _YEARS if y in base), _YEARS[0]), split)]
+    years = {year: _of_year(folder, year) for year in _YEARS}
+    kept = next((files for files in years.values() if files), [])
+    for path, *_ in years["2014"] if years["2017"] else ():
+        problems.add("annotation files of 2014 left out, 2017 is here too", path)
+    if not kept:
+        raise UserError(
+            f"{folder}: no annotations; looked for"
+            " annotations/captions_{train,val}{2017,2014}.json"
+        )
+    return kept
+
+
+def _of_year(folder: str, year: str) -> list[tuple[str, str, str]]:
+    files = []
+    for name, split in _PARTS:
+        path = os.path.join(folder, "annotations", f"captions_{name}{year}.json")
+        if os.path.isfile(path):
+            files.append((path, name + year, split))
+    return files
+
+
+def _photos(config: Any, folder: str, part: str) -> find.Photos:
+    if config.get("images"):
+        root = find.Photos.of(config, folder, ()).roots[0]
+        return find.Photos([os.path.join(root, part), root])
+    return find.Photos.of(config, folder, (part, f"images/{part}", f"{part}/{part}", "images"))
+
+
+def _read_file(
+    path: str, photos: find.Photos, split: str, problems: Problems
+) -> Iterator[CaptionedImage]:
+    document = rows.read_json(path)
+    names = _names(path, document, problems)
+    captions = _captions(path, document, problems)
+    for key in sorted(captions.keys() - names.keys()):
+        problems.add("captions of unknown images", f"{path}, image_id {key}", len(captions[key]))
+    for key, name in sorted(names.items()):
+        found = photos.find(name)
+        if found is None:
+            problems.add("missing photos", name)
+        elif key not in captions:
+            problems.add("photos without captions", name)
+        else:
+            yield CaptionedImage(str(key), found, tuple(captions[key]), split)
+
+
+def _names(path: str, document: Any, problems: Problems) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for index, entry in enumerate(entries(path, document, "images")):
+        key, name = _field(entry, "id"), rows.clean(_field(entry, "file_name"))
+        if not _is_id(key) or not name:
+            problems.add("malformed images", f"{path}, images[{index}]")
+        elif names.setdefault(key, name) != name:
+            problems.add("images with an id used before", f"{path}, images[{index}]")
+    return names
+
+
+def _captions(path: str, document: Any, problems: Problems) -> dict[int, list[str]]:
+    captions: dict[int, list[str]] = {}
+    for index, entry in enumerate(entries(path, document, "annotations")):
+        key, caption = _field(entry, "image_id"), _field(entry, "caption")
+        if not _is_id(key) or not isinstance(caption, str):
+            problems.add("malformed annotations", f"{path}, annotations[{index}]")
+        elif text := rows.clean(caption):
+            captions.setdefault(key, []).append(text)
+        else:
+            problems.add("empty captions", f"{path}, annotations[{index}]")
+    return captions
+
+
+def entries(path: str, document: Any, key: str) -> list[Any]:
+    """Returns the list under `key` of a JSON document.
+
+    Raises:
+      UserError: when there is no such list.
+    """
+    value = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(value, list):
+        raise UserError(f"{path}: there is no list {key!r} in it; is this the captions file?")
+    return value
+
+
+def _field(entry: Any, key: str) -> Any:
+    return entry.get(key) if isinstance(entry, dict) else None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,96 @@
+"""Karpathy's splits of Flickr8k, Flickr30k and COCO (Karpathy and Fei-Fei, CVPR 2015).
+
+One of `dataset_flickr8k.json`, `dataset_flickr30k.json`, `dataset_coco.json` holds the captions
+and the splits; the photos lie as in the data set itself. `val` is the split `dev`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from imcap.datasets import coco, flickr8k, flickr30k, rows, splits
+from imcap.datasets import photos as find
+from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.errors import UserError
+
+FILES = ("dataset_coco.json", "dataset_flickr30k.json", "dataset_flickr8k.json")
+# COCO's entries name their subfolder (`filepath`), hence the folder itself and `images`.
+_IMAGES = (*flickr8k.LAYOUT.images, *flickr30k.LAYOUT.images, "images", ".")
+
+
+def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
+    """Yields the photos in the file's order.
+
+    The image id is COCO's id as a string where the file has one, else the file name.
+
+    Args:
+      config: `dir`; optional `captions` (the JSON file, relative to `dir`), `images` (the photos'
+        folder) and `restval` (True, the default: COCO's `restval` photos are in `train`; False:
+        they are left out).
+      problems: counts missing photos, malformed entries and what is left out.
+
+    Raises:
+      UserError: when there is no such file, several, or it is not in this format.
+    """
+    folder = find.data_folder(config)
+    path = _dataset_file(config, folder)
+    photos = find.Photos.of(config, folder, _IMAGES)
+    restval = config.get("restval")
+    keep_restval = True if restval is None else bool(restval)
+    images = _images(path, photos, keep_restval, problems)
+    yield from require_some(images, f"{folder} ({path})", problems)
+
+
+def _dataset_file(config: Any, folder: str) -> str:
+    here = [name for name in FILES if os.path.isfile(os.path.join(folder, name))]
+    if len(here) > 1 and not config.get("captions"):
+        raise UserError(
+            f"{folder}: {', '.join(here)} lie here; choose one with config.dataset.captions"
+        )
+    return find.captions_file(config, folder, FILES)
+
+
+def _images(
+    path: str, photos: find.Photos, keep_restval: bool, problems: Problems
+) -> Iterator[CaptionedImage]:
+    seen: set[str] = set()
+    for index, entry in enumerate(coco.entries(path, rows.read_json(path), "images")):
+        where = f"{path}, images[{index}]"
+        image = _image(entry, photos, keep_restval, where, problems)
+        if image is None:
+            continue
+        if image.image_id in seen:
+            problems.add("images with an id used before", where)
+            continue
+        seen.add(image.image_id)
+        yield image
+
+
+def _image(
+    entry: Any, photos: find.Photos, keep_restval: bool, where: str, problems: Problems
+) -> CaptionedImage | None:
+    entry = entry if isinstance(entry, dict) else {}
+    name, source_split = rows.clean(entry.get("filename")), rows.clean(entry.get("split"))
+    split = splits.canonical("train" if source_split == "restval" else source_split)
+    captions = _captions(entry.get("sentences"))
+    below = os.path.join(rows.clean(entry.get("filepath")), name)
+    found = (photos.find(below) or photos.find(name)) if name else None
+    if not name or not split:
+        problems.add("malformed images", where)
+    elif source_split == "restval" and not keep_restval:
+        problems.add("restval photos left out", name)
+    elif found is None:
+        problems.add("missing photos", name)
+    elif not captions:
+        problems.add("photos without captions", name)
+    else:
+        return CaptionedImage(rows.clean(entry.get("cocoid")) or name, found, captions, split)
+    return None
+
+
+def _captions(sentences: Any) -> tuple[str, ...]:
+    found = sentences if isinstance(sentences, list) else []
+    raw = (sentence.get("raw") for sentence in found if isinstance(sentence, dict))
+    return tuple(caption for caption in map(rows.clean, raw) if caption)

@@ -1,0 +1,105 @@
+"""Finding photos: each folder is listed once, which beats asking for every file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from imcap.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+
+
+def is_photo(name: str) -> bool:
+    """Says whether a file name is a photo's; hidden ones (macOS leaves `._x.jpg`) are not."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def data_folder(config: Any) -> str:
+    """Returns `config.dir`.
+
+    Raises:
+      UserError: when it is not set or is not a folder.
+    """
+    path = os.path.expanduser(str(config.get("dir") or ""))
+    if not path:
+        raise UserError("config.dataset.dir: not set; name the data set's folder")
+    if not os.path.isdir(path):
+        raise UserError(f"config.dataset.dir: there is no folder {path}")
+    return path
+
+
+def captions_file(config: Any, folder: str, candidates: Sequence[str]) -> str:
+    """Returns `config.captions`, or the first of `candidates` that lies in `folder`.
+
+    Raises:
+      UserError: when there is none; it names the folder and the candidates.
+    """
+    if named := config.get("captions"):
+        path = os.path.join(folder, os.path.expanduser(str(named)))
+        if not os.path.isfile(path):
+            raise UserError(f"config.dataset.captions: there is no file {path}")
+        return path
+    paths = (os.path.join(folder, name) for name in candidates)
+    found = next((path for path in paths if os.path.isfile(path)), None)
+    if found is None:
+        raise UserError(f"{folder}: no captions file; looked for {', '.join(candidates)}")
+    return found
+
+
+class Photos:
+    """The files below one or several folders, each subfolder listed once, when first needed.
+
+    Args:
+      roots: folders that are searched in this order; those that do not exist are passed over.
+    """
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self.roots = [root for root in roots if os.path.isdir(root)]
+        self._listed: dict[str, frozenset[str]] = {}
+
+    @classmethod
+    def of(cls, config: Any, folder: str, candidates: Sequence[str]) -> Photos:
+        """Returns the photos in `config.images`, or in the `candidates` below `folder` that exist.
+
+        Raises:
+          UserError: when there is none of these folders.
+        """
+        if named := config.get("images"):
+            root = os.path.join(folder, os.path.expanduser(str(named)))
+            if not os.path.isdir(root):
+                raise UserError(f"config.dataset.images: there is no folder {root}")
+            return cls([root])
+        photos = cls(os.path.normpath(os.path.join(folder, name)) for name in candidates)
+        if not photos.roots:
+            wanted = ", ".join(f"{name}/" for name in candidates)
+            raise UserError(f"{folder}: no folder of photos; looked for {wanted}")
+        return photos
+
+    def find(self, name: str) -> str | None:
+        """Returns the path of the file `name` (it may have subfolders), or None."""
+        below, base = os.path.split(name)
+        for root in self.roots:
+            folder = os.path.join(root, below) if below else root
+            if base in self._names(folder):
+                return os.path.join(folder, base)
+        return None
+
+    def names(self) -> list[str]:
+        """Returns the sorted names of the photos that lie directly in the folders."""
+        return sorted({name for root in self.roots for name in self._names(root) if is_photo(name)})
+
+    def _names(self, folder: str) -> frozenset[str]:
+        if folder not in self._listed:
+            self._listed[folder] = _list_files(folder)
+        return self._listed[folder]
+
+
+def _list_files(folder: str) -> frozenset[str]:
+    # A name from a damaged table may hold what no path can, hence ValueError.
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except (OSError, ValueError):
+        return frozenset()

@@ -1,0 +1,169 @@
+"""Coloured shapes: a data set that is made on the spot, so that nothing has to be downloaded.
+
+Scenes of one to three shapes with sizes and spatial relations, as JPEGs with five captions each.
+The test split asks for composition: its pairs of colour and shape are in no other split, though
+every colour and every shape is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from imcap.datasets import scenes, splits
+from imcap.datasets.base import CaptionedImage, Problems
+from imcap.errors import UserError
+
+MARKER, IMAGES, CAPTIONS = "shapes.json", "images", "captions.jsonl"
+_DRAWN = re.compile(r"\.?(train|dev|test)-\d{5,}\.jpg(\.\d+)?")
+_VERSION = 1  # To be raised when the same parameters give other bytes.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    name: str
+    split: str
+    scene: scenes.Scene
+    captions: tuple[str, ...]
+
+
+def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
+    """Yields the images, train, dev, test, after rendering those that are not there yet.
+
+    `dir` gets `images/{split}-00000.jpg` (the file name is the image id), `captions.jsonl` (the
+    same for other tools; the `table` reader takes it) and the marker `shapes.json`. An interrupted
+    rendering is resumed; a data set of other parameters is replaced.
+
+    Args:
+      config: `dir`; `size` (number of images; every colour and shape is in the train split from
+        six train images on), `ratios`, `seed`.
+      problems: stays empty.
+
+    Raises:
+      UserError: for a size below 1, or a folder whose images this did not make.
+    """
+    del problems
+    folder = os.path.expanduser(str(config.get("dir") or ""))
+    if not folder:
+        raise UserError("config.dataset.dir: not set; name the folder to render the shapes into")
+    parameters = _parameters(config)
+    _render(folder, parameters)
+    for example in _examples(parameters):
+        path = os.path.join(folder, IMAGES, example.name)
+        yield CaptionedImage(example.name, path, example.captions, example.split)
+
+
+def _parameters(config: Any) -> dict[str, Any]:
+    size = config.get("size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise UserError(f"config.dataset.size: {size!r} is not a number of images above 0")
+    return {
+        "made_by": "imcap shapes",
+        "version": _VERSION,
+        "seed": int(config.get("seed") or 0),
+        "size": size,
+        "ratios": list(splits.ratios(config)),
+    }
+
+
+def _counts(parameters: dict[str, Any]) -> dict[str, int]:
+    size = parameters["size"]
+    train, dev, _ = (round(size * ratio) for ratio in parameters["ratios"])
+    dev = min(dev, size - train)
+    return {"train": train, "dev": dev, "test": size - train - dev}
+
+
+def _name(split: str, index: int) -> str:
+    return f"{split}-{index:05d}.jpg"
+
+
+def _examples(parameters: dict[str, Any]) -> Iterator[_Example]:
+    """Yields the scenes; each has its own random stream, so any can be made without the others."""
+    seed = parameters["seed"]
+    known, unknown = scenes.combinations(seed)
+    for split, count in _counts(parameters).items():
+        pairs = unknown if split == "test" else known
+        for index in range(count):
+            rng = random.Random(f"{seed}/{split}/{index}")
+            scene = scenes.make_scene(rng, pairs, pairs[index % len(pairs)])
+            yield _Example(_name(split, index), split, scene, scenes.describe(rng, scene))
+
+
+def _render(folder: str, parameters: dict[str, Any]) -> None:
+    """Makes the folder hold the images of these parameters, drawing those that it lacks."""
+    images, marker = os.path.join(folder, IMAGES), _read_marker(folder)
+    try:
+        os.makedirs(images, exist_ok=True)
+        there = set(os.listdir(images))
+        if marker is None and (there or os.path.exists(os.path.join(folder, CAPTIONS))):
+            raise UserError(
+                f"{folder}: what lies here is not this data set; name another folder with"
+                " config.dataset.dir"
+            )
+        if marker and marker["parameters"] != parameters:
+            there -= _remove_drawn(images, there)
+        if not _is_complete(marker, parameters, there):
+            _draw_missing(folder, parameters, there)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _remove_drawn(images: str, there: set[str]) -> set[str]:
+    drawn = {name for name in there if _DRAWN.fullmatch(name)}
+    for name in drawn:
+        os.remove(os.path.join(images, name))
+    return drawn
+
+
+def _is_complete(
+    marker: dict[str, Any] | None, parameters: dict[str, Any], there: set[str]
+) -> bool:
+    if not marker or marker["parameters"] != parameters or marker.get("complete") is not True:
+        return False
+    counts = _counts(parameters).items()
+    return all(_name(split, index) in there for split, count in counts for index in range(count))
+
+
+def _draw_missing(folder: str, parameters: dict[str, Any], there: set[str]) -> None:
+    # The marker comes first, so that an interrupted run's images are known as this data set's.
+    _write_marker(folder, parameters, complete=False)
+    lines = []
+    for example in _examples(parameters):
+        name = f"{IMAGES}/{example.name}"
+        if example.name not in there:
+            _write(os.path.join(folder, name), scenes.draw(example.scene))
+        row = {"image": name, "split": example.split, "caption": example.captions}
+        lines.append(json.dumps(row) + "\n")
+    _write(os.path.join(folder, CAPTIONS), "".join(lines).encode())
+    _write_marker(folder, parameters, complete=True)
+
+
+def _read_marker(folder: str) -> dict[str, Any] | None:
+    try:
+        with open(os.path.join(folder, MARKER), "rb") as file:
+            marker = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        marker = {}
+    mine = isinstance(marker, dict) and isinstance(marker.get("parameters"), dict)
+    return marker if mine and marker["parameters"].get("made_by") == "imcap shapes" else None
+
+
+def _write_marker(folder: str, parameters: dict[str, Any], complete: bool) -> None:
+    text = json.dumps({"parameters": parameters, "complete": complete}, indent=2) + "\n"
+    _write(os.path.join(folder, MARKER), text.encode())
+
+
+def _write(path: str, content: bytes) -> None:
+    """Writes a file whole or not at all: under a temporary name first, then renamed."""
+    below, base = os.path.split(path)
+    temporary = os.path.join(below, f".{base}.{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)

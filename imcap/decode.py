@@ -1,0 +1,162 @@
+"""Greedy and beam search for any decoder, as one batched graph function.
+
+Training's sample captions, evaluation and the exported model all call `search`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap.decoders import NO_DROPOUT, Decoder
+from imcap.text import END, PAD, START, UNKNOWN
+
+_BANNED = -1e9  # Far below any log-probability, yet finite: sums of it stay numbers.
+
+
+class Captions(NamedTuple):
+    """The search's answers, best first.
+
+    Attributes:
+      tokens: int32 [batch, beam, max_length], END where a caption stops and 0 behind it.
+      scores: float32 [batch, beam], mean log-probability per token, END included.
+    """
+
+    tokens: tf.Tensor
+    scores: tf.Tensor
+
+
+class _Beams(NamedTuple):
+    """Sequences in the making, best first."""
+
+    tokens: tf.Tensor  # int32 [batch, beam, max_length]
+    total: tf.Tensor  # float32 [batch, beam], sum of log-probabilities
+    length: tf.Tensor  # float32 [batch, beam], tokens counted in `total`
+    done: tf.Tensor  # bool [batch, beam]
+
+
+def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> Captions:
+    """Beam search with length normalisation (Wu et al., 2016, with a plain power); a beam of 1
+    is greedy search.
+
+    A beam that has ended stays among the others with its score, and a sequence's rank is its
+    total log-probability divided by `length ** length_penalty`. Padding, START and [UNK] are
+    never chosen, nor a word right after itself, nor an n-gram (`no_repeat_ngram`) for the second
+    time. A caption still running after `max_length` words is left as it is.
+
+    Args:
+      decoder: any.
+      features: [batch, positions, channels].
+      config: a config's `decode` part.
+
+    Returns:
+      `Captions` with `config.beam_size` captions for each image.
+    """
+    width, max_length = config.beam_size, config.max_length
+    memory, carry = decoder.start(features, width, NO_DROPOUT)
+    beams = _begin(tf.shape(features)[0], width, max_length)
+    previous = tf.fill(tf.shape(beams.total), START)
+
+    def running(time, beams, *_):
+        return (time < max_length) & tf.logical_not(tf.reduce_all(beams.done))
+
+    def advance(time, beams, previous, carry):
+        logits, carry = decoder.step(previous, memory, carry)
+        scores = _allow(tf.nn.log_softmax(logits), beams, previous, time, config.no_repeat_ngram)
+        beams, parents = _choose(scores, beams, time, config.length_penalty)
+        carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
+        return time + 1, beams, beams.tokens[:, :, time], carry
+
+    _, beams, *_ = tf.while_loop(
+        running, advance, (0, beams, previous, carry), maximum_iterations=max_length
+    )
+    return Captions(beams.tokens, beams.total / tf.maximum(beams.length, 1.0))
+
+
+def _begin(batch: tf.Tensor, width: int, max_length: int) -> _Beams:
+    # All beams are alike at first: only one of them may bear children.
+    total = tf.where(tf.range(width) == 0, 0.0, _BANNED)
+    return _Beams(
+        tf.fill([batch, width, max_length], PAD),
+        tf.tile(total[tf.newaxis], [batch, 1]),
+        tf.zeros([batch, width]),
+        tf.zeros([batch, width], tf.bool),
+    )
+
+
+def _allow(
+    scores: tf.Tensor, beams: _Beams, previous: tf.Tensor, time: tf.Tensor, ngram: int
+) -> tf.Tensor:
+    """Takes away what may not follow, from log-probabilities [batch, beam, vocab_size]."""
+    size = scores.shape[-1]
+    never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], size), axis=0)
+    scores += _BANNED * (never + tf.one_hot(previous, size))
+    if ngram:
+        scores = _forbid_repeats(scores, beams.tokens, time, ngram)
+    # An ended sequence goes on with padding, which changes nothing.
+    only_padding = _BANNED * (1 - tf.one_hot(PAD, size))
+    return tf.where(beams.done[..., tf.newaxis], only_padding, scores)
+
+
+def _forbid_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
+    """Bans each token that would complete an n-gram which the sequence has already."""
+    prefix = ngram - 1
+    length = tokens.shape[-1]
+    if length < ngram:
+        return scores
+    # The last n - 1 tokens, [batch, beam, n - 1]; before there are as many, none match.
+    last = tf.gather(tokens, tf.maximum(time - prefix + tf.range(prefix), 0), axis=2)
+    windows = length - prefix
+    matches = tf.ones_like(tokens[..., :windows], tf.bool)
+    for offset in range(prefix):
+        matches &= tokens[..., offset : offset + windows] == last[..., offset, tf.newaxis]
+    matches &= (tf.range(windows) + prefix < time) & (time >= prefix)
+    where = tf.where(matches)
+    followers = tf.gather_nd(tokens[..., prefix:], where)
+    index = tf.concat([where[:, :2], tf.cast(followers, tf.int64)[:, tf.newaxis]], axis=1)
+    return tf.tensor_scatter_nd_add(scores, index, tf.fill(tf.shape(followers), _BANNED))
+
+
+def _choose(
+    scores: tf.Tensor, beams: _Beams, time: tf.Tensor, length_penalty: float
+) -> tuple[_Beams, tf.Tensor]:
+    """Keeps the best continuations; also returns the beams they come from, [batch, beam]."""
+    width, size = scores.shape[1], scores.shape[2]
+    total = beams.total[..., tf.newaxis] + scores
+    length = beams.length + tf.cast(tf.logical_not(beams.done), tf.float32)
+    ranks = total / tf.pow(tf.maximum(length, 1.0), length_penalty)[..., tf.newaxis]
+    _, best = tf.math.top_k(tf.reshape(ranks, (-1, width * size)), width)
+    parents, chosen = best // size, best % size
+    done = tf.gather(beams.done, parents, batch_dims=1)
+    tokens = tf.gather(beams.tokens, parents, batch_dims=1)
+    column = tf.range(tokens.shape[-1]) == time
+    tokens = tf.where(column, chosen[..., tf.newaxis], tokens)
+    return _Beams(
+        tokens,
+        tf.gather(tf.reshape(total, (-1, width * size)), best, batch_dims=1),
+        tf.gather(length, parents, batch_dims=1),
+        done | (chosen == END),
+    ), parents
+
+
+def log_probability(
+    decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns how well given captions fit their images.
+
+    Args:
+      decoder: any.
+      features: [batch, positions, channels].
+      tokens: int32 [batch, captions, length], START first, 0 behind the end.
+
+    Returns:
+      float32 [batch, captions] each: the captions' log-probabilities, and how many tokens they
+      are the sums of, END included and START not (0 for a missing caption).
+    """
+    hidden = decoder.hidden(features, tokens[..., :-1], NO_DROPOUT)
+    logits, targets = decoder.logits(hidden), tokens[..., 1:]
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    mask = tf.cast(targets != PAD, tf.float32)
+    return -tf.reduce_sum(losses * mask, -1), tf.reduce_sum(mask, -1)

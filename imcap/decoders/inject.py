@@ -1,0 +1,64 @@
+"""An LSTM that sees the photo as its first word (Show and Tell; Vinyals et al., 2015)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, lstm, repeat, unroll
+
+
+class InjectDecoder(Decoder):
+    """The mean of the features, projected to the size of a word, is the LSTM's first input."""
+
+    def __init__(
+        self, config: ConfigDict, vocab_size: int, channels: int, compute_dtype: str = "float32"
+    ) -> None:
+        """See `Decoder`."""
+        super().__init__(config, vocab_size, channels, compute_dtype)
+        units, size = config.units, config.embedding_size
+        self.project = self.weight("project", channels, size, seed=1)
+        self.project_bias = self.weight("project_bias", size)
+        self.word_kernel = self.weight("word_kernel", size, 4 * units, seed=2)
+        self.recurrent_kernel = self.weight("recurrent_kernel", units, 4 * units, seed=3)
+        self.lstm_bias = self.weight("lstm_bias", 4 * units)
+        self.output_kernel = self.weight("output_kernel", units, size, seed=4)
+
+    def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
+        """See `Decoder`: the memory is empty, the photo is in the carry."""
+        return self._start(tf.cast(features, tf.float32), width, dropout)
+
+    def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
+        photo = dense(tf.reduce_mean(features, axis=1), self.project, self.project_bias)
+        photo = dropout(photo, self.config.feature_dropout)
+        inputs = dense(photo, self.word_kernel, self.lstm_bias)
+        hidden, cell = lstm(inputs, tf.zeros([tf.shape(photo)[0], self.config.units], photo.dtype))
+        return {}, {"hidden": repeat(hidden, width), "cell": repeat(cell, width)}
+
+    def hidden(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+        """See `Decoder`."""
+        dtype = self._training_dtype
+        _, carry = self._start(tf.cast(features, dtype), tf.shape(tokens)[1], dropout)
+        words = dropout(self.embed(tokens, dtype), self.config.embedding_dropout)
+        inputs = dense(words, self.word_kernel, self.lstm_bias)
+        kernel = tf.cast(self.recurrent_kernel, dtype)
+        (hidden,) = unroll(
+            lambda step_inputs, carry: self._advance(step_inputs, carry, kernel),
+            inputs, carry, keep=("hidden",),
+        )  # fmt: skip
+        return self._output(hidden, dropout)
+
+    def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
+        """See `Decoder`."""
+        inputs = dense(self.embed(tokens, tf.float32), self.word_kernel, self.lstm_bias)
+        carry = self._advance(inputs, carry, tf.convert_to_tensor(self.recurrent_kernel))
+        return self.logits(self._output(carry["hidden"], NO_DROPOUT)), carry
+
+    def _advance(self, inputs: tf.Tensor, carry: State, recurrent_kernel: tf.Tensor) -> State:
+        gates = inputs + dense(carry["hidden"], recurrent_kernel)
+        hidden, cell = lstm(gates, carry["cell"])
+        return {"hidden": hidden, "cell": cell}
+
+    def _output(self, hidden: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+        hidden = dropout(hidden, self.config.dropout)
+        return dropout(dense(hidden, self.output_kernel), self.config.dropout)

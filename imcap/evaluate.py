@@ -1,0 +1,175 @@
+"""Captions for a whole split, their scores, and the files that report them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import NamedTuple
+
+import tensorflow as tf
+import tqdm
+from ml_collections import ConfigDict
+
+from imcap import checkpoints, decode, input_pipeline, metrics, records, report, text
+from imcap.decoders import Decoder
+from imcap.errors import UserError
+
+_BATCH = 64  # Images decoded at a time.
+
+
+class Caption(NamedTuple):
+    """A predicted caption and its mean log-probability per token."""
+
+    caption: str
+    score: float
+
+
+@dataclasses.dataclass
+class Predictions:
+    """What a decoder says of a split's photos.
+
+    Attributes:
+      captions: image_id -> captions, best first.
+      references: image_id -> the real captions, standardized as they are scored.
+      paths: image_id -> the photo's path as the record has it.
+      loss: mean cross-entropy per token of the real captions.
+    """
+
+    captions: dict[str, list[Caption]] = dataclasses.field(default_factory=dict)
+    references: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    loss: float = 0.0
+
+
+def predict(
+    decoder: Decoder,
+    config: ConfigDict,
+    info: records.Info,
+    split: str,
+    tokenizer: text.Tokenizer,
+    *,
+    limit: int = 0,
+    show_progress: bool = False,
+) -> Predictions:
+    """Captions the images of a split, or its first `limit` ones."""
+    dataset = input_pipeline.eval_dataset(config.records.dir, info, split, batch_size=_BATCH)
+    images = min(limit or sys.maxsize, info.num_images(split))
+    predict_batch = _graph(decoder, config, dataset.element_spec)
+    predictions, totals = Predictions(), [0.0, 0.0]
+    bar = tqdm.tqdm(total=images, unit="image", desc=split, disable=not show_progress)
+    try:
+        for batch in dataset:
+            found, log_probabilities, counts = predict_batch(batch)
+            _add(predictions, batch, found, tokenizer)
+            totals[0] -= float(tf.reduce_sum(log_probabilities))
+            totals[1] += float(tf.reduce_sum(counts))
+            bar.update(len(batch["image_id"]))
+            if len(predictions.captions) >= images:
+                break
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        records.raise_damaged(config.records.dir, info, split, error)
+    bar.close()
+    predictions.loss = totals[0] / max(totals[1], 1.0)
+    return predictions
+
+
+def _graph(decoder: Decoder, config: ConfigDict, spec):
+    # One graph per decoder and setting: training evaluates after every epoch.
+    cache = decoder.__dict__.setdefault("_predict_graphs", {})
+    key = json.dumps(config.decode.to_dict(), sort_keys=True)
+    if key not in cache:
+
+        def predict_batch(batch):
+            found = decode.search(decoder, batch["features"], config.decode)
+            return found, *decode.log_probability(decoder, batch["features"], batch["tokens"])
+
+        cache[key] = tf.function(predict_batch, input_signature=[spec])
+    return cache[key]
+
+
+def _add(predictions: Predictions, batch, found: decode.Captions, tokenizer) -> None:
+    beam = found.tokens.shape[1]
+    captions = tokenizer.detokenize(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
+    scores = found.scores.numpy().reshape(-1).tolist()
+    references = batch["captions"].to_list()
+    for index, image_id in enumerate(batch["image_id"].numpy()):
+        key = image_id.decode()
+        rows = range(index * beam, (index + 1) * beam)
+        predictions.captions[key] = [Caption(captions[i], scores[i]) for i in rows]
+        standardized = text.standardize_all([raw.decode() for raw in references[index]])
+        predictions.references[key] = [caption for caption in standardized if caption]
+        predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
+
+
+def score(predictions: Predictions) -> metrics.Scores:
+    """Scores the best caption of each photo that has a real caption of at least one word."""
+    references = {key: found for key, found in predictions.references.items() if found}
+    if not references:
+        raise UserError("the split holds no caption with a word in it: nothing can be scored")
+    hypotheses = {key: predictions.captions[key][0].caption for key in references}
+    return metrics.score(references, hypotheses)
+
+
+def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
+    """Captions and scores a split with the trained decoder.
+
+    Writes metrics.json, predictions.json, references.json and report.html to
+    `WORKDIR/eval/SPLIT`.
+
+    Raises:
+      UserError: no such split, no finished records, or nothing trained.
+    """
+    info = records.read_info(config.records.dir)
+    info.num_images(split)
+    tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
+    decoder = checkpoints.load_decoder(config, workdir, info)
+    predictions = predict(decoder, config, info, split, tokenizer, show_progress=True)
+    scores = score(predictions)
+    _write(config, os.path.join(workdir, "eval", split), split, predictions, scores)
+    return scores
+
+
+def _write(
+    config: ConfigDict, folder: str, split: str, predictions: Predictions, scores: metrics.Scores
+) -> None:
+    os.makedirs(folder, exist_ok=True)
+    settings = {
+        "split": split,
+        "beam_size": config.decode.beam_size,
+        "length_penalty": config.decode.length_penalty,
+    }
+    best = [
+        {"image_id": key, "caption": found[0].caption, "score": found[0].score}
+        for key, found in predictions.captions.items()
+    ]
+    _write_json(os.path.join(folder, "predictions.json"), best)
+    _write_json(os.path.join(folder, "references.json"), predictions.references)
+    _write_json(os.path.join(folder, "metrics.json"), {**scores.as_dict(), **settings})
+    rows = [
+        report.ReportRow(
+            image_id=key,
+            image_path=os.path.join(config.dataset.dir, predictions.paths[key]),
+            caption=found[0].caption,
+            score=found[0].score,
+            references=tuple(predictions.references[key]),
+            scores=dict(scores.per_image.get(key, {})),
+            alternatives=tuple((other.caption, other.score) for other in found[1:]),
+        )
+        for key, found in predictions.captions.items()
+    ]
+    report.write(
+        os.path.join(folder, "report.html"),
+        title=f"{config.dataset.name} {split}",
+        rows=rows,
+        scores=scores.as_dict(),
+        settings=settings,
+    )
+
+
+def _write_json(path: str, value: object) -> None:
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    os.replace(path + ".tmp", path)

@@ -1,0 +1,131 @@
+"""tf.data from records to batches: features once per image, with a captions axis.
+
+A batch is a dict of
+  image_id: string [batch];
+  features: the records' dtype [batch, positions, channels];
+  tokens: int32 [batch, captions, length], START first, 0 where a caption or the list ends.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from imcap import records
+from imcap.errors import UserError
+
+# Lengths are padded up to a multiple of this, so that a graph sees few different shapes.
+_BUCKET = 4
+# Batches of similar length are formed within this many batches of the shuffled stream.
+_WINDOW = 16
+
+
+def train_dataset(
+    folder: str, info: records.Info, *, batch_size: int, shuffle_buffer: int, seed: int, step: int
+) -> tf.data.Dataset:
+    """Returns endless training batches: a function of the seed alone, entered at any step.
+
+    Args:
+      folder: the records folder.
+      info: its info.json.
+      batch_size: images in a (global) batch; less than one batch left over is dropped.
+      shuffle_buffer: images.
+      seed: decides the order of every epoch.
+      step: batches already seen; the stream goes on behind them.
+    """
+    per_epoch = steps_per_epoch(info, batch_size)
+    batch_size = min(batch_size, info.num_images("train"))
+    paths = records.shard_paths(folder, info, "train")
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        batches = _epoch_batches(paths, batch_size, shuffle_buffer, seed, number)
+        # Batches already seen are skipped before the costly parsing.
+        seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
+        return batches.take(per_epoch).skip(tf.cast(seen, tf.int64))
+
+    def parse(serialized: tf.Tensor, flip: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _finish(_parse_view(serialized, info, flip))
+
+    epochs = tf.data.Dataset.range(step // per_epoch, tf.int64.max)
+    dataset = epochs.flat_map(epoch)
+    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(info: records.Info, batch_size: int) -> int:
+    """Returns the training batches of an epoch; raises UserError if there is no image."""
+    images = info.num_images("train")
+    if not images:
+        raise UserError("the records hold no training image")
+    return max(images // batch_size, 1)
+
+
+def eval_dataset(
+    folder: str, info: records.Info, split: str, *, batch_size: int
+) -> tf.data.Dataset:
+    """Returns a split's batches in the records' order, the last one smaller; they also hold
+    `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]."""
+    dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split))
+    dataset = dataset.batch(batch_size).map(
+        lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _epoch_batches(
+    paths: list[str], batch_size: int, shuffle_buffer: int, seed: int, epoch: tf.Tensor
+) -> tf.data.Dataset:
+    """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
+    epoch_seed = tf.cast(seed, tf.int64) * 1_000_003 + epoch
+    shards = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=epoch_seed)
+    examples = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(paths), 16))
+    windows = examples.shuffle(shuffle_buffer, seed=epoch_seed).batch(batch_size * _WINDOW)
+    batches = windows.enumerate().flat_map(
+        lambda number, window: tf.data.Dataset.from_tensor_slices(
+            _sorted_batches(window, batch_size, tf.stack([epoch_seed, number]))
+        )
+    )
+    return batches.enumerate().map(
+        lambda number, batch: (batch, _coin(tf.stack([epoch_seed, -1 - number])))
+    )
+
+
+def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Cuts a window of records into batches of similar caption length, in random order.
+
+    string [window] to string [window // batch_size, batch_size]; seed: int64 [2].
+    """
+    window = window[: tf.shape(window)[0] // batch_size * batch_size]
+    order = tf.argsort(records.parse_lengths(window), stable=True)
+    batches = tf.reshape(tf.gather(window, order), (-1, batch_size))
+    shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
+    return tf.gather(batches, shuffled)
+
+
+def _coin(seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([], seed) < 0.5
+
+
+def _parse_view(serialized: tf.Tensor, info: records.Info, flip: tf.Tensor) -> dict[str, tf.Tensor]:
+    if records.VIEWS[1] not in info.splits["train"]["views"]:
+        return records.parse(serialized, info)
+    return tf.cond(
+        flip,
+        lambda: records.parse(serialized, info, records.VIEWS[1]),
+        lambda: records.parse(serialized, info, records.VIEWS[0]),
+    )
+
+
+def _finish(parsed: dict[str, tf.Tensor], *, keep_text: bool = False) -> dict[str, tf.Tensor]:
+    tokens = parsed["tokens"].to_tensor()
+    length = tf.shape(tokens)[2]
+    padding = -(length - 1) % _BUCKET  # One more than a multiple: inputs and targets overlap.
+    batch = {
+        "image_id": parsed["image_id"],
+        "features": parsed["features"],
+        "tokens": tf.pad(tokens, [[0, 0], [0, 0], [0, padding]]),
+    }
+    if keep_text:
+        batch |= {"captions": parsed["captions"], "path": parsed["path"]}
+    return batch

@@ -1,0 +1,175 @@
+"""Pictures of a run: its history, and where a decoder looked for each word.
+
+Figures are drawn by Agg through matplotlib's objects, never through pyplot, whose state is global:
+safe from any thread, on a machine without a display, and beside a caller's own plots.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from imcap.errors import UserError
+
+_LOSSES = {"loss": "train", "dev_loss": "dev"}
+_SCORES = {"dev_bleu4": "BLEU-4", "dev_cider": "CIDEr-D"}
+_GRID_COLUMNS = 5
+_LARGEST = 1e30  # axes overflow far beyond; only a training that diverges comes here
+
+
+def history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+    """Draws a training's losses (left) and dev scores (right) over its steps.
+
+    A step that stands there twice, after a training went on from an earlier checkpoint, counts as
+    written last. Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a last
+    row cut short.
+
+    Args:
+      csv_path: history.csv with the columns `step`, `loss`, `dev_loss`, `dev_bleu4` and `dev_cider`
+        (others are ignored).
+      png_path: of the picture, replaced as a whole.
+
+    Raises:
+      UserError: the file is missing, lacks a column, or holds something that is not a number.
+    """
+    columns = _read_history(csv_path)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    _draw_curves(losses, "Loss", columns, _LOSSES)
+    best = {
+        name: f"{label}, best {np.nanmax(columns[name]):.3f}"
+        for name, label in _SCORES.items()
+        if np.isfinite(columns[name]).any()
+    }
+    _draw_curves(scores, "Dev scores", columns, best)
+    _save(figure, png_path)
+
+
+def attention(
+    image: np.ndarray,
+    words: Sequence[str],
+    weights: np.ndarray,
+    png_path: str | os.PathLike[str],
+) -> None:
+    """Draws where a decoder looked for each word of a caption: the photo, then one map per word.
+
+    Bright is looked at; each map is scaled to its own largest weight. As in Xu et al. 2015, "Show,
+    Attend and Tell".
+
+    Args:
+      image: uint8 [height, width, 3], RGB.
+      words: the T words of the caption.
+      weights: float [T, rows, columns], not negative; the grid covers the whole image.
+      png_path: of the picture, replaced as a whole.
+
+    Raises:
+      ValueError: shapes or types are not as above, or a weight is negative or not finite.
+    """
+    image, weights = np.asarray(image), np.asarray(weights)
+    _check_attention(image, words, weights)
+    cells = len(words) + 1
+    columns = min(_GRID_COLUMNS, cells)
+    rows = math.ceil(cells / columns)
+    height = 2.4 * min(3.0, max(0.4, image.shape[0] / image.shape[1]))
+    figure = Figure(figsize=(2.4 * columns, (height + 0.3) * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes in grid[:cells]:
+        axes.imshow(image)
+    for axes, word, weight in zip(grid[1:], words, weights, strict=False):
+        axes.set_title(word, fontsize=11, parse_math=False)
+        axes.imshow(_upsample(weight, image.shape[:2]), cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+    _save(figure, png_path)
+
+
+def _read_history(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Returns the columns that are drawn, float64 [n] with NaN for empty cells, in step order."""
+    names = ("step", *_LOSSES, *_SCORES)
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in names if name not in (reader.fieldnames or ())]:
+                raise UserError(f"{path}: has no column {missing[0]!r}; is it a history.csv?")
+            rows = [
+                [_cell(path, reader.line_num, name, row[name]) for name in names] for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read as a history.csv: {reason}") from error
+    by_step = {row[0]: row for row in rows if not math.isnan(row[0])}
+    table = np.array([by_step[step] for step in sorted(by_step)]).reshape(-1, len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def _cell(path: str | os.PathLike[str], line: int, name: str, text: str | None) -> float:
+    """Returns a cell's number, or NaN for an empty, absent (None) or endless one."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        raise UserError(
+            f"{path}: line {line}: column {name!r} must be a number or empty, not {text!r}"
+        ) from None
+    return value if abs(value) <= _LARGEST else math.nan
+
+
+def _draw_curves(
+    axes: Axes, title: str, columns: Mapping[str, np.ndarray], labels: Mapping[str, str]
+) -> None:
+    """Draws the named columns over the steps; a curve joins the values there are."""
+    for name, label in labels.items():
+        there = np.isfinite(columns[name])
+        marker = "o" if np.count_nonzero(there) < 30 else None
+        if there.any():
+            axes.plot(
+                columns["step"][there], columns[name][there], marker=marker, ms=3, label=label
+            )
+    axes.set(title=title, xlabel="step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes)
+
+
+def _check_attention(image: np.ndarray, words: Sequence[str], weights: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"image must be uint8 [height, width, 3], not {image.dtype} {list(image.shape)}"
+        )
+    if weights.ndim != 3 or len(weights) != len(words) or 0 in weights.shape[1:]:
+        raise ValueError(
+            f"weights must be [{len(words)} words, rows, columns], not {list(weights.shape)}"
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("weights must be finite and not negative")
+
+
+def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns one map, float32 [height, width] in [0, 1], smoothly enlarged to the image's size."""
+    largest = weight.max()
+    scaled = (weight / largest if largest > 0 else weight).astype(np.float32)
+    resized = Image.fromarray(scaled).resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(resized).clip(0, 1)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a PNG under a temporary name and renames it: a page that shows it never sees half."""
+    unfinished = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        FigureCanvasAgg(figure)
+        figure.savefig(unfinished, format="png", dpi=110)
+        os.replace(unfinished, path)
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)

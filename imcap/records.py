@@ -1,0 +1,224 @@
+"""The record schema: one tf.train.Example per image, shard names, info.json and fingerprints."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+from imcap import text
+from imcap.errors import UserError
+
+SCHEMA_VERSION = 1
+INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
+VIEWS = ("features", "features_flip")
+# Little-endian on every machine, whatever the host's order.
+DTYPES = {
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype("<f4"),
+}
+
+
+def shard_of(image_id: str, num_shards: int) -> int:
+    """Returns an image's shard: the same on every machine and in every Python."""
+    digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % num_shards
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """Returns `{split}-00000-of-00016.tfrecord`."""
+    return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def fingerprint(value: Any) -> str:
+    """Returns a hash of anything JSON holds, independent of the order of keys."""
+    text_form = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text_form.encode(), digest_size=16).hexdigest()
+
+
+class Digest:
+    """A running hash of a shard's records, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def update(self, record: bytes) -> None:
+        self._hash.update(len(record).to_bytes(8, "little"))
+        self._hash.update(record)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def serialize(
+    image_id: str,
+    path: str,
+    views: Sequence[np.ndarray],
+    captions: Sequence[str],
+    tokens: Sequence[np.ndarray],
+) -> bytes:
+    """Returns one image's Example.
+
+    Args:
+      image_id: unique within the data set.
+      path: of the photo, below the data set's folder where it lies there.
+      views: features [positions, channels] in one of DTYPES, written as raw bytes: of the photo
+        and, if there is a second one, of its mirror image.
+      captions: the raw strings.
+      tokens: per caption its ids, int32 [length], START and END included.
+    """
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["image_id"].bytes_list.value.append(image_id.encode("utf-8"))
+    feature["path"].bytes_list.value.append(path.encode("utf-8", "surrogateescape"))
+    for key, features in zip(VIEWS, views, strict=False):
+        feature[key].bytes_list.value.append(features.tobytes())
+    feature["captions"].bytes_list.value.extend(c.encode("utf-8", "ignore") for c in captions)
+    feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
+    for ids in tokens:
+        feature["caption_tokens"].int64_list.value.extend(ids.tolist())
+    # Map fields have no order of their own; the same record must be the same bytes.
+    return example.SerializeToString(deterministic=True)
+
+
+_CAPTION_TOKENS = tf.io.RaggedFeature(
+    tf.int64,
+    value_key="caption_tokens",
+    partitions=[tf.io.RaggedFeature.RowLengths("caption_lengths")],
+    row_splits_dtype=tf.int64,
+)
+
+
+def parse(serialized: tf.Tensor, info: Info, view: str = VIEWS[0]) -> dict[str, tf.Tensor]:
+    """Parses a batch of Examples.
+
+    Args:
+      serialized: string [batch].
+      info: of the folder that they come from.
+      view: which of VIEWS the features are of.
+
+    Returns:
+      image_id string [batch], path string [batch], captions string ragged [batch, None],
+      tokens int32 ragged [batch, captions, None], and features in the records' dtype:
+      [batch, positions, channels].
+    """
+    parsed = tf.io.parse_example(
+        serialized,
+        {
+            "image_id": tf.io.FixedLenFeature([], tf.string),
+            "path": tf.io.FixedLenFeature([], tf.string),
+            view: tf.io.FixedLenFeature([], tf.string),
+            "captions": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
+            "tokens": _CAPTION_TOKENS,
+        },
+    )
+    flat = tf.io.decode_raw(parsed.pop(view), tf.as_dtype(info.feature_dtype))
+    return {
+        **parsed,
+        "features": tf.reshape(flat, (-1, *info.feature_shape)),
+        "tokens": tf.cast(parsed["tokens"], tf.int32),
+    }
+
+
+def parse_lengths(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the length of each image's longest caption: string [batch] to int64 [batch]."""
+    spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
+    lengths = tf.io.parse_example(serialized, spec)["caption_lengths"]
+    return tf.reduce_max(lengths.to_tensor(), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What a finished records folder says of itself (info.json).
+
+    Attributes:
+      splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
+        `views`: which of VIEWS its records hold.
+      feature_shape: (positions, channels).
+      feature_grid: (rows, columns) of the positions.
+      counts: images kept, failed and duplicate, and captions.
+      problems: what the reader left out: by kind its `count` and the `first` example.
+    """
+
+    schema_version: int
+    splits: dict[str, dict[str, Any]]
+    feature_shape: tuple[int, int]
+    feature_grid: tuple[int, int]
+    feature_dtype: str
+    encoder: dict[str, Any]
+    preprocessing: dict[str, Any]
+    text: dict[str, Any]
+    vocabulary_digest: str
+    counts: dict[str, int]
+    problems: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    dataset: dict[str, Any]
+
+    def num_images(self, split: str) -> int:
+        """Returns how many images a split holds; raises UserError if it is not there."""
+        if split not in self.splits:
+            names = ", ".join(sorted(self.splits))
+            raise UserError(f"--split={split} is not in the records, which hold {names}")
+        return sum(self.splits[split]["shard_lengths"])
+
+
+def read_info(folder: str) -> Info:
+    """Reads info.json of a finished folder; raises UserError naming what is wrong with it."""
+    if not tf.io.gfile.exists(os.path.join(folder, COMPLETED)):
+        raise UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
+    path = os.path.join(folder, INFO)
+    try:
+        values = json.loads(tf.io.gfile.GFile(path).read())
+        version = values["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema {version}; this imcap reads {SCHEMA_VERSION}")
+        for key in ("feature_shape", "feature_grid"):
+            values[key] = tuple(values[key])
+        return Info(**values)
+    except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is damaged ({error}); run `imcap records` again") from error
+
+
+def read_vocabulary(folder: str) -> list[str]:
+    """Reads the lines of a folder's vocab.txt."""
+    path = os.path.join(folder, VOCABULARY)
+    try:
+        return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)
+    except tf.errors.OpError as error:
+        raise UserError(f"{path} cannot be read: {error.message}") from error
+
+
+def shard_paths(folder: str, info: Info, split: str) -> list[str]:
+    """Returns the paths of a split's shards that hold images, in order."""
+    info.num_images(split)
+    lengths = info.splits[split]["shard_lengths"]
+    names = [shard_name(split, i, len(lengths)) for i, n in enumerate(lengths) if n]
+    return [os.path.join(folder, name) for name in names]
+
+
+def raise_damaged(folder: str, info: Info, split: str, error: Exception) -> NoReturn:
+    """Raises UserError naming the first shard of a split that cannot be read; else `error`."""
+    for path in shard_paths(folder, info, split):
+        try:
+            for batch in tf.data.TFRecordDataset(path).batch(256):
+                parse_lengths(batch)
+        except tf.errors.OpError as damage:
+            raise UserError(
+                f"{path} is damaged ({_first_line(damage)}): delete it and run `imcap records`, "
+                "which makes that shard again"
+            ) from error
+    raise error
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    return error.message.split("[[{{")[0].split("}} ")[-1].strip().splitlines()[0]

@@ -1,0 +1,112 @@
+"""Captions to ids and back: the only place where text becomes numbers."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from imcap.errors import UserError
+
+# TextVectorization's own ids; START and END are the first two lines of vocab.txt.
+PAD, UNKNOWN, START, END = range(4)
+_MARKERS = ("[START]", "[END]")
+_RESERVED = ("", "[UNK]", *_MARKERS)
+
+
+def standardize(captions: tf.Tensor) -> tf.Tensor:
+    """Lowercases, drops apostrophes, and turns all else but letters and digits into one space.
+
+    Args:
+      captions: string [...], any UTF-8 (invalid bytes are dropped).
+
+    Returns:
+      string [...], words separated by single spaces, none at the ends.
+    """
+    text = tf.strings.unicode_transcode(captions, "UTF-8", "UTF-8", errors="ignore")
+    text = tf_text.case_fold_utf8(tf_text.normalize_utf8(text, "NFKC"))
+    text = tf.strings.regex_replace(text, r"['’`]", "")
+    return tf.strings.strip(tf.strings.regex_replace(text, r"[^\pL\pM\pN]+", " "))
+
+
+def standardize_all(captions: Sequence[str]) -> list[str]:
+    """Standardizes Python strings; see `standardize`."""
+    if not captions:
+        return []
+    # A lone surrogate cannot be encoded; it is dropped as any other invalid byte.
+    raw = [caption.encode("utf-8", "ignore") for caption in captions]
+    return [text.decode() for text in standardize(tf.constant(raw)).numpy()]
+
+
+def count_words(captions: Sequence[str]) -> collections.Counter[str]:
+    """Counts the standardized words of raw captions."""
+    return collections.Counter(" ".join(standardize_all(captions)).split())
+
+
+def choose_vocabulary(
+    counts: Iterable[tuple[str, int]], min_count: int, vocab_size: int
+) -> list[str]:
+    """Returns the markers and then the words: the frequent ones first, ties in word order."""
+    frequent = [(word, count) for word, count in counts if count >= min_count]
+    frequent.sort(key=lambda item: (-item[1], item[0]))
+    return [*_MARKERS, *(word for word, _ in frequent[:vocab_size])]
+
+
+def parse_vocabulary(lines: str, path: str) -> list[str]:
+    """Returns the lines of a vocab.txt; raises UserError if it is not one."""
+    vocabulary = lines.splitlines()
+    if tuple(vocabulary[:2]) != _MARKERS:
+        raise UserError(f"{path} must begin with the lines {' and '.join(_MARKERS)}")
+    duplicates = [word for word, n in collections.Counter(vocabulary).items() if n > 1]
+    if duplicates or not all(vocabulary):
+        raise UserError(f"{path} has an empty or repeated line: {duplicates[:1] or ['']}")
+    return vocabulary
+
+
+class Tokenizer:
+    """Captions to ids with Keras' TextVectorization, and ids back to captions.
+
+    Ids: 0 pads, 1 is an unknown word, and line n of vocab.txt (from 0) is id n + 2.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], max_length: int) -> None:
+        """`vocabulary`: the lines of vocab.txt; `max_length`: words kept of a caption."""
+        self.max_length = max_length
+        self.words = np.array([*_RESERVED[:2], *vocabulary])
+        self._vectorize = tf.keras.layers.TextVectorization(
+            standardize=standardize,
+            split="whitespace",
+            ragged=True,
+            vocabulary=list(vocabulary),
+        )
+
+    @property
+    def size(self) -> int:
+        """The number of ids, padding and unknown included."""
+        return len(self.words)
+
+    def tokenize(self, captions: tf.Tensor) -> tf.RaggedTensor:
+        """Raw captions, string [n], to START, word ids and END: int32 ragged [n, None].
+
+        A caption with more than `max_length` words is cut and gets no END, so that nothing
+        learns to stop there.
+        """
+        ids = tf.cast(self._vectorize(captions), tf.int32)
+        is_whole = ids.row_lengths() <= self.max_length
+        start = tf.fill([ids.nrows(), 1], START)
+        end = tf.RaggedTensor.from_row_lengths(
+            tf.fill([tf.math.count_nonzero(is_whole)], END), tf.cast(is_whole, tf.int64)
+        )
+        return tf.concat([start, ids[:, : self.max_length], end], axis=1)
+
+    def detokenize(self, ids: np.ndarray) -> list[str]:
+        """Ids, int [n, length], to captions: words up to the first END, without markers."""
+        return [" ".join(self.words[row[: _length(row)]]) for row in np.asarray(ids)]
+
+
+def _length(row: np.ndarray) -> int:
+    ends = np.flatnonzero((row == END) | (row == PAD))
+    return int(ends[0]) if ends.size else len(row)
