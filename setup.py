@@ -16,14 +16,15 @@ REQUIRES = [
     "numpy>=2.1",
     "pillow>=11",
     "pycocoevalcap>=1.2",
-    "starlette>=0.46",
+    "starlette>=1.2",
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
+    "tensorflow-serving-api>=2.19",
     "tensorflow-text>=2.21,<2.22",
     "tqdm>=4.67",
     "uvicorn>=0.34",
 ]
-TEST_REQUIRES = ["httpx", "hypothesis", "pytest", "pytest-xdist", "ruff", "selenium"]
+TEST_REQUIRES = ["httpx2", "hypothesis", "pytest", "pytest-xdist", "ruff", "selenium"]
 
 setup(
     name="imcap",

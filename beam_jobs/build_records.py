@@ -44,9 +44,11 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
     options = PipelineOptions(list(beam_args), pickle_library="cloudpickle")
-    with progress.Progress(config.records.dir, local="://" not in config.records.dir):
-        with beam.Pipeline(runner=_runner(options), options=options) as pipeline:
-            build(pipeline, config, settings, encoder)
+    with (
+        progress.Progress(config.records.dir, local="://" not in config.records.dir),
+        beam.Pipeline(runner=_runner(options), options=options) as pipeline,
+    ):
+        build(pipeline, config, settings, encoder)
     _summarize(config)
 
 

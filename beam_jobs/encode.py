@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from beam_jobs import shard_files
 from imcap import encoders, images, records, text
 from imcap.datasets import CaptionedImage
+from imcap.input_pipeline import NO_AUTOTUNE
 
 
 class Photo(NamedTuple):
@@ -61,9 +62,10 @@ class EncodeShard(beam.DoFn):
             self._counters["skipped"].inc(len(rows))
             yield finished
             return
-        tokenizer = text.Tokenizer(vocabulary, self._config.text.max_length)
-        encode = self._shared.acquire(lambda: _Encode(self._config), self._encoder_fingerprint)
-        serialized = self._encode(rows, report, encode, tokenizer, beat)
+        tools = self._shared.acquire(
+            lambda: _Tools(self._config, vocabulary), self._encoder_fingerprint + report.text
+        )
+        serialized = self._encode(rows, report, tools, beat)
         report = shard_files.write_shard(folder, report, num_shards, serialized)
         beat(done=len(rows), failed=len(report.failures), last=True)
         self._counters["kept"].inc(report.images)
@@ -82,7 +84,7 @@ class EncodeShard(beam.DoFn):
             text=records.fingerprint(settings),
         )
 
-    def _encode(self, rows, report, encode, tokenizer, beat) -> Iterator[bytes]:
+    def _encode(self, rows, report, tools, beat) -> Iterator[bytes]:
         """Yields the shard's records in order, and fills in the report."""
         flip = self._config.records.flip and report.split == "train"
         done = 0
@@ -94,15 +96,13 @@ class EncodeShard(beam.DoFn):
             report.images += len(kept)
             report.captions += sum(len(photo.row.captions) for photo in kept)
             if kept:
-                views = encode(np.stack([photo.image for photo in kept]), flip)
-                yield from self._serialize(kept, views, tokenizer)
+                views = tools.encode(np.stack([photo.image for photo in kept]), flip)
+                yield from self._serialize(kept, views, tools.tokenizer)
             done += len(batch)
             beat(done=done, failed=len(report.failures))
 
     def _serialize(self, photos, views, tokenizer) -> Iterator[bytes]:
-        captions = [caption for photo in photos for caption in photo.row.captions]
-        raw = [caption.encode("utf-8", "ignore") for caption in captions]
-        tokens = iter(tokenizer.tokenize(tf.constant(raw, tf.string)))
+        tokens = iter(tokenizer.tokenize_all([c for photo in photos for c in photo.row.captions]))
         for index, photo in enumerate(photos):
             row = photo.row
             yield records.serialize(
@@ -110,7 +110,7 @@ class EncodeShard(beam.DoFn):
                 record_path(row.path, self._config),
                 [view[index] for view in views],
                 row.captions,
-                [next(tokens).numpy() for _ in row.captions],
+                [next(tokens) for _ in row.captions],
             )
 
 
@@ -136,8 +136,8 @@ def read_photos(rows: Sequence[CaptionedImage], config: ConfigDict) -> Iterator[
 
     paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
     dataset = tf.data.Dataset.from_tensor_slices(paths)
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    iterator = iter(dataset.prefetch(2 * config.encoder.batch_size))
+    dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
+    iterator = iter(dataset.prefetch(2 * config.encoder.batch_size).with_options(NO_AUTOTUNE))
     for row in rows:
         # An element that fails raises when its turn comes, and the next call goes on behind it.
         try:
@@ -179,10 +179,11 @@ def _failure(photo: Photo) -> dict[str, str]:
     return {"image_id": photo.row.image_id, "path": photo.row.path, "reason": photo.reason}
 
 
-class _Encode:
-    """The encoder as one graph, shared by all threads of a worker."""
+class _Tools:
+    """The encoder as one graph and the tokenizer, shared by all threads of a worker."""
 
-    def __init__(self, config: ConfigDict) -> None:
+    def __init__(self, config: ConfigDict, vocabulary: list[str]) -> None:
+        self.tokenizer = text.Tokenizer(vocabulary, config.text.max_length)
         self._encoder = encoders.build(config.encoder)
         size = config.encoder.image_size
         dtype = tf.as_dtype(config.records.dtype)
@@ -191,7 +192,7 @@ class _Encode:
             lambda batch: tf.cast(self._encoder(batch), dtype), input_signature=[spec]
         )
 
-    def __call__(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
+    def encode(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         """float32 [batch, size, size, 3] to features of the photos and of their mirror images,
         [batch, positions, channels] each."""
         views = [self._graph(batch).numpy()]

@@ -1,14 +1,18 @@
-"""Flickr8k, ResNet50 features, attention decoder.
+"""Flickr8k: ResNet50's positions, mirrored photos as augmentation, the attention decoder.
 
-make records train eval export CONFIG=configs/flickr8k.py WORKDIR=runs/flickr8k \
-    DATA=FOLDER WEIGHTS=resnet50_weights.h5 SPLIT=dev
+make records train eval export CONFIG=configs/flickr8k.py WORKDIR=runs/flickr8k SPLIT=dev \\
+    DATA=Flickr8k WEIGHTS=resnet50_weights_notop.h5
 """
 
 from imcap import config as config_lib
 
 
-def get_config(variant: str = ""):
-    """`variant`: empty, or `small`: 64 photos' worth of work to see that everything runs."""
+def get_config(variant: str = "") -> config_lib.ConfigDict:
+    """`variant`: empty, or `inject` for Show and Tell's decoder."""
     config = config_lib.default()
     config.records.flip = True
+    config.model.decoder = variant or "attention"
+    config.train.epochs = 16
+    config.decode.beam_size = 5
+    config.decode.length_penalty = 0.9
     return config

@@ -106,6 +106,7 @@ def encoder_defaults() -> ConfigDict:
             "pooling": "spatial",  # Or avg: one vector per image.
             "batch_size": 32,
             "max_pixels": 100_000_000,  # Larger images are refused before decoding.
+            "seed": 0,  # Of weights that are not pretrained.
             "width": 32,  # Channels of custom_cnn's first stage.
             "stages": 4,  # Of custom_cnn; each halves the side and doubles the channels.
             # `imcap pretrain` teaches custom_cnn to name the words of the captions.

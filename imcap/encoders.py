@@ -47,6 +47,8 @@ def build(config: ml_collections.ConfigDict) -> Encoder:
     Raises:
       UserError: an unknown name or layer, or weights that are missing or do not fit.
     """
+    if not config.weights:
+        keras.utils.set_random_seed(config.seed)  # Not pretrained, yet the same every time.
     if os.path.splitext(config.name)[1] in (".keras", ".h5"):
         network, preprocess = _load_file(config.name), tf.identity
     elif config.name == "custom_cnn":

@@ -8,11 +8,18 @@ A batch is a dict of
 
 from __future__ import annotations
 
+import os
+
 import tensorflow as tf
 
 from imcap import records
 from imcap.errors import UserError
 
+# Its optimizer thread can hold up the end of an iterator for seconds (TensorFlow 2.21).
+NO_AUTOTUNE = tf.data.Options()
+NO_AUTOTUNE.autotune.enabled = False
+_PREFETCH = 4  # Batches.
+_PARALLEL = os.cpu_count() or 1
 # Lengths are padded up to a multiple of this, so that a graph sees few different shapes.
 _BUCKET = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
@@ -47,8 +54,8 @@ def train_dataset(
 
     epochs = tf.data.Dataset.range(step // per_epoch, tf.int64.max)
     dataset = epochs.flat_map(epoch)
-    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.map(parse, num_parallel_calls=_PARALLEL, deterministic=True)
+    return dataset.prefetch(_PREFETCH).with_options(NO_AUTOTUNE)
 
 
 def steps_per_epoch(info: records.Info, batch_size: int) -> int:
@@ -67,10 +74,10 @@ def eval_dataset(
     dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split))
     dataset = dataset.batch(batch_size).map(
         lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=_PARALLEL,
         deterministic=True,
     )
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(_PREFETCH).with_options(NO_AUTOTUNE)
 
 
 def _epoch_batches(

@@ -66,7 +66,7 @@ def parse_vocabulary(lines: str, path: str) -> list[str]:
     return vocabulary
 
 
-class Tokenizer:
+class Tokenizer(tf.Module):
     """Captions to ids with Keras' TextVectorization, and ids back to captions.
 
     Ids: 0 pads, 1 is an unknown word, and line n of vocab.txt (from 0) is id n + 2.
@@ -74,6 +74,7 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Sequence[str], max_length: int) -> None:
         """`vocabulary`: the lines of vocab.txt; `max_length`: words kept of a caption."""
+        super().__init__()
         self.max_length = max_length
         self.words = np.array([*_RESERVED[:2], *vocabulary])
         self._vectorize = tf.keras.layers.TextVectorization(
@@ -81,6 +82,9 @@ class Tokenizer:
             split="whitespace",
             ragged=True,
             vocabulary=list(vocabulary),
+        )
+        self._tokenize = tf.function(
+            self.tokenize, input_signature=[tf.TensorSpec([None], tf.string)]
         )
 
     @property
@@ -101,6 +105,18 @@ class Tokenizer:
             tf.fill([tf.math.count_nonzero(is_whole)], END), tf.cast(is_whole, tf.int64)
         )
         return tf.concat([start, ids[:, : self.max_length], end], axis=1)
+
+    def tokenize_all(self, captions: Sequence[str]) -> list[np.ndarray]:
+        """Tokenizes Python strings: an int32 array per caption; see `tokenize`."""
+        raw = [caption.encode("utf-8", "ignore") for caption in captions]
+        ids = self._tokenize(tf.constant(raw, tf.string))
+        return np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
+
+    def detokenize_in_graph(self, ids: tf.Tensor) -> tf.Tensor:
+        """Like `detokenize`, within a graph: int [..., length] to string [...]."""
+        is_word = tf.cumsum(tf.cast((ids == END) | (ids == PAD), tf.int32), axis=-1) == 0
+        words = tf.where(is_word, tf.gather(tf.constant(self.words), ids), "")
+        return tf.strings.strip(tf.strings.reduce_join(words, axis=-1, separator=" "))
 
     def detokenize(self, ids: np.ndarray) -> list[str]:
         """Ids, int [n, length], to captions: words up to the first END, without markers."""

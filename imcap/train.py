@@ -93,14 +93,14 @@ class Trainer:
 
     def fit(self) -> None:
         """Runs the steps that are left."""
-        step = int(self.step.numpy())
-        if step >= self.total_steps or self._is_stalled():
-            print(f"{self.workdir}: trained already, {step} steps")
+        first = int(self.step.numpy())
+        if first >= self.total_steps or self._is_stalled():
+            print(f"{self.workdir}: trained already, {first} steps")
             return
-        train_step, batches = self.compile(step)
-        progress = _Progress(self, step)
+        train_step, batches = self.compile(first)
+        progress = _Progress(self, first)
         saved = time.monotonic()
-        for step in range(step + 1, self.total_steps + 1):
+        for step in range(first + 1, self.total_steps + 1):
             loss = train_step(next(batches))
             progress.update(step, loss)
             if step % self.per_epoch == 0:

@@ -67,8 +67,8 @@ def read(config: Any, layout: Layout, problems: Problems) -> Iterator[CaptionedI
 def read_captions(path: str, problems: Problems) -> Captions:
     """Returns the captions of every photo that a caption file names, in the file's order.
 
-    The dialect is the first row's. Rows that do not follow it, and empty captions, are counted
-    and left out.
+    The dialect is that of the first rows. Rows that do not follow it, and empty captions, are
+    counted and left out.
 
     Raises:
       UserError: when the file cannot be read.

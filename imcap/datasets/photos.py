@@ -81,7 +81,7 @@ class Photos:
         """Returns the path of the file `name` (it may have subfolders), or None."""
         below, base = os.path.split(name)
         for root in self.roots:
-            folder = os.path.join(root, below) if below else root
+            folder = os.path.normpath(os.path.join(root, below)) if below else root
             if base in self._names(folder):
                 return os.path.join(folder, base)
         return None

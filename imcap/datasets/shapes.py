@@ -98,13 +98,13 @@ def _render(folder: str, parameters: dict[str, Any]) -> None:
     """Makes the folder hold the images of these parameters, drawing those that it lacks."""
     images, marker = os.path.join(folder, IMAGES), _read_marker(folder)
     try:
-        os.makedirs(images, exist_ok=True)
-        there = set(os.listdir(images))
+        there = set(os.listdir(images)) if os.path.isdir(images) else set()
         if marker is None and (there or os.path.exists(os.path.join(folder, CAPTIONS))):
             raise UserError(
                 f"{folder}: what lies here is not this data set; name another folder with"
                 " config.dataset.dir"
             )
+        os.makedirs(images, exist_ok=True)
         if marker and marker["parameters"] != parameters:
             there -= _remove_drawn(images, there)
         if not _is_complete(marker, parameters, there):

@@ -48,8 +48,8 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     Args:
       config: `dir`; optional `captions` (the table, relative to `dir`; needed if `dir` has
         several), `images` (the folder that the image column is relative to; by default `dir`,
-        then `dir/images`; an absolute path in the column stays one), `columns` (`image` and `caption`, called so by default; optional `id` and
-        `split`), `ratios` and `seed`.
+        then `dir/images`; an absolute path in the column stays one), `columns` (`image` and
+        `caption`, called so by default; optional `id` and `split`), `ratios` and `seed`.
       problems: counts missing photos, empty captions and malformed rows.
 
     Raises:
@@ -58,57 +58,60 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     folder = find.data_folder(config)
     path, columns = _table_file(config, folder), _columns(config)
     photos = find.Photos.of(config, folder, (".", "images", "Images"))
-    by_ratio = None if columns.split else splits.ratio_split(config)
-    images = _group(path, columns, photos, by_ratio, problems)
+    grouping = _Grouping(config, columns, photos, problems)
+    images = grouping.images(_rows(path, columns, problems))
     yield from require_some(images, f"{folder} ({path})", problems)
 
 
-def _group(
-    path: str,
-    columns: _Columns,
-    photos: find.Photos,
-    by_ratio: splits.RatioSplit | None,
-    problems: Problems,
-) -> Iterator[CaptionedImage]:
-    entries: dict[str, _Entry] = {}
-    for where, row in _rows(path, columns, problems):
-        _add(entries, where, row, columns, photos, by_ratio, problems)
-    for image_id, entry in entries.items():
-        if entry.captions:
-            yield CaptionedImage(image_id, entry.path, tuple(entry.captions), entry.split)
+class _Grouping:
+    """Gathers the rows of each photo, which has one id and one split."""
+
+    def __init__(
+        self, config: Any, columns: _Columns, photos: find.Photos, problems: Problems
+    ) -> None:
+        self._columns, self._photos, self._problems = columns, photos, problems
+        self._by_ratio = None if columns.split else splits.ratio_split(config)
+        self._entries: dict[str, _Entry] = {}
+        self._ids: dict[str, str] = {}  # By path: a photo with two ids could be in two splits.
+
+    def images(self, table: Iterator[tuple[str, dict[str, Any]]]) -> Iterator[CaptionedImage]:
+        """Yields the photos of the table's rows, in the order of their first rows."""
+        for where, row in table:
+            self._add(where, row)
+        for image_id, entry in self._entries.items():
+            if entry.captions:
+                yield CaptionedImage(image_id, entry.path, tuple(entry.captions), entry.split)
+            else:
+                self._problems.add("photos without captions", image_id)
+
+    def _add(self, where: str, row: dict[str, Any]) -> None:
+        name = rows.clean(row.get(self._columns.image))
+        image_id = rows.clean(row.get(self._columns.id)) if self._columns.id else name
+        found = self._photos.find(name) if name else None
+        split = self._split(image_id, row)
+        if not name or not image_id:
+            self._problems.add("rows without an image", where)
+        elif not split:
+            self._problems.add("rows without a usable split", where)
+        elif found is None:
+            self._problems.add("rows whose photo is missing", f"{name}, {where}")
+        elif self._ids.get(found, image_id) != image_id:
+            self._problems.add("rows that give a photo another id", where)
         else:
-            problems.add("photos without captions", image_id)
+            self._append(image_id, _Entry(found, split, []), row, where)
 
+    def _append(self, image_id: str, new: _Entry, row: dict[str, Any], where: str) -> None:
+        entry = self._entries.setdefault(image_id, new)
+        if (entry.path, entry.split) != (new.path, new.split):
+            self._problems.add("rows that give an id another photo or split", where)
+        else:
+            self._ids[entry.path] = image_id
+            entry.captions += _captions(row.get(self._columns.caption), where, self._problems)
 
-def _add(
-    entries: dict[str, _Entry],
-    where: str,
-    row: dict[str, Any],
-    columns: _Columns,
-    photos: find.Photos,
-    by_ratio: splits.RatioSplit | None,
-    problems: Problems,
-) -> None:
-    name = rows.clean(row.get(columns.image))
-    image_id = rows.clean(row.get(columns.id)) if columns.id else name
-    found = photos.find(name) if name else None
-    split = (
-        by_ratio.split_of(image_id)
-        if by_ratio
-        else splits.canonical(rows.clean(row.get(columns.split)))
-    )
-    entry = entries.get(image_id)
-    if not name or not image_id:
-        problems.add("rows without an image", where)
-    elif not split:
-        problems.add("rows without a usable split", where)
-    elif found is None:
-        problems.add("rows whose photo is missing", f"{name}, {where}")
-    elif entry and (entry.path, entry.split) != (found, split):
-        problems.add("rows that give an id another photo or split", where)
-    else:
-        entry = entries.setdefault(image_id, _Entry(found, split, []))
-        entry.captions += _captions(row.get(columns.caption), where, problems)
+    def _split(self, image_id: str, row: dict[str, Any]) -> str:
+        if self._by_ratio:
+            return self._by_ratio.split_of(image_id)
+        return splits.canonical(rows.clean(row.get(self._columns.split)))
 
 
 def _captions(value: Any, where: str, problems: Problems) -> list[str]:

@@ -1,0 +1,64 @@
+# make help lists the targets. Every target sets up .venv first, from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/flickr8k.py
+WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
+SPLIT ?= dev
+DATA ?=
+WEIGHTS ?=
+ARGS ?=
+DEMO ?= runs/demo
+PORT ?= 8501
+MODEL ?= $(basename $(notdir $(CONFIG)))=$(WORKDIR)/export
+
+RUN = $(BIN)/imcap
+FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
+	$(if $(DATA),--config.dataset.dir=$(DATA)) \
+	$(if $(WEIGHTS),--config.encoder.weights=$(WEIGHTS)) $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint records pretrain train eval export serve clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  Variables: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) DATA= WEIGHTS= SPLIT=$(SPLIT) ARGS= PYTHON=$(PYTHON)"
+
+setup: $(VENV)/.ready ## Make .venv with the pinned packages
+
+$(VENV)/.ready: setup.py constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and f"imcap needs Python 3.11 to 3.13, not {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: setup ## Draw shapes, learn to caption them, export, caption a photo
+	$(BIN)/python -m imcap.demo --workdir=$(DEMO)
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+records: setup ## Photos and captions to TFRecords
+	$(RUN) records $(FLAGS)
+
+pretrain: setup ## Teach imcap's own CNN from the captions' words
+	$(RUN) pretrain $(FLAGS)
+
+train: setup ## Train the decoder, or continue
+	$(RUN) train $(FLAGS)
+
+eval: setup ## Caption and score a split: SPLIT=dev
+	$(RUN) eval $(FLAGS) --split=$(SPLIT)
+
+export: setup ## Write the SavedModel
+	$(RUN) export $(FLAGS)
+
+serve: setup ## Serve the exported model: MODEL=NAME=FOLDER PORT=8501
+	$(RUN) serve --model=$(MODEL) --port=$(PORT) $(ARGS)
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

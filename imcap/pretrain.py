@@ -1,0 +1,122 @@
+"""Teaches imcap's own CNN to see what captions speak of, for data without pretrained weights.
+
+The targets are the captions' frequent words ("visual words"; Fang et al., 2015): an image has a
+word if one of its captions does. Each position of the feature map votes for each word, and the
+strongest vote counts, so that the features stay local.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import sys
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import datasets, encoders, images, text
+from imcap.datasets import CaptionedImage
+from imcap.errors import UserError
+from imcap.input_pipeline import NO_AUTOTUNE
+
+WEIGHTS = "encoder.weights.h5"
+
+
+def run(config: ConfigDict, workdir: str) -> str:
+    """Trains `custom_cnn` on the training photos; continues if it was interrupted.
+
+    Returns:
+      The path of the weights, for `config.encoder.weights`.
+
+    Raises:
+      UserError: the config names another encoder, or there is no training photo.
+    """
+    if config.encoder.name != "custom_cnn":
+        raise UserError(
+            f"imcap pretrain is for config.encoder.name=custom_cnn, not {config.encoder.name}"
+        )
+    path = os.path.join(workdir, WEIGHTS)
+    if os.path.exists(path):
+        return path
+    problems = datasets.Problems()
+    rows = [row for row in datasets.read(config.dataset, problems) if row.split == "train"]
+    if not rows:
+        raise UserError(f"config.dataset.dir={config.dataset.dir} holds no training photo")
+    keras.utils.set_random_seed(config.seed)
+    words, targets = visual_words(rows, config.encoder.pretrain.words)
+    network = encoders.custom_cnn(config.encoder)
+    _fit(_classifier(network, len(words)), rows, targets, config, workdir)
+    network.save_weights(path + ".tmp.weights.h5")
+    os.replace(path + ".tmp.weights.h5", path)
+    return path
+
+
+def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str], np.ndarray]:
+    """Returns the words that tell images apart best, and which image has which.
+
+    Args:
+      rows: captioned images.
+      count: words at most.
+
+    Returns:
+      The words, and float32 [images, words] of 0 and 1. Words of nearly every image or of nearly
+      none teach nothing: they are chosen by p * (1 - p), p being the share of images with them.
+    """
+    captions = text.standardize_all([" . ".join(row.captions) for row in rows])
+    bags = [set(caption.split()) for caption in captions]
+    shares = collections.Counter(word for bag in bags for word in bag)
+    total = len(rows)
+    ranked = sorted(shares, key=lambda word: (-shares[word] * (total - shares[word]), word))
+    words = ranked[:count]
+    targets = np.array([[word in bag for word in words] for bag in bags], np.float32)
+    return words, targets
+
+
+def _classifier(network: keras.Model, num_words: int) -> keras.Model:
+    votes = keras.layers.Conv2D(num_words, 1, name="votes")(network.output)
+    return keras.Model(network.input, keras.layers.GlobalMaxPooling2D()(votes))
+
+
+def _fit(
+    classifier: keras.Model,
+    rows: Sequence[CaptionedImage],
+    targets: np.ndarray,
+    config: ConfigDict,
+    workdir: str,
+) -> None:
+    settings = config.encoder.pretrain
+    batch_size = min(settings.batch_size, len(rows))
+    steps = len(rows) // batch_size * settings.epochs
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(steps * 9 // 10, 1), warmup_target=settings.learning_rate, warmup_steps=steps // 10
+    )
+    classifier.compile(
+        keras.optimizers.Adam(schedule), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    backup = keras.callbacks.BackupAndRestore(os.path.join(workdir, "pretrain_backup"))
+    classifier.fit(
+        _dataset(rows, targets, config, batch_size),
+        epochs=settings.epochs,
+        callbacks=[backup],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def _dataset(
+    rows: Sequence[CaptionedImage], targets: np.ndarray, config: ConfigDict, batch_size: int
+) -> tf.data.Dataset:
+    size, max_pixels = config.encoder.image_size, config.encoder.max_pixels
+
+    def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return images.load(tf.io.read_file(path), size, max_pixels), target
+
+    paths = [row.path for row in rows]
+    dataset = tf.data.Dataset.from_tensor_slices((paths, targets))
+    dataset = dataset.shuffle(len(rows), seed=config.seed, reshuffle_each_iteration=True)
+    dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
+    # A bad photo is reported by `imcap records`; here it is left out.
+    dataset = dataset.ignore_errors().batch(batch_size, drop_remainder=True)
+    return dataset.prefetch(2).with_options(NO_AUTOTUNE)

@@ -1,0 +1,212 @@
+"""Flickr8k in both layouts, with the flaws that copies of it have."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imcap import datasets
+from imcap.errors import UserError
+
+TOKEN = (
+    "b.jpg#0\tA dog runs .\n"
+    "b.jpg#1\tThe dog is running .\n"
+    "a.jpg#0\tA girl , in pink .\n"
+    "c.jpg#0\tTwo men .\n"
+)
+CSV = 'image,caption\na.jpg,A girl , in pink .\nb.jpg,"A dog, ""Rex"", runs"\n'
+LISTS = {
+    "Flickr_8k.trainImages.txt": "b.jpg\n",
+    "Flickr_8k.devImages.txt": "a.jpg\n",
+    "Flickr_8k.testImages.txt": "c.jpg",
+}
+PHOTOS = ["Images/a.jpg", "Images/b.jpg", "Images/c.jpg"]
+
+
+def test_the_official_layout_with_its_split_lists(make, read, tmp_path):
+    make({"Flickr8k.token.txt": TOKEN, **LISTS}, PHOTOS)
+    images, problems = read("flickr8k")
+    assert images == [
+        datasets.CaptionedImage(
+            "a.jpg", str(tmp_path / "Images/a.jpg"), ("A girl , in pink .",), "dev"
+        ),
+        datasets.CaptionedImage(
+            "b.jpg",
+            str(tmp_path / "Images/b.jpg"),
+            ("A dog runs .", "The dog is running ."),
+            "train",
+        ),
+        datasets.CaptionedImage("c.jpg", str(tmp_path / "Images/c.jpg"), ("Two men .",), "test"),
+    ]
+    assert problems.lines() == []
+
+
+def test_the_published_archives_folder_of_photos_is_found(make, read):
+    make({"Flickr8k.token.txt": "a.jpg#0\tHi"}, ["Flicker8k_Dataset/a.jpg"])
+    (image,), _ = read("flickr8k")
+    assert image.path.endswith("Flicker8k_Dataset/a.jpg")
+
+
+def test_kaggles_layout_keeps_commas_and_quotes(make, read):
+    make({"captions.txt": CSV}, ["Images/a.jpg", "Images/b.jpg"])
+    images, problems = read("flickr8k")
+    assert [image.captions for image in images] == [
+        ("A girl , in pink .",),
+        ('A dog, "Rex", runs',),
+    ]
+    assert problems.lines() == []
+
+
+@pytest.mark.parametrize(
+    ("row", "caption"),
+    [
+        ('a.jpg,"Hi", he says', '"Hi", he says'),
+        ('a.jpg,"Hi" he says', '"Hi" he says'),
+        ('a.jpg,"Hi he says', '"Hi he says'),
+        ('a.jpg,He says "hi', 'He says "hi'),
+        ('"a.jpg","A, b"', "A, b"),
+    ],
+)
+def test_a_stray_quote_stays_in_its_caption(row, caption, make, read):
+    make({"captions.txt": f"image,caption\n{row}\na.jpg,The next\n"}, ["Images/a.jpg"])
+    (image,), problems = read("flickr8k")
+    assert image.captions == (caption, "The next")
+    assert problems.lines() == []
+
+
+def test_the_official_captions_win_over_kaggles(make, read):
+    make({"Flickr8k.token.txt": "a.jpg#0\tofficial", "captions.txt": CSV}, ["Images/a.jpg"])
+    (image,), _ = read("flickr8k")
+    assert image.captions == ("official",)
+
+
+def test_split_lists_are_used_with_kaggles_layout_too(make, read):
+    make({"captions.txt": CSV, **LISTS}, PHOTOS)
+    images, _ = read("flickr8k")
+    assert {image.image_id: image.split for image in images} == {"a.jpg": "dev", "b.jpg": "train"}
+
+
+def test_photos_in_no_split_list_are_left_out_and_counted(make, read):
+    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "a.jpg\n"}, PHOTOS)
+    images, problems = read("flickr8k")
+    assert [image.image_id for image in images] == ["a.jpg"]
+    assert problems.lines() == ["2 photos in no split list (first: b.jpg)"]
+
+
+def test_a_photo_in_two_lists_is_scored_and_never_trained_on(make, read):
+    lists = {**LISTS, "Flickr_8k.trainImages.txt": "a.jpg\nb.jpg\nc.jpg\n"}
+    make({"Flickr8k.token.txt": TOKEN, **lists}, PHOTOS)
+    images, problems = read("flickr8k")
+    assert [image.split for image in images] == ["dev", "train", "test"]
+    assert problems.counts == {"photos in two split lists, not used for training": 2}
+
+
+def test_what_is_left_out_is_counted_by_kind(make, read):
+    token = TOKEN + (
+        "gone.jpg#0\tListed, no file .\n"
+        "x.jpg.1#0\tNo photo .\n"
+        "x.jpg.1#1\tNo photo either .\n"
+        "no tab here\n"
+        "b.jpg#2\t \n"
+        "quiet.jpg#0\t\n"
+    )
+    lists = {**LISTS, "Flickr_8k.trainImages.txt": "b.jpg\ngone.jpg\nnowhere.jpg\n"}
+    make({"Flickr8k.token.txt": token, **lists}, [*PHOTOS, "Images/quiet.jpg", "Images/new.jpg"])
+    images, problems = read("flickr8k")
+    assert [image.image_id for image in images] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert images[1].captions == ("A dog runs .", "The dog is running .")
+    assert problems.counts == {
+        "malformed rows": 1,
+        "empty captions": 2,
+        "listed photos that are missing": 1,
+        "photos without captions": 2,
+        "captions without a photo": 2,
+        "listed photos without captions": 1,
+    }
+    assert "line 8" in problems.examples["malformed rows"]
+    assert problems.examples["captions without a photo"] == "x.jpg.1"
+
+
+def test_byte_order_mark_crlf_blank_lines_and_tabs_are_taken_as_what_they_are(make, read):
+    raw = '\ufeffa.jpg#0\tOne\ttwo "three"\r\n\r\n  \r\nb.jpg#0\tUn café\r\n'
+    lists = {"Flickr_8k.trainImages.txt": "\ufeffa.jpg\r\n\r\nb.jpg\r\n"}
+    make({"Flickr8k.token.txt": raw, **lists}, PHOTOS[:2])
+    images, problems = read("flickr8k")
+    assert [image.captions[0] for image in images] == ['One\ttwo "three"', "Un café"]
+    assert problems.lines() == []
+
+
+def test_a_line_that_is_not_utf8_is_counted_with_file_and_line(make, read):
+    make({"Flickr8k.token.txt": b"a.jpg#0\tHi\nb.jpg#0\tcaf\xe9\n"}, PHOTOS[:2])
+    images, problems = read("flickr8k")
+    assert [image.image_id for image in images] == ["a.jpg"]
+    assert "Flickr8k.token.txt, line 2" in problems.examples["lines that are not UTF-8"]
+
+
+def test_utf16_is_an_error_that_says_so(make, read):
+    make({"Flickr8k.token.txt": "a.jpg#0\tHi\n".encode("utf-16")}, PHOTOS)
+    with pytest.raises(UserError, match=r"Flickr8k\.token\.txt: this is UTF-16"):
+        read("flickr8k")
+
+
+def test_without_lists_a_ratio_splits_and_a_photo_keeps_its_split(make, read):
+    names = [f"{number}.jpg" for number in range(300)]
+    rows = {name: f"{name}#0\tHi\n" for name in names}
+    make({"Flickr8k.token.txt": "".join(rows.values())}, [f"Images/{name}" for name in names])
+    before = {image.image_id: image.split for image in read("flickr8k", seed=5)[0]}
+    assert {split: list(before.values()).count(split) for split in before.values()}.keys() == {
+        "train",
+        "dev",
+        "test",
+    }
+    assert 210 < list(before.values()).count("train") < 270
+    make({"Flickr8k.token.txt": "".join(rows[name] for name in names[::-2])})
+    after = {image.image_id: image.split for image in read("flickr8k", seed=5)[0]}
+    assert after.items() <= before.items()
+    other = {image.image_id: image.split for image in read("flickr8k", seed=6)[0]}
+    assert not other.items() <= before.items()
+
+
+def test_a_folder_without_captions_says_what_was_looked_for(make, read, tmp_path):
+    make({}, PHOTOS)
+    with pytest.raises(UserError, match=r"Flickr8k\.token\.txt.*captions\.txt") as error:
+        read("flickr8k")
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_folder_without_photos_says_what_was_looked_for(make, read):
+    make({"Flickr8k.token.txt": TOKEN})
+    with pytest.raises(UserError, match="Images/, Flicker8k_Dataset/"):
+        read("flickr8k")
+
+
+def test_no_photo_in_any_list_says_why(make, read):
+    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "z.jpg"}, PHOTOS)
+    with pytest.raises(UserError, match="3 photos in no split list"):
+        read("flickr8k")
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.sampled_from(["Flickr8k.token.txt", "captions.txt", "Flickr_8k.devImages.txt"]),
+    st.lists(st.sampled_from([b"a.jpg", b"#0", b"\t", b"\n", b"\r", b'"', b",", b"|", b"\xff\xfe",
+                              b"\0", b"image,caption\n", b"dog"]) | st.binary(max_size=4)),
+)  # fmt: skip
+def test_random_bytes_are_read_or_counted_or_a_user_error(make, read, name, pieces):
+    make({"Flickr8k.token.txt": TOKEN, "captions.txt": CSV}, PHOTOS)
+    make({"Flickr_8k.devImages.txt": "a.jpg\n", name: b"".join(pieces)})
+    captions = "Flickr8k.token.txt" if name.startswith("Flickr") else name
+    try:
+        images, _ = read("flickr8k", captions=captions)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert images
+        assert all(image.captions and all(image.captions) for image in images)
+        assert len({image.image_id for image in images}) == len(images)
