@@ -13,6 +13,7 @@ PORT ?= 8501
 MODEL ?= $(basename $(notdir $(CONFIG)))=$(WORKDIR)/export
 
 RUN = $(BIN)/imcap
+DEMO_FLAGS = --config=configs/shapes.py --workdir=$(DEMO)
 FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
 	$(if $(DATA),--config.dataset.dir=$(DATA)) \
 	$(if $(WEIGHTS),--config.encoder.weights=$(WEIGHTS)) $(ARGS)
@@ -32,8 +33,16 @@ $(VENV)/.ready: setup.py constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-demo: setup ## Draw shapes, learn to caption them, export, caption a photo
-	$(BIN)/python -m imcap.demo --workdir=$(DEMO)
+demo: setup ## Draw shapes, learn to caption them, export, caption a few
+	$(RUN) pretrain $(DEMO_FLAGS)
+	$(RUN) records $(DEMO_FLAGS)
+	$(RUN) train $(DEMO_FLAGS)
+	$(RUN) eval $(DEMO_FLAGS) --split=dev
+	$(RUN) eval $(DEMO_FLAGS) --split=test
+	$(RUN) export $(DEMO_FLAGS)
+	$(RUN) caption --model=$(DEMO) $(DEMO)/shapes/images/test-0000[0-5].jpg
+	@echo "dev: new scenes of known combinations; test: combinations never seen in training"
+	$(RUN) scores --workdir=$(DEMO)
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)

@@ -59,10 +59,21 @@ def evaluate(_: Sequence[str]) -> None:
     """caption and score a split"""
     from imcap import evaluate
 
-    scores = evaluate.run(_load_config(), _workdir(), _SPLIT.value)
-    for name, value in scores.as_dict().items():
+    found = evaluate.run(_load_config(), _workdir(), _SPLIT.value)
+    for name, value in found.as_dict().items():
         print(f"{name:10} {value:.4f}" if isinstance(value, float) else f"{name:10} {value}")
     print(os.path.join(_workdir(), "eval", _SPLIT.value, "report.html"))
+
+
+def scores(workdirs: Sequence[str]) -> None:
+    """print the scores found in workdirs as one table"""
+    from imcap import metrics
+
+    workdirs = workdirs or [_workdir()]
+    print(metrics.table(workdirs))
+    for workdir in workdirs:
+        for split in metrics.read_all(workdir):
+            print(os.path.join(workdir, "eval", split, "report.html"))
 
 
 def export(_: Sequence[str]) -> None:
@@ -101,11 +112,12 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "pretrain": pretrain,
     "train": train,
     "eval": evaluate,
+    "scores": scores,
     "export": export,
     "caption": caption,
     "serve": serve,
 }
-_TAKES_ARGUMENTS = ("records", "caption")
+_TAKES_ARGUMENTS = ("records", "scores", "caption")
 
 
 def main() -> None:

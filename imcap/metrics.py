@@ -25,6 +25,9 @@ pycocoevalcap's `Bleu` to 1e-8 whenever at least one n-gram of that order is rig
 from __future__ import annotations
 
 import dataclasses
+import glob
+import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -108,6 +111,33 @@ def score(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
         for image_id, b, r, c in zip(gts, sentence_bleus, image_rouges, image_ciders, strict=True)
     }
     return Scores(*bleus, float(rouge_l), float(cider), len(gts), per_image)
+
+
+def read_all(workdir: str) -> dict[str, dict[str, float | int | str]]:
+    """Returns the metrics.json of every split that was evaluated in a workdir."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(workdir), "eval", "*", "metrics.json"))):
+        with open(path, encoding="utf-8") as file:
+            found[os.path.basename(os.path.dirname(path))] = json.load(file)
+    return found
+
+
+def table(workdirs: Sequence[str]) -> str:
+    """Returns a table of all scores found in `workdirs`, a line per run and split.
+
+    Raises:
+      UserError: a workdir holds none.
+    """
+    names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
+    lines = [" ".join([f"{'run':24} {'split':6} {'images':>6}", *(f"{n:>7}" for n in names)])]
+    for workdir in workdirs:
+        found = read_all(workdir)
+        if not found:
+            raise UserError(f"{workdir} holds no scores: run `imcap eval` first")
+        for split, scores in found.items():
+            figures = " ".join(f"{scores[name]:7.3f}" for name in names)
+            lines.append(f"{workdir:24} {split:6} {scores['images']:6} {figures}")
+    return "\n".join(lines)
 
 
 def diversity(hypotheses: Mapping[str, str]) -> dict[str, float | int]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-
 from ml_collections import ConfigDict
 
-from imcap import records
+from imcap import metrics, records
 
 _METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
 
@@ -55,22 +52,11 @@ wrong caption does harm.
 
 
 def _score_table(workdir: str) -> str:
-    found = _read_metrics(workdir)
+    found = metrics.read_all(workdir)
     if not found:
         return "Not evaluated before the export."
     lines = [f"| split | images | {' | '.join(_METRICS)} |", "| --- " * (len(_METRICS) + 2) + "|"]
-    for split, metrics in found.items():
-        figures = " | ".join(f"{metrics[name]:.3f}" for name in _METRICS)
-        lines.append(f"| {split} | {metrics['images']} | {figures} |")
+    for split, scores in found.items():
+        figures = " | ".join(f"{scores[name]:.3f}" for name in _METRICS)
+        lines.append(f"| {split} | {scores['images']} | {figures} |")
     return "\n".join(lines)
-
-
-def _read_metrics(workdir: str) -> dict[str, dict[str, float]]:
-    folder = os.path.join(workdir, "eval")
-    found = {}
-    for split in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        path = os.path.join(folder, split, "metrics.json")
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8") as file:
-                found[split] = json.load(file)
-    return found
