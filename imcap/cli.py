@@ -94,6 +94,15 @@ def caption(paths: Sequence[str]) -> int:
     return captioner.run(_MODEL.value[0], paths, _TOP.value, _JSON.value)
 
 
+def inspect(folders: Sequence[str]) -> None:
+    """verify a records folder and say what it holds"""
+    from imcap import inspection
+
+    if len(folders) != 1:
+        raise UserError("imcap inspect needs one records folder")
+    print("\n".join(inspection.run(folders[0])))
+
+
 def serve(_: Sequence[str]) -> None:
     """answer TensorFlow Serving's REST API"""
     from imcap.serving import server
@@ -115,9 +124,10 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "scores": scores,
     "export": export,
     "caption": caption,
+    "inspect": inspect,
     "serve": serve,
 }
-_TAKES_ARGUMENTS = ("records", "scores", "caption")
+_TAKES_ARGUMENTS = ("records", "scores", "caption", "inspect")
 
 
 def main() -> None:

@@ -213,12 +213,14 @@ def raise_damaged(folder: str, info: Info, split: str, error: Exception) -> NoRe
             for batch in tf.data.TFRecordDataset(path).batch(256):
                 parse_lengths(batch)
         except tf.errors.OpError as damage:
-            raise UserError(
-                f"{path} is damaged ({_first_line(damage)}): delete it and run `imcap records`, "
-                "which makes that shard again"
-            ) from error
+            raise UserError(describe_damage(path, damage)) from error
     raise error
 
 
-def _first_line(error: tf.errors.OpError) -> str:
-    return error.message.split("[[{{")[0].split("}} ")[-1].strip().splitlines()[0]
+def describe_damage(path: str, error: tf.errors.OpError) -> str:
+    """Returns one line on a shard that cannot be read, with the offset that TensorFlow names."""
+    lines = error.message.split("[[{{")[0].split("}} ")[-1].strip().splitlines()
+    return (
+        f"{path} is damaged ({lines[0] if lines else type(error).__name__}): delete it and run "
+        "`imcap records`, which makes that shard again"
+    )

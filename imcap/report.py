@@ -17,13 +17,9 @@ import numbers
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 
-import jinja2
-from markupsafe import Markup
-from PIL import Image, ImageOps
+from imcap import pages
 
-_TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _LABELS = {
     "bleu1": "BLEU-1",
     "bleu2": "BLEU-2",
@@ -34,7 +30,6 @@ _LABELS = {
 }
 # 1,000 photos at 224 px make 9 to 13 MB; beyond, smaller ones keep a page that a browser opens.
 _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
-_JPEG_QUALITY = 65
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +82,7 @@ def write(
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row.scores))
     page = (
-        _environment()
+        pages.environment()
         .get_template("report.html")
         .stream(
             title=title,
@@ -97,27 +92,12 @@ def write(
             first_sort=columns.index("cider") if "cider" in columns else len(columns),
             scores={_label(name): _figure(value) for name, value in scores.items()},
             settings={name.replace("_", " "): value for name, value in settings.items()},
-            style=_asset("report.css"),
-            script=_asset("report.js"),
-            script_digest=_digest(_asset("report.js")),
+            style=pages.asset("report.css"),
+            script=pages.asset("report.js"),
+            script_digest=_digest(pages.asset("report.js")),
         )
     )
-    _dump(page, pathlib.Path(path))
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _asset(name: str) -> Markup:
-    """Returns a style sheet or script of the project's own: the only text that is not escaped."""
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8").strip())
+    pages.dump(page, pathlib.Path(path))
 
 
 def _digest(script: str) -> str:
@@ -126,22 +106,11 @@ def _digest(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _dump(page: jinja2.environment.TemplateStream, path: pathlib.Path) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    page.enable_buffering(64)
-    try:
-        with open(unfinished, "w", encoding="utf-8", errors="replace", newline="\n") as out:
-            page.dump(out)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _cards(rows: Sequence[ReportRow], columns: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yields what the template shows of each row; photos are read ahead by a few threads."""
     side = next(side for most, side in _THUMBNAIL_SIDES if len(rows) <= most)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        photos = pool.map(lambda row: _photo(row.image_path, side), rows)
+        photos = pool.map(lambda row: pages.photo(row.image_path, side), rows)
         for row, (photo, reason) in zip(rows, photos, strict=True):
             values = [row.scores.get(name) for name in columns]
             yield {
@@ -153,33 +122,6 @@ def _cards(rows: Sequence[ReportRow], columns: Sequence[str]) -> Iterator[dict[s
                 "alternatives": [(text, _figure(score)) for text, score in row.alternatives],
                 "sort_values": [_number(value) for value in (*values, row.score)],
             }
-
-
-def _photo(path: str | os.PathLike[str] | None, side: int) -> tuple[str | None, str]:
-    """Returns a data URI of the photo, or None and the reason why there is none."""
-    if path is None:
-        return None, "no photo given"
-    name = os.path.basename(os.fspath(path))
-    try:
-        return "data:image/jpeg;base64," + _thumbnail(path, side), ""
-    except FileNotFoundError:
-        return None, f"{name}: no such file"
-    except Image.UnidentifiedImageError:
-        return None, f"{name}: not an image that can be read"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return None, f"{name}: {error.strerror if getattr(error, 'strerror', None) else error}"
-
-
-def _thumbnail(path: str | os.PathLike[str], side: int) -> str:
-    """Returns the base64 JPEG of the photo, upright, at most `side` pixels wide and high."""
-    with Image.open(path) as image:
-        # A JPEG decodes straight to a half, quarter or eighth: much faster for camera photos.
-        image.draft("RGB", (2 * side, 2 * side))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((side, side), Image.Resampling.LANCZOS)
-    out = BytesIO()
-    upright.save(out, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def _number(value: float | None) -> float | None:
