@@ -8,6 +8,7 @@ SPLIT ?= dev
 DATA ?=
 WEIGHTS ?=
 ARGS ?=
+BENCH ?= records
 DEMO ?= runs/demo
 PORT ?= 8501
 MODEL ?= $(basename $(notdir $(CONFIG)))=$(WORKDIR)/export
@@ -19,7 +20,7 @@ FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
 	$(if $(WEIGHTS),--config.encoder.weights=$(WEIGHTS)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint records pretrain train eval export serve clean
+.PHONY: help setup demo test lint records pretrain train eval export serve bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -68,6 +69,10 @@ export: setup ## Write the SavedModel
 
 serve: setup ## Serve the exported model: MODEL=NAME=FOLDER PORT=8501
 	$(RUN) serve --model=$(MODEL) --port=$(PORT) $(ARGS)
+
+bench: setup ## Measure: BENCH=records or input, ARGS='--photos=FOLDER --out=FILE.json'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(RUN) bench $(BENCH) $(FLAGS)
 
 clean: ## Remove .venv and caches; runs/ stays
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

@@ -24,6 +24,8 @@ REQUIRES = [
     "tqdm>=4.67",
     "uvicorn>=0.34",
 ]
+# What Beam's RunInference and WriteToTFRecord, the peers of `imcap bench records`, need.
+BENCH_REQUIRES = ["google-crc32c", "tensorflow-hub", "tf-keras"]
 TEST_REQUIRES = ["httpx2", "hypothesis", "pytest", "pytest-xdist", "ruff", "selenium"]
 
 setup(
@@ -31,9 +33,11 @@ setup(
     version="0.1.0",
     description="From photos and captions to a served image captioner, on TensorFlow.",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*"]),
+    packages=find_packages(include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*", "benchmarks"]),
     package_data={"imcap": ["templates/*"]},
     install_requires=REQUIRES,
-    extras_require={"test": TEST_REQUIRES},
-    entry_points={"console_scripts": ["imcap=imcap.cli:main"]},
+    extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES},
+    entry_points={
+        "console_scripts": ["imcap=imcap.cli:main", "imcap-worker=beam_jobs.worker:main"]
+    },
 )

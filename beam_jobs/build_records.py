@@ -14,12 +14,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import encode, progress, shard_files, vocabulary
+from beam_jobs import encode, progress, runner, shard_files, vocabulary, worker_errors
 from imcap import datasets, encoders, records, text
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
@@ -40,15 +39,17 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
         or the encoder cannot be read; no image was kept.
     """
     _check_readable(config)
+    given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
     options = PipelineOptions(list(beam_args), pickle_library="cloudpickle")
     with (
+        worker_errors.passed_on(),
         progress.Progress(config.records.dir, local="://" not in config.records.dir),
-        beam.Pipeline(runner=_runner(options), options=options) as pipeline,
+        beam.Pipeline(runner=runner.choose(options), options=options) as pipeline,
     ):
-        build(pipeline, config, settings, encoder)
+        build(pipeline, config, settings, encoder, given)
     _summarize(config)
 
 
@@ -58,10 +59,15 @@ def _check_readable(config: ConfigDict) -> None:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no photo with a caption")
 
 
-def _runner(options: PipelineOptions) -> Any:
-    name = options.view_as(StandardOptions).runner
-    # Beam's DirectRunner first tries to download another runner; this one is always there.
-    return FnApiRunner() if name in (None, "DirectRunner") else name
+def _given_vocabulary(config: ConfigDict) -> list[str] | None:
+    path = config.text.vocabulary
+    if not path:
+        return None
+    try:
+        with FileSystems.open(path) as file:
+            return text.parse_vocabulary(file.read().decode("utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"config.text.vocabulary={path} cannot be read: {error}") from error
 
 
 def build(
@@ -69,13 +75,14 @@ def build(
     config: ConfigDict,
     settings: dict[str, Any],
     encoder: encoders.Encoder,
+    given_vocabulary: list[str] | None = None,
 ) -> None:
-    """Adds the job's transforms to a pipeline."""
+    """Adds the job's transforms to a pipeline; without a vocabulary the job builds one."""
     fingerprint = records.fingerprint(settings)
     manifest = pipeline | "Start" >> beam.Create([config.dataset.to_dict()])
     manifest |= "ReadManifest" >> beam.FlatMap(read_manifest).with_outputs("problems", main="rows")
     rows = manifest.rows | "Spread" >> beam.Reshuffle()
-    lines = _vocabulary(pipeline, rows, config)
+    lines = _vocabulary(pipeline, rows, config, given_vocabulary)
     total = rows | "CountRows" >> beam.combiners.Count.Globally()
     _ = total | "WriteTotal" >> beam.Map(_write_total, config.records.dir)
     reports = (
@@ -117,12 +124,9 @@ def _key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], Caption
     return (row.split, records.shard_of(row.image_id, num_shards)), row
 
 
-def _vocabulary(pipeline, rows, config: ConfigDict) -> beam.PCollection[list[str]]:
-    if config.text.vocabulary:
-        path = config.text.vocabulary
-        with FileSystems.open(path) as file:
-            lines = text.parse_vocabulary(file.read().decode("utf-8"), path)
-        return pipeline | "GivenVocabulary" >> beam.Create([lines])
+def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
+    if given is not None:
+        return pipeline | "GivenVocabulary" >> beam.Create([given])
     return (
         rows
         | "TrainCaptions" >> beam.FlatMap(lambda row: row.captions if row.split == "train" else ())
@@ -160,11 +164,13 @@ def encoder_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str,
 
 def _prepare_folder(config: ConfigDict, settings: dict[str, Any], overwrite: bool) -> None:
     folder = config.records.dir
+    if any(sign in folder for sign in "*?["):
+        raise UserError(f"config.records.dir={folder} must do without the signs * ? [")
     path = FileSystems.join(folder, "shards", shard_files.SETTINGS)
     try:
-        if overwrite and FileSystems.exists(folder):
-            FileSystems.delete([folder])
         shard_files.make_folders(folder)
+        if overwrite:
+            shard_files.clear(folder)
         _check_settings(folder, shard_files.read_json(path), settings)
         shard_files.clean(folder)
         shard_files.write_text(path, json.dumps(settings, sort_keys=True))
@@ -202,6 +208,7 @@ def _finish(
     reports = sorted(reports, key=lambda report: (report.split, report.shard))
     problems = {kind: {"count": n, "first": example} for kind, n, example in sorted(problems)}
     info = _info(config, reports, problems, lines, summary)
+    shard_files.drop_stale(folder, reports, config.records.num_shards)
     failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
     shard_files.write_text(FileSystems.join(folder, records.VOCABULARY), "\n".join(lines) + "\n")
     shard_files.write_text(FileSystems.join(folder, records.FAILURES), "".join(failures))

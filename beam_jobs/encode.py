@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -12,10 +13,14 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils import shared
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 from ml_collections import ConfigDict
 
 from beam_jobs import shard_files
+from beam_jobs.ahead import ahead
 from imcap import encoders, images, records, text
 from imcap.datasets import CaptionedImage
 from imcap.input_pipeline import NO_AUTOTUNE
@@ -28,6 +33,22 @@ class Photo(NamedTuple):
     image: np.ndarray | None  # float32 [image_size, image_size, 3]
     content: str  # Digest of the file's bytes.
     reason: str
+
+
+class _Task(NamedTuple):
+    """A shard whose photos are being read.
+
+    Attributes:
+      report: filled in as the work goes on.
+      images: manifest rows.
+      batches: the photos, read and decoded ahead.
+      vocabulary: the lines of vocab.txt.
+    """
+
+    report: shard_files.Report
+    images: int
+    batches: Iterator[list[Photo]]
+    vocabulary: list[str]
 
 
 class EncodeShard(beam.DoFn):
@@ -47,30 +68,58 @@ class EncodeShard(beam.DoFn):
 
     def setup(self) -> None:
         self._config = ConfigDict(self._config)
+        self._batch_size = self._config.encoder.batch_size
+
+    def start_bundle(self) -> None:
+        self._waiting: _Task | None = None
 
     def process(
         self, element: tuple[tuple[str, int], Iterable[CaptionedImage]], vocabulary: list[str]
     ) -> Iterator[shard_files.Report]:
         (split, shard), rows = element
-        folder, num_shards = self._config.records.dir, self._config.records.num_shards
         rows = sorted(rows, key=lambda row: row.image_id)
         report = self._expected(split, shard, rows, vocabulary)
-        beat = shard_files.Heartbeat(folder, split, shard).beat
+        folder, num_shards = self._config.records.dir, self._config.records.num_shards
         finished = shard_files.read_report(folder, split, shard, num_shards)
-        if finished and is_same_work(finished, report):
-            beat(skipped=len(rows), last=True)
+        if finished and is_same_work(finished, report) and not self._has_mended(finished, rows):
+            shard_files.Heartbeat(folder, split, shard).beat(skipped=len(rows), last=True)
             self._counters["skipped"].inc(len(rows))
             yield finished
             return
+        batches = ahead(_batches(read_photos(rows, self._config), self._batch_size), 2)
+        task = _Task(report, len(rows), batches, vocabulary)
+        # This shard's photos are being read while the one before goes through the CNN.
+        before, self._waiting = self._waiting, task
+        if before:
+            yield self._run(before)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Encodes the last shard, which no other one followed."""
+        task, self._waiting = self._waiting, None
+        if task:
+            report = self._run(task)
+            yield WindowedValue(report, MIN_TIMESTAMP, [GlobalWindow()])
+
+    def _has_mended(self, report: shard_files.Report, rows: Sequence[CaptionedImage]) -> bool:
+        """Tells whether a photo that failed can be read by now."""
+        failed = {failure["image_id"] for failure in report.failures}
+        rows = [row for row in rows if row.image_id in failed]
+        return bool(rows) and any(p.image is not None for p in read_photos(rows, self._config))
+
+    def _run(self, task: _Task) -> shard_files.Report:
+        report, folder = task.report, self._config.records.dir
         tools = self._shared.acquire(
-            lambda: _Tools(self._config, vocabulary), self._encoder_fingerprint + report.text
+            lambda: _Tools(self._config, task.vocabulary), self._encoder_fingerprint + report.text
         )
-        serialized = self._encode(rows, report, tools, beat)
+        beat = shard_files.Heartbeat(folder, report.split, report.shard).beat
+        # The CNN works in a thread of its own while this one writes.
+        serialized = ahead(self._encode(task, tools, beat), 2 * self._batch_size)
+        num_shards = self._config.records.num_shards
         report = shard_files.write_shard(folder, report, num_shards, serialized)
-        beat(done=len(rows), failed=len(report.failures), last=True)
+        beat(done=task.images, failed=len(report.failures), last=True)
         self._counters["kept"].inc(report.images)
         self._counters["failed"].inc(len(report.failures))
-        yield report
+        return report
 
     def _expected(self, split, shard, rows, vocabulary) -> shard_files.Report:
         """Returns the report of this work before anything is done."""
@@ -84,14 +133,14 @@ class EncodeShard(beam.DoFn):
             text=records.fingerprint(settings),
         )
 
-    def _encode(self, rows, report, tools, beat) -> Iterator[bytes]:
+    def _encode(self, task: _Task, tools: _Tools, beat: Callable[..., None]) -> Iterator[bytes]:
         """Yields the shard's records in order, and fills in the report."""
+        report = task.report
         flip = self._config.records.flip and report.split == "train"
         done = 0
-        for batch in _batches(read_photos(rows, self._config), self._config.encoder.batch_size):
+        for batch in task.batches:
             kept = [photo for photo in batch if photo.image is not None]
-            failed = [photo for photo in batch if photo.image is None]
-            report.failures += [_failure(photo) for photo in failed]
+            report.failures += [_failure(photo) for photo in batch if photo.image is None]
             report.contents += [[photo.content, photo.row.image_id] for photo in kept]
             report.images += len(kept)
             report.captions += sum(len(photo.row.captions) for photo in kept)
@@ -128,12 +177,7 @@ def record_path(path: str, config: ConfigDict) -> str:
 
 def read_photos(rows: Sequence[CaptionedImage], config: ConfigDict) -> Iterator[Photo]:
     """Reads and decodes photos in the background, in order; yields the bad ones with a reason."""
-    size, max_pixels = config.encoder.image_size, config.encoder.max_pixels
-
-    def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image_bytes = _read(path)
-        return image_bytes, images.load(image_bytes, size, max_pixels)
-
+    load = _loader(config.encoder.image_size, config.encoder.max_pixels)
     paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
     dataset = tf.data.Dataset.from_tensor_slices(paths)
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
@@ -147,6 +191,18 @@ def read_photos(rows: Sequence[CaptionedImage], config: ConfigDict) -> Iterator[
         else:
             content = hashlib.blake2b(image_bytes.numpy(), digest_size=16).hexdigest()
             yield Photo(row, image.numpy(), content, "")
+
+
+@functools.cache
+def _loader(image_size: int, max_pixels: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns path -> (file's bytes, image), traced once: a shard may take less than tracing."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image_bytes = _read(path)
+        return image_bytes, images.load(image_bytes, image_size, max_pixels)
+
+    return load
 
 
 def _read(path: tf.Tensor) -> tf.Tensor:

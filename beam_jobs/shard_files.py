@@ -7,21 +7,24 @@ settings, and names the very size of the shard file. All access goes through Bea
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 
 from imcap import records
+from imcap.errors import UserError
 
 SETTINGS = "settings.json"
+_SHARDS = "*-?????-of-?????.tfrecord"
 _PROGRESS_SECONDS = 1.0
 
 
@@ -51,11 +54,22 @@ class Report:
 
 
 def write_text(path: str, content: str) -> None:
-    """Writes a small file whole or not at all."""
+    """Writes a small file whole or not at all; raises UserError if it cannot be written."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    with FileSystems.create(temporary, "application/octet-stream") as file:
-        file.write(content.encode("utf-8"))
-    _replace(temporary, path)
+    with _writing(path):
+        with FileSystems.create(temporary, "application/octet-stream") as file:
+            file.write(content.encode("utf-8"))
+        _replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Names the file in what a failed write raises, as on a full disk."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+        raise UserError(f"{path} cannot be written: {reason}") from error
 
 
 def read_json(path: str) -> Any | None:
@@ -87,15 +101,31 @@ def make_folders(folder: str) -> None:
 
 def clean(folder: str) -> None:
     """Removes what a killed run left behind: temporary files and progress."""
-    patterns = [
-        FileSystems.join(folder, "*.tmp"),
-        FileSystems.join(folder, "shards", "*.tmp"),
-        FileSystems.join(folder, "progress", "*.json*"),
-    ]
-    for result in FileSystems.match(patterns):
-        paths = [metadata.path for metadata in result.metadata_list]
-        if paths:
-            FileSystems.delete(paths)
+    _delete(_find(folder, "*.tmp", "shards/*.tmp", "progress/*.json*"))
+
+
+def clear(folder: str) -> None:
+    """Removes everything that the job ever wrote, and nothing else."""
+    summaries = (records.COMPLETED, records.INFO, records.VOCABULARY, records.FAILURES)
+    _delete(_find(folder, *summaries, "shards/*.json", _SHARDS))
+
+
+def drop_stale(folder: str, reports: Iterable[Report], num_shards: int) -> None:
+    """Removes shards that have no image any more, as after a change of the splits."""
+    names = {records.shard_name(report.split, report.shard, num_shards) for report in reports}
+    paths = _find(folder, _SHARDS)
+    _delete([path for path in paths if FileSystems.split(path)[1] not in names])
+
+
+def _find(folder: str, *patterns: str) -> list[str]:
+    patterns = [FileSystems.join(folder, *pattern.split("/")) for pattern in patterns]
+    found = FileSystems.match(patterns)
+    return [metadata.path for result in found for metadata in result.metadata_list]
+
+
+def _delete(paths: list[str]) -> None:
+    if paths:
+        FileSystems.delete(paths)
 
 
 def report_path(folder: str, split: str, shard: int) -> str:
@@ -109,13 +139,21 @@ def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report 
     if not values or not FileSystems.exists(path):
         return None
     size = FileSystems.match([path])[0].metadata_list[0].size_in_bytes
-    return Report(**values) if size == values["bytes"] else None
+    try:
+        report = Report(**values)
+    except TypeError:  # Not a report.
+        return None
+    return report if size == report.bytes else None
 
 
 def write_shard(
     folder: str, report: Report, num_shards: int, serialized: Iterable[bytes]
 ) -> Report:
-    """Writes a shard and its report from an iterable that may fill in `report` as it goes."""
+    """Writes a shard and its report from an iterable that may fill in `report` as it goes.
+
+    Raises:
+      UserError: one of them cannot be written.
+    """
     path = FileSystems.join(folder, records.shard_name(report.split, report.shard, num_shards))
     is_remote = "://" in path
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
@@ -124,9 +162,10 @@ def write_shard(
     try:
         report.digest = _write_records(local, serialized)
         report.bytes = os.path.getsize(local)
-        if is_remote:
-            _upload(local, temporary)
-        _replace(temporary, path)
+        with _writing(path):
+            if is_remote:
+                _upload(local, temporary)
+            _replace(temporary, path)
     finally:
         if os.path.exists(local):
             os.remove(local)
@@ -137,10 +176,16 @@ def write_shard(
 
 def _write_records(path: str, serialized: Iterable[bytes]) -> str:
     digest = records.Digest()
-    with tf.io.TFRecordWriter(path) as writer:
+    with _writing(path):
+        writer = tf.io.TFRecordWriter(path)
+    try:
         for record in serialized:
-            writer.write(record)
+            with _writing(path):
+                writer.write(record)
             digest.update(record)
+    finally:
+        with _writing(path):
+            writer.close()
     return digest.hexdigest()
 
 

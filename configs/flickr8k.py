@@ -13,6 +13,7 @@ def get_config(variant: str = "") -> config_lib.ConfigDict:
     config.records.flip = True
     config.model.decoder = variant or "attention"
     config.train.epochs = 16
+    config.train.compute_dtype = "auto"
     config.decode.beam_size = 5
     config.decode.length_penalty = 0.9
     return config

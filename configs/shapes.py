@@ -4,10 +4,13 @@ make demo
 """
 
 from imcap import config as config_lib
+from imcap.errors import UserError
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
     """`variant`: empty, or `tiny`: a minute's work for tests, without a useful result."""
+    if variant not in ("", "tiny"):
+        raise UserError(f"there is no variant {variant!r}; there is `tiny`, and none")
     config = config_lib.default()
     config.dataset.name = "shapes"
     config.dataset.dir = "{workdir}/shapes"

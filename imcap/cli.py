@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -18,6 +22,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment file, such as configs/flickr8k.py; --config.KEY=VALUE changes it."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that the run makes.")
+_CONFIG_MODULE = "config_config"  # What ml_collections calls the module of --config's file.
 _SPLIT = flags.DEFINE_string("split", "dev", "eval: which split to caption and score.")
 _DISTRIBUTE = flags.DEFINE_string(
     "distribute", "auto", "train: auto, none, mirrored (all devices) or multiworker (TF_CONFIG)."
@@ -31,35 +36,51 @@ _JSON = flags.DEFINE_bool("json", False, "caption: print JSON lines.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "serve: the address to listen on.")
 _PORT = flags.DEFINE_integer("port", 8501, "serve: the port to listen on.")
 _MAX_BODY = flags.DEFINE_integer("max_body_mib", 64, "serve: largest request, in MiB.")
+_OUT = flags.DEFINE_string("out", "", "bench: a JSON file for the figures.")
+_PHOTOS = flags.DEFINE_string("photos", "", "bench records: a folder of photos.")
+_IMAGES = flags.DEFINE_integer("images", 3000, "bench records: photos encoded, by repetition.")
+_REPEATS = flags.DEFINE_integer("repeats", 3, "bench: runs of each measurement.")
 _THREADS = flags.DEFINE_integer("threads", 4, "serve: requests that the model works on at once.")
 
 
 def records(beam_args: Sequence[str]) -> None:
     """photos and captions to TFRecords; also takes Beam's own options"""
-    from beam_jobs import build_records
+    config = _load_config()
+    with _quiet():
+        from beam_jobs import build_records, runner
 
-    build_records.run(_load_config(), beam_args, overwrite=_OVERWRITE.value)
+    for option in runner.unknown_options(beam_args):
+        near = difflib.get_close_matches(option, [f"--{name}" for name in flags.FLAGS], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"neither imcap records nor Beam takes {option}{hint}")
+    build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 
 def pretrain(_: Sequence[str]) -> None:
     """teach imcap's own CNN to see what the captions speak of"""
-    from imcap import pretrain
+    config = _load_config()
+    with _quiet():
+        from imcap import pretrain
 
-    print(pretrain.run(_load_config(), _workdir()))
+    print(pretrain.run(config, _workdir()))
 
 
 def train(_: Sequence[str]) -> None:
     """train the decoder, or go on where it stopped"""
-    from imcap import train
+    config = _load_config()
+    with _quiet():
+        from imcap import train
 
-    train.run(_load_config(), _workdir(), _DISTRIBUTE.value)
+    train.run(config, _workdir(), _DISTRIBUTE.value)
 
 
 def evaluate(_: Sequence[str]) -> None:
     """caption and score a split"""
-    from imcap import evaluate
+    config = _load_config()
+    with _quiet():
+        from imcap import evaluate
 
-    found = evaluate.run(_load_config(), _workdir(), _SPLIT.value)
+    found = evaluate.run(config, _workdir(), _SPLIT.value)
     for name, value in found.as_dict().items():
         print(f"{name:10} {value:.4f}" if isinstance(value, float) else f"{name:10} {value}")
     print(os.path.join(_workdir(), "eval", _SPLIT.value, "report.html"))
@@ -78,9 +99,11 @@ def scores(workdirs: Sequence[str]) -> None:
 
 def export(_: Sequence[str]) -> None:
     """write the SavedModel: image bytes in, captions out"""
-    from imcap import export
+    config = _load_config()
+    with _quiet():
+        from imcap import export
 
-    print(export.run(_load_config(), _workdir()))
+    print(export.run(config, _workdir()))
 
 
 def caption(paths: Sequence[str]) -> int:
@@ -91,15 +114,17 @@ def caption(paths: Sequence[str]) -> int:
         raise UserError("imcap caption needs at least one file, folder or glob")
     if len(_MODEL.value) != 1:
         raise UserError("imcap caption needs one --model=FOLDER")
+    _import_tensorflow()
     return captioner.run(_MODEL.value[0], paths, _TOP.value, _JSON.value)
 
 
 def inspect(folders: Sequence[str]) -> None:
     """verify a records folder and say what it holds"""
-    from imcap import inspection
-
     if len(folders) != 1:
         raise UserError("imcap inspect needs one records folder")
+    with _quiet():
+        from imcap import inspection
+
     print("\n".join(inspection.run(folders[0])))
 
 
@@ -110,10 +135,27 @@ def serve(_: Sequence[str]) -> None:
     models = dict(_named_model(value) for value in _MODEL.value)
     if not models:
         raise UserError("imcap serve needs --model=NAME=FOLDER, once for each model")
+    _import_tensorflow()
     server.serve(
         models, host=_HOST.value, port=_PORT.value, max_body_mib=_MAX_BODY.value,
         threads=_THREADS.value,
     )  # fmt: skip
+
+
+def bench(names: Sequence[str]) -> None:
+    """measure: records or input, beside a limit and a peer of the same run"""
+    with _quiet():
+        from benchmarks import common, input, records
+
+    if list(names) == ["records"]:
+        if not _PHOTOS.value:
+            raise UserError("imcap bench records needs --photos=FOLDER")
+        rows = records.run(_PHOTOS.value, _CONFIG.value.encoder, _IMAGES.value, _REPEATS.value)
+    elif list(names) == ["input"]:
+        rows = input.run(_load_config(), _REPEATS.value)
+    else:
+        raise UserError("imcap bench needs the name of one benchmark: records or input")
+    common.report(names[0], rows, _OUT.value)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
@@ -126,8 +168,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "caption": caption,
     "inspect": inspect,
     "serve": serve,
+    "bench": bench,
 }
-_TAKES_ARGUMENTS = ("records", "scores", "caption", "inspect")
+_TAKES_ARGUMENTS = ("records", "scores", "caption", "inspect", "bench")
 
 
 def main() -> None:
@@ -139,7 +182,6 @@ def main() -> None:
     if arguments[0] not in COMMANDS:
         _fail(f"there is no command {arguments[0]!r}: choose {', '.join(COMMANDS)}")
     command = arguments[0]
-    _import_tensorflow()
     try:
         rest = _parse(command, arguments[1:])
         status = COMMANDS[command](rest)
@@ -154,16 +196,22 @@ def main() -> None:
     sys.exit(status or 0)
 
 
-def _import_tensorflow() -> None:
-    """Imports TensorFlow without the notices that its libraries print whatever the log level."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what libraries print on import, whatever the log level: no user can act on it."""
     stderr = os.dup(2)
     with open(os.devnull, "w") as devnull:
         os.dup2(devnull.fileno(), 2)
     try:
-        import tensorflow_text  # noqa: F401
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def _import_tensorflow() -> None:
+    with _quiet():
+        import tensorflow_text  # noqa: F401
 
 
 def usage() -> str:
@@ -181,22 +229,48 @@ def _parse(command: str, arguments: Sequence[str]) -> list[str]:
     """Parses the flags; returns what is left, and refuses what the command does not take."""
     try:
         rest = flags.FLAGS(["imcap", *arguments], known_only=command == "records")[1:]
-        if _CONFIG.value is not None:
-            _ = _CONFIG.value["seed"]  # A file that failed to load fails on its first use.
-    except SyntaxError as error:
-        raise UserError(f"--config: {error.filename}, line {error.lineno}: {error.msg}") from error
-    except (flags.Error, LookupError, AttributeError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"flags: {_one_line(error)}") from error
+        # A file that failed to load fails on its first use.
+        is_config = _CONFIG.value is None or "seed" in _CONFIG.value
+    except Exception as error:  # The config file is a program: it may raise anything.
+        raise UserError(_flag_error(error)) from error
+    if not is_config:
+        raise UserError("--config: get_config() must return imcap.config.default(), changed")
     if rest and command not in _TAKES_ARGUMENTS:
         raise UserError(f"imcap {command} takes no {rest[0]!r}")
     return rest
 
 
-def _one_line(error: Exception) -> str:
-    is_key = isinstance(error, KeyError)  # Its str() is the repr of its argument.
-    text = str(error.args[0]) if is_key else str(error)
-    text = text.replace("\\n", "\n").replace("\\'", "'")
-    return "; ".join(line.strip(" '\"") for line in text.splitlines() if line.strip())
+def _flag_error(error: BaseException) -> str:
+    """Returns in one line what is wrong with the flags, or where in the config file."""
+    chain = [error]
+    while deeper := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(deeper)
+    place = max(map(_line_in_config, chain))
+    if near := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', " ".join(map(str, chain))):
+        return f"--config: {place}there is no key {near[2]}; did you mean {near[1]}?"
+    for found in reversed(chain):
+        if isinstance(found, SyntaxError):
+            return f"--config: {found.filename}, line {found.lineno}: {found.msg}"
+        if isinstance(found, OSError):
+            return f"--config: {str(found).splitlines()[-1].strip()}"
+        if isinstance(found, KeyError):  # Its str() is the repr of its argument.
+            return f"--config: {place}there is no key: {_brief(str(found.args[0]))}"
+        if _line_in_config(found):
+            kind = "" if isinstance(found, UserError) else f"{type(found).__name__}: "
+            return f"--config: {place}{kind}{_brief(str(found))}"
+    return f"flags: {_brief(str(error))}"
+
+
+def _line_in_config(error: BaseException) -> str:
+    """Returns `FILE, line N: ` if an exception came out of the config file, else nothing."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__") == _CONFIG_MODULE:
+            return f"{frame.f_code.co_filename}, line {line}: "
+    return ""
+
+
+def _brief(text: str) -> str:
+    return (text.splitlines() or [""])[0].partition(" Other fields present")[0]
 
 
 def _workdir() -> str:

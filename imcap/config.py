@@ -15,31 +15,50 @@ _CHOICES = {
     "encoder.pooling": ("spatial", "avg"),
     "records.dtype": ("float16", "bfloat16", "float32"),
     "model.decoder": ("attention", "inject"),
-    "train.compute_dtype": ("float32", "bfloat16", "float16"),
+    "train.compute_dtype": ("auto", "float32", "bfloat16"),
     "train.best_metric": ("cider", "bleu4"),
 }
 _POSITIVE = (
     "encoder.image_size",
     "encoder.batch_size",
     "encoder.max_pixels",
+    "encoder.width",
+    "encoder.stages",
+    "encoder.pretrain.epochs",
+    "encoder.pretrain.batch_size",
+    "encoder.pretrain.learning_rate",
+    "encoder.pretrain.words",
     "records.num_shards",
     "text.max_length",
     "text.min_count",
     "text.vocab_size",
     "model.units",
     "model.embedding_size",
+    "model.heads",
     "train.batch_size",
     "train.epochs",
     "train.learning_rate",
+    "train.shuffle_buffer",
     "train.eval_every",
+    "train.readers",
     "decode.beam_size",
     "decode.max_length",
+)
+_NOT_NEGATIVE = (
+    "dataset.holdout",
+    "train.weight_decay",
+    "train.clip_norm",
+    "train.patience",
+    "train.checkpoint_minutes",
+    "train.eval_images",
+    "decode.no_repeat_ngram",
 )
 _FRACTIONS = (
     "model.dropout",
     "model.embedding_dropout",
     "model.feature_dropout",
     "train.label_smoothing",
+    "train.warmup",
 )
 
 
@@ -139,8 +158,9 @@ def train_defaults() -> ConfigDict:
             "weight_decay": 0.0,
             "label_smoothing": 0.1,
             "clip_norm": 5.0,  # 0: gradients are not clipped.
-            "compute_dtype": "float32",  # Of matrix products; weights stay float32.
+            "compute_dtype": "float32",  # Of matrix products; auto: bfloat16 where it is fast.
             "shuffle_buffer": 2048,  # Images.
+            "readers": 2,  # Shards read at a time.
             "eval_every": 1,  # Epochs between dev scores.
             "best_metric": "cider",
             "patience": 0,  # Evaluations without a better score until it stops; 0: never.
@@ -154,6 +174,8 @@ def validate(config: ConfigDict) -> None:
     """Raises UserError naming the first setting with a value that cannot work."""
     for key in _POSITIVE:
         _check(config, key, lambda v: v > 0, "must be greater than 0")
+    for key in _NOT_NEGATIVE:
+        _check(config, key, lambda v: v >= 0, "must be at least 0")
     for key in _FRACTIONS:
         _check(config, key, lambda v: 0 <= v < 1, "must be at least 0 and below 1")
     for key, choices in _CHOICES.items():
@@ -183,6 +205,7 @@ def resolve(config: ConfigDict, workdir: str) -> ConfigDict:
     config.dataset.dir = config.dataset.dir.replace("{workdir}", workdir)
     config.encoder.name = config.encoder.name.replace("{workdir}", workdir)
     config.encoder.weights = config.encoder.weights.replace("{workdir}", workdir)
+    config.text.vocabulary = config.text.vocabulary.replace("{workdir}", workdir)
     config.records.dir = config.records.dir.replace("{workdir}", workdir) or os.path.join(
         workdir, "records"
     )

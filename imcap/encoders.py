@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import warnings
+import zipfile
 
 import keras
 import ml_collections
@@ -22,15 +24,16 @@ class Encoder(tf.Module):
         super().__init__(name="encoder")
         self.network = network
         self.image_size = image_size
-        self._preprocess = preprocess
-        shape = network.output_shape[1:]
+        self.preprocess = preprocess
+        # A network may leave the size of its images open.
+        shape = network.compute_output_shape((None, image_size, image_size, 3))[1:]
         positions = int(np.prod(shape[:-1])) if len(shape) > 1 else 1
         self.feature_shape = (positions, int(shape[-1]))
         self.feature_grid = tuple(shape[:-1]) if len(shape) == 3 else (1, positions)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """float32 [batch, image_size, image_size, 3] to float32 [batch, positions, channels]."""
-        features = self.network(self._preprocess(images), training=False)
+        features = self.network(self.preprocess(images), training=False)
         return tf.reshape(tf.cast(features, tf.float32), (-1, *self.feature_shape))
 
     def digest(self) -> str:
@@ -58,7 +61,13 @@ def build(config: ml_collections.ConfigDict) -> Encoder:
         network, preprocess = _build_application(config)
     network = _cut(network, config)
     network.trainable = False
-    return Encoder(network, preprocess, config.image_size)
+    try:
+        return Encoder(network, preprocess, config.image_size)
+    except ValueError as error:
+        message = str(error).splitlines()[0]
+        raise UserError(
+            f"config.encoder.image_size={config.image_size} does not fit {config.name}: {message}"
+        ) from error
 
 
 def custom_cnn(config: ml_collections.ConfigDict) -> keras.Model:
@@ -127,8 +136,10 @@ def _load_weights(network: keras.Model, config: ml_collections.ConfigDict) -> No
         hint = " (`imcap pretrain` makes it)" if config.name == "custom_cnn" else ""
         raise UserError(f"config.encoder.weights={config.weights}: no such file{hint}")
     try:
-        network.load_weights(config.weights)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # One for every layer that does not fit.
+            network.load_weights(config.weights)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         message = str(error).splitlines()[0]
         raise UserError(
             f"config.encoder.weights={config.weights} does not fit {config.name}: {message}"
@@ -137,7 +148,13 @@ def _load_weights(network: keras.Model, config: ml_collections.ConfigDict) -> No
 
 def _cut(network: keras.Model, config: ml_collections.ConfigDict) -> keras.Model:
     """Ends the network at the asked layer, and pools its positions if asked."""
-    output = network.output
+    if len(network.inputs) != 1 or (len(network.outputs) != 1 and not config.layer):
+        raise UserError(
+            f"config.encoder.name={config.name} has {len(network.inputs)} inputs and "
+            f"{len(network.outputs)} outputs: it must take images alone, and of several outputs "
+            "config.encoder.layer names one"
+        )
+    output = network.outputs[0]
     if config.layer:
         names = [layer.name for layer in network.layers]
         if config.layer not in names:
@@ -148,4 +165,4 @@ def _cut(network: keras.Model, config: ml_collections.ConfigDict) -> keras.Model
         output = network.get_layer(config.layer).output
     if config.pooling == "avg" and len(output.shape) == 4:
         output = keras.layers.GlobalAveragePooling2D()(output)
-    return keras.Model(network.input, output)
+    return keras.Model(network.inputs[0], output)

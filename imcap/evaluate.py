@@ -12,11 +12,21 @@ import tensorflow as tf
 import tqdm
 from ml_collections import ConfigDict
 
-from imcap import checkpoints, decode, input_pipeline, metrics, records, report, text
+from imcap import (
+    attention_maps,
+    checkpoints,
+    decode,
+    input_pipeline,
+    metrics,
+    records,
+    report,
+    text,
+)
 from imcap.decoders import Decoder
 from imcap.errors import UserError
 
 _BATCH = 64  # Images decoded at a time.
+_MAPS = 4  # Best and worst photos each whose attention is drawn.
 
 
 class Caption(NamedTuple):
@@ -54,7 +64,9 @@ def predict(
     show_progress: bool = False,
 ) -> Predictions:
     """Captions the images of a split, or its first `limit` ones."""
-    dataset = input_pipeline.eval_dataset(config.records.dir, info, split, batch_size=_BATCH)
+    dataset = input_pipeline.eval_dataset(
+        config.records.dir, info, split, batch_size=_BATCH, limit=limit
+    )
     images = min(limit or sys.maxsize, info.num_images(split))
     predict_batch = _graph(decoder, config, dataset.element_spec)
     predictions, totals = Predictions(), [0.0, 0.0]
@@ -66,8 +78,6 @@ def predict(
             totals[0] -= float(tf.reduce_sum(log_probabilities))
             totals[1] += float(tf.reduce_sum(counts))
             bar.update(len(batch["image_id"]))
-            if len(predictions.captions) >= images:
-                break
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         records.raise_damaged(config.records.dir, info, split, error)
     bar.close()
@@ -116,7 +126,7 @@ def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
     """Captions and scores a split with the trained decoder.
 
     Writes metrics.json, predictions.json, references.json and report.html to
-    `WORKDIR/eval/SPLIT`.
+    `WORKDIR/eval/SPLIT`, and pictures of the attention on a few photos to its `attention/`.
 
     Raises:
       UserError: no such split, no finished records, or nothing trained.
@@ -127,8 +137,24 @@ def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
     decoder = checkpoints.load_decoder(config, workdir, info)
     predictions = predict(decoder, config, info, split, tokenizer, show_progress=True)
     scores = score(predictions)
-    _write(config, os.path.join(workdir, "eval", split), split, predictions, scores)
+    folder = os.path.join(workdir, "eval", split)
+    _write(config, folder, split, predictions, scores)
+    samples = _best_and_worst(config, info, split, predictions, scores)
+    attention_maps.write(os.path.join(folder, "attention"), decoder, tokenizer, info, samples)
     return scores
+
+
+def _best_and_worst(config, info, split, predictions, scores) -> list[tuple]:
+    """What `attention_maps.write` draws: the photos with the highest and the lowest CIDEr."""
+    ranked = sorted(scores.per_image, key=lambda key: (-scores.per_image[key]["cider"], key))
+    wanted = {*ranked[:_MAPS], *ranked[-_MAPS:]}
+    samples = []
+    for batch in input_pipeline.eval_dataset(config.records.dir, info, split, batch_size=_BATCH):
+        for image_id, features in zip(batch["image_id"].numpy(), batch["features"], strict=True):
+            if (key := image_id.decode()) in wanted:
+                path = os.path.join(config.dataset.dir, predictions.paths[key])
+                samples.append((key, path, features, predictions.captions[key][0].caption))
+    return samples
 
 
 def _write(

@@ -28,9 +28,11 @@ class History:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
 
-    def append(self, row: dict[str, float | int | None]) -> None:
-        """Adds an epoch; a column without a value stays empty."""
+    def append(self, row: dict[str, float | int | None], *, write: bool = True) -> None:
+        """Adds an epoch; a column without a value stays empty. `write`: to the file, too."""
         self.rows.append({key: _format(row.get(key)) for key in COLUMNS})
+        if not write:
+            return
         with open(self.path + ".tmp", "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()

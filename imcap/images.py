@@ -13,6 +13,7 @@ import tensorflow as tf
 MAX_PIXELS = 100_000_000
 # The declared size lies within these bytes, in every format; no whole image is shorter.
 _HEADER_BYTES = 30
+_GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C  # What the first byte of a block announces.
 
 
 def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -29,7 +30,8 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
     Raises:
       tf.errors.InvalidArgumentError: not an image, truncated, or too large.
     """
-    image = decode(image_bytes, max_pixels)
+    with tf.device("/CPU:0"):  # On a GPU each byte of a header would be a journey.
+        image = decode(image_bytes, max_pixels)
     image = tf.image.resize(image, (image_size, image_size), method="bilinear", antialias=True)
     return tf.ensure_shape(image, (image_size, image_size, 3))
 
@@ -40,18 +42,26 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     fits = (pixels > 0) & (pixels <= max_pixels)
     image_bytes = _require(fits, f"declares no pixels or more than {max_pixels}", image_bytes)
-    image = tf.cond(
-        _is_webp(image_bytes), lambda: _decode_webp(image_bytes), lambda: _decode(image_bytes)
+    image = tf.case(
+        [
+            (_is_webp(image_bytes), lambda: _decode_webp(image_bytes)),
+            (_starts(image_bytes, b"GIF8"), lambda: _decode_gif(image_bytes, height, width)),
+            (_has_palette(image_bytes), lambda: _decode_palette_bmp(image_bytes)),
+        ],
+        default=lambda: tf.io.decode_image(image_bytes, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, (None, None, 3))
 
 
 def reason(error: Exception) -> str:
     """Returns why `load` refused an image, in one line without the graph's node names."""
-    asserted = re.search(r"assertion failed: \[(.*?)\]", str(error))
-    text = asserted.group(1) if asserted else str(error).split("[[{{")[0]
-    text = re.sub(r"\{\{function_node .*?\}\}|\[Op:\w*\].*", "", text)
-    return " ".join(text.split()) or type(error).__name__
+    asserted = re.search(r"assertion failed: \[(.*?)\]|Summarized data: b'(.*?)'", str(error))
+    if asserted:
+        return asserted[1] or asserted[2]
+    text = re.sub(r"\{\{function_node .*?\}\}|\[Op:\w*\].*", "", str(error).split("[[{{")[0])
+    # A trace of where the graph was made may come first.
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _require(condition: tf.Tensor, message: str, value: tf.Tensor) -> tf.Tensor:
@@ -60,8 +70,8 @@ def _require(condition: tf.Tensor, message: str, value: tf.Tensor) -> tf.Tensor:
         return tf.identity(value)
 
 
-def _decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+def _starts(image_bytes: tf.Tensor, prefix: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(image_bytes, 0, len(prefix)), prefix)
 
 
 def _decode_webp(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -69,22 +79,78 @@ def _decode_webp(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.image.decode_webp(image_bytes)[0, ..., :3]
 
 
+def _decode_gif(image_bytes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Decodes the first frame; what it leaves free of the canvas is black.
+
+    TensorFlow's decoder unpacks every frame at the size that the frame claims, whatever the
+    canvas: it gets the first frame alone, moved to the canvas' corner.
+    """
+    # Behind a file that was cut off, zeros end every walk over its blocks.
+    image_bytes = tf.strings.join([image_bytes, bytes(1024)])
+    raw = tf.io.decode_raw(image_bytes, tf.uint8)
+    start = _gif_next(raw, 13 + _gif_palette_bytes(tf.cast(raw[10], tf.int32)), is_data=False)
+    head = tf.cast(raw[start : start + 10], tf.int32)
+    left, top, columns, rows = (head[i] + 256 * head[i + 1] for i in (1, 3, 5, 7))
+    fits = tf.equal(head[0], _GIF_FRAME) & (left + columns <= width) & (top + rows <= height)
+    image_bytes = _require(fits, "a GIF without a first frame inside its canvas", image_bytes)
+    end = _gif_next(raw, start + 11 + _gif_palette_bytes(head[9]), is_data=True)
+    before = tf.strings.substr(image_bytes, 0, start)
+    behind = tf.strings.substr(image_bytes, start + 5, end - start - 5)
+    alone = tf.strings.join([before, bytes([_GIF_FRAME, 0, 0, 0, 0]), behind, b";"])
+    return tf.image.pad_to_bounding_box(tf.io.decode_gif(alone)[0], top, left, height, width)
+
+
+def _gif_next(raw: tf.Tensor, at: tf.Tensor, *, is_data: bool) -> tf.Tensor:
+    """Returns where the next block lies that is no extension.
+
+    `is_data`: whether `at` is inside a block already, at its data: sub-blocks that begin with
+    their length, until one of length 0.
+    """
+
+    def is_inside(at: tf.Tensor, is_data: tf.Tensor) -> tf.Tensor:
+        return is_data | tf.equal(raw[at], _GIF_EXTENSION)
+
+    def skip(at: tf.Tensor, is_data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size = tf.cast(raw[at], tf.int32)
+        return at + tf.where(is_data, size + 1, 2), size > 0
+
+    # Writers fill their sub-blocks, up to 255 bytes; a file of tiny ones would take minutes.
+    steps = tf.size(raw) // 32
+    return tf.while_loop(is_inside, skip, (at, is_data), maximum_iterations=steps)[0]
+
+
+def _gif_palette_bytes(flags: tf.Tensor) -> tf.Tensor:
+    return tf.where(flags >= 128, 6 * tf.bitwise.left_shift(1, flags % 8), 0)
+
+
+def _has_palette(image_bytes: tf.Tensor) -> tf.Tensor:
+    is_byte = tf.equal(tf.strings.substr(image_bytes, 28, 2), b"\x08\0")  # Bits of a pixel.
+    return _starts(image_bytes, b"BM") & is_byte
+
+
+def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Looks up the colours that TensorFlow's decoder leaves as indices, as if they were greys."""
+    indices = tf.io.decode_bmp(image_bytes)[..., 0]
+    pixels, header = (_little_endian_size(image_bytes, at, 4)[1] for at in (10, 14))
+    colors = tf.io.decode_raw(image_bytes, tf.uint8)[14 + header : pixels]
+    colors = colors[: tf.size(colors) // 4 * 4]
+    palette = tf.reshape(colors, (-1, 4))[:, 2::-1]  # Blue comes first, and a spare byte last.
+    return tf.gather(palette, tf.cast(indices, tf.int32))
+
+
 def declared_size(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Reads height and width (int32 []) from the header of an image file, string []."""
     is_whole = tf.strings.length(image_bytes) >= _HEADER_BYTES
     image_bytes = _require(is_whole, f"fewer than {_HEADER_BYTES} bytes", image_bytes)
-
-    def starts(prefix: bytes) -> tf.Tensor:
-        return tf.equal(tf.strings.substr(image_bytes, 0, len(prefix)), prefix)
-
+    kinds = {
+        b"\xff\xd8\xff": lambda: tf.io.extract_jpeg_shape(image_bytes)[:2],
+        b"\x89PNG\r\n\x1a\n": lambda: _png_size(image_bytes),
+        b"GIF8": lambda: _little_endian_size(image_bytes, 6, 2),
+        b"BM": lambda: tf.abs(_little_endian_size(image_bytes, 18, 4)),
+    }
     size = tf.case(
-        [
-            (starts(b"\xff\xd8\xff"), lambda: tf.io.extract_jpeg_shape(image_bytes)[:2]),
-            (starts(b"\x89PNG\r\n\x1a\n"), lambda: _png_size(image_bytes)),
-            (starts(b"GIF8"), lambda: _little_endian_size(image_bytes, 6, 2)),
-            (starts(b"BM"), lambda: tf.abs(_little_endian_size(image_bytes, 18, 4))),
-            (_is_webp(image_bytes), lambda: _webp_size(image_bytes)),
-        ],
+        [(_starts(image_bytes, magic), read) for magic, read in kinds.items()]
+        + [(_is_webp(image_bytes), lambda: _webp_size(image_bytes))],
         default=lambda: _require(
             tf.constant(False), "not a JPEG, PNG, GIF, BMP or WebP image", tf.zeros([2], tf.int32)
         ),
@@ -111,8 +177,7 @@ def _png_size(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _is_webp(image_bytes: tf.Tensor) -> tf.Tensor:
-    is_riff = tf.equal(tf.strings.substr(image_bytes, 0, 4), b"RIFF")
-    return is_riff & tf.equal(tf.strings.substr(image_bytes, 8, 4), b"WEBP")
+    return _starts(image_bytes, b"RIFF") & tf.equal(tf.strings.substr(image_bytes, 8, 4), b"WEBP")
 
 
 def _webp_size(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -122,6 +187,9 @@ def _webp_size(image_bytes: tf.Tensor) -> tf.Tensor:
     # TensorFlow 2.21's decoder corrupts its memory on animations, which only VP8X declares.
     is_still = tf.not_equal(kind, "VP8X") | tf.equal(flags // 2 % 2, 0)
     image_bytes = _require(is_still, "an animated WebP", image_bytes)
+    # The decoder takes any other kind for bare pixels, whose size lies elsewhere.
+    is_known = tf.reduce_any(tf.equal(kind, [b"VP8 ", b"VP8L", b"VP8X"]))
+    image_bytes = _require(is_known, "not a kind of WebP", image_bytes)
     head = _bytes_at(image_bytes, 21, 9)  # Offsets below are counted from byte 21.
 
     def lossless():

@@ -24,10 +24,20 @@ _PARALLEL = os.cpu_count() or 1
 _BUCKET = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
 _WINDOW = 16
+# The first half of every shuffle's seed. TensorFlow would take the process's global seed for it,
+# which building an encoder sets; this is the number where there is none.
+_GRAPH_SEED = 87654321
 
 
 def train_dataset(
-    folder: str, info: records.Info, *, batch_size: int, shuffle_buffer: int, seed: int, step: int
+    folder: str,
+    info: records.Info,
+    *,
+    batch_size: int,
+    shuffle_buffer: int,
+    seed: int,
+    step: int,
+    readers: int = 2,
 ) -> tf.data.Dataset:
     """Returns endless training batches: a function of the seed alone, entered at any step.
 
@@ -38,13 +48,15 @@ def train_dataset(
       shuffle_buffer: images.
       seed: decides the order of every epoch.
       step: batches already seen; the stream goes on behind them.
+      readers: shards read at a time; it does not change the order.
     """
     per_epoch = steps_per_epoch(info, batch_size)
     batch_size = min(batch_size, info.num_images("train"))
     paths = records.shard_paths(folder, info, "train")
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        batches = _epoch_batches(paths, batch_size, shuffle_buffer, seed, number)
+        tf.compat.v1.set_random_seed(_GRAPH_SEED)  # Of this function's graph alone.
+        batches = _epoch_batches(paths, batch_size, shuffle_buffer, seed, number, readers)
         # Batches already seen are skipped before the costly parsing.
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
         return batches.take(per_epoch).skip(tf.cast(seen, tf.int64))
@@ -67,12 +79,13 @@ def steps_per_epoch(info: records.Info, batch_size: int) -> int:
 
 
 def eval_dataset(
-    folder: str, info: records.Info, split: str, *, batch_size: int
+    folder: str, info: records.Info, split: str, *, batch_size: int, limit: int = 0
 ) -> tf.data.Dataset:
     """Returns a split's batches in the records' order, the last one smaller; they also hold
-    `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]."""
+    `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]. `limit`: only
+    that many images, 0 for all."""
     dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split))
-    dataset = dataset.batch(batch_size).map(
+    dataset = dataset.take(limit or -1).batch(batch_size).map(
         lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
         num_parallel_calls=_PARALLEL,
         deterministic=True,
@@ -81,7 +94,12 @@ def eval_dataset(
 
 
 def _epoch_batches(
-    paths: list[str], batch_size: int, shuffle_buffer: int, seed: int, epoch: tf.Tensor
+    paths: list[str],
+    batch_size: int,
+    shuffle_buffer: int,
+    seed: int,
+    epoch: tf.Tensor,
+    readers: int,
 ) -> tf.data.Dataset:
     """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
     epoch_seed = tf.cast(seed, tf.int64) * 1_000_003 + epoch

@@ -29,8 +29,7 @@ def build(name: str = "auto") -> tf.distribute.Strategy:
         devices = gpus or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if name == "multiworker":
-        _check_cluster()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multiworker()
     raise UserError(f"--distribute={name} must be one of {', '.join(NAMES)}")
 
 
@@ -52,16 +51,16 @@ def _choose() -> str:
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "none"
 
 
-def _check_cluster() -> None:
+def _multiworker() -> tf.distribute.Strategy:
     raw = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(raw)
-        is_usable = bool(config["cluster"]["worker"]) and "index" in config["task"]
-    except (ValueError, KeyError, TypeError):
-        is_usable = False
-    if not is_usable:
+        if not config["cluster"]["worker"] or "index" not in config["task"]:
+            raise ValueError("it names no worker or no task")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise UserError(
             f"--distribute=multiworker needs TF_CONFIG with the cluster's workers and this task, "
             f'as in {{"cluster": {{"worker": ["host1:2222", "host2:2222"]}}, "task": {{"type": '
-            f'"worker", "index": 0}}}}; it is {raw!r}'
-        )
+            f'"worker", "index": 0}}}}; it is {raw!r}: {str(error).splitlines()[0]}'
+        ) from error

@@ -27,8 +27,9 @@ def standardize(captions: tf.Tensor) -> tf.Tensor:
       string [...], words separated by single spaces, none at the ends.
     """
     text = tf.strings.unicode_transcode(captions, "UTF-8", "UTF-8", errors="ignore")
+    # Before normalization, which makes a space and an accent of a spacing accent.
+    text = tf.strings.regex_replace(text, r"['’`´ʼ＇]", "")
     text = tf_text.case_fold_utf8(tf_text.normalize_utf8(text, "NFKC"))
-    text = tf.strings.regex_replace(text, r"['’`]", "")
     return tf.strings.strip(tf.strings.regex_replace(text, r"[^\pL\pM\pN]+", " "))
 
 

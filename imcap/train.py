@@ -17,6 +17,7 @@ from imcap import (
     evaluate,
     input_pipeline,
     plots,
+    precision,
     records,
     strategies,
     text,
@@ -38,6 +39,7 @@ def run(config: ConfigDict, workdir: str, distribute: str = "auto") -> History:
     """
     strategy = strategies.build(distribute)
     info = records.read_info(config.records.dir)
+    os.makedirs(workdir, exist_ok=True)
     trainer = Trainer(config, workdir, info, strategy)
     trainer.restore()
     trainer.fit()
@@ -65,7 +67,7 @@ class Trainer:
         with strategy.scope():
             self.decoder = decoders.build(
                 config.model, self.tokenizer.size, info.feature_shape[1],
-                config.train.compute_dtype,
+                precision.compute_dtype(config.train.compute_dtype),
             )  # fmt: skip
             self.optimizer = build_optimizer(config.train, self.total_steps)
             self.optimizer.build(self.decoder.trainable_variables)
@@ -122,6 +124,7 @@ class Trainer:
             shuffle_buffer=self.config.train.shuffle_buffer,
             seed=self.config.seed,
             step=step,
+            readers=self.config.train.readers,
         )
         # Every worker reads the same stream and takes its part of each batch, so that any
         # number of workers trains on the same batches.
@@ -141,16 +144,14 @@ class Trainer:
 
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Updates the weights; returns the mean cross-entropy per token, without smoothing."""
-        gradients, sums = self.strategy.run(self._replica_step, args=(batch,))
-        # In cross-replica context the optimizer applies gradients as they are; within `run` it
-        # would add them up a second time.
-        self.optimizer.apply(gradients)
+        sums = self.strategy.run(self._replica_step, args=(batch,))
         sums = self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
         self.sums.assign_add(sums)
         self.step.assign_add(1)
         return sums[0] / sums[1]
 
-    def _replica_step(self, batch: dict[str, tf.Tensor]):
+    def _replica_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """One replica's share of the step; returns its loss, tokens and captions."""
         context = tf.distribute.get_replica_context()
         seed = tf.stack([self.config.seed, tf.cast(self.step, tf.int32)])
         seed = tf.random.experimental.stateless_fold_in(
@@ -167,8 +168,9 @@ class Trainer:
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self.config.train.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.train.clip_norm)
+        self.optimizer.apply(gradients)
         captions = tf.math.count_nonzero(tokens[:, :, 0], dtype=tf.float32)
-        return gradients, tf.stack([tf.reduce_sum(entropies), count, captions])
+        return tf.stack([tf.reduce_sum(entropies), count, captions])
 
     def _losses(self, features, tokens, dropout) -> tuple[tf.Tensor, tf.Tensor]:
         """Smoothed losses and plain cross-entropies of all words that are there, [words]."""
@@ -198,13 +200,12 @@ class Trainer:
         is_last = epoch == self.config.train.epochs
         if "dev" in self.info.splits and (epoch % self.config.train.eval_every == 0 or is_last):
             row |= self._evaluate(step)
-        best = max(self.history.scores(self._column()), default=-1.0)
         self.sums.assign(tf.zeros([3]))
+        self.history.append(row, write=self.is_chief)
         if self.is_chief:
             self._report(row)
-        else:
-            self.history.rows.append({key: str(row.get(key, "")) for key in row})
-        if row.get(self._column(), -1.0) > best:
+        scores = self.history.scores(self._column())
+        if self._column() in row and _argmax(scores) == len(scores) - 1:
             self._save(self.best, step)
         self._save(self.last, step)
 
@@ -222,7 +223,6 @@ class Trainer:
         }
 
     def _report(self, row: dict[str, float]) -> None:
-        self.history.append(row)
         plots.history(self.history.path, os.path.join(self.workdir, "history.png"))
         line = " ".join(
             f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
@@ -269,9 +269,14 @@ def build_optimizer(config: ConfigDict, total_steps: int) -> keras.optimizers.Op
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    return keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, beta_2=0.98, epsilon=1e-8
-    )
+    return SummedAdamW(schedule, weight_decay=config.weight_decay, beta_2=0.98, epsilon=1e-8)
+
+
+class SummedAdamW(keras.optimizers.AdamW):
+    """Takes gradients that are summed over all replicas already, as clipping needs them."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return list(grads_and_vars)  # Keras would add them up a second time.
 
 
 def _argmax(scores: list[float]) -> int:

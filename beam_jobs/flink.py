@@ -1,0 +1,131 @@
+"""Beam's options for a run on Apache Flink: filled in from the cluster, and checked before it.
+
+A cluster's hosts have to see the data set, the workdir and this Python environment at the same
+paths as the launching host does, as they do on a shared filesystem.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    JobServerOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
+from apache_beam.runners.portability import flink_runner
+from apache_beam.version import __version__ as beam_version
+
+from imcap.errors import UserError
+
+_NAMES = ("flink", "flinkrunner")
+_TIMEOUT_SECONDS = 10.0
+# How often a job goes on after the loss of a host, and after how many milliseconds.
+_RESTARTS = {"number_of_execution_retries": 10, "execution_retry_delay": 5_000}
+
+
+def complete(beam_args: Sequence[str]) -> list[str]:
+    """Returns Beam's options with what Flink needs besides; those of other runners as they are.
+
+    `--runner=flink --flink_master=HOST:PORT` is enough: the parallelism is the number of slots,
+    the job server that of the cluster's version, and every host starts its worker as
+    `imcap-worker` of this Python environment. Options that are given stay as given.
+
+    Raises:
+      UserError: no Java, no job server, no cluster, or a cluster that Beam cannot use.
+    """
+    args = list(beam_args)
+    options = PipelineOptions(args)
+    if (options.view_as(StandardOptions).runner or "").lower() not in _NAMES:
+        return args
+    args.append("--runner=FlinkRunner")
+    master = options.view_as(FlinkRunnerOptions).flink_master
+    if master not in flink_runner.MAGIC_HOST_NAMES:
+        defaults = _cluster_options(master) | _environment(options) | _RESTARTS
+        args += [f"--{key}={value}" for key, value in defaults.items() if not _has(args, key)]
+    return args + _job_server(PipelineOptions(args))
+
+
+def _has(args: Sequence[str], key: str) -> bool:
+    return any(arg.partition("=")[0] == f"--{key}" for arg in args)
+
+
+def _cluster_options(master: str) -> dict[str, Any]:
+    """Asks the JobManager for what depends on its cluster."""
+    overview = _overview(master)
+    version = ".".join(overview["flink-version"].split(".")[:2])
+    known = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    if version not in known:
+        raise UserError(
+            f"--flink_master={master} is a Flink {version} cluster; Beam {beam_version} runs on "
+            f"Flink {', '.join(known)}"
+        )
+    if not overview["slots-total"]:
+        raise UserError(f"--flink_master={master} has no task slot: start a TaskManager")
+    return {"flink_version": version, "parallelism": overview["slots-total"]}
+
+
+def _overview(master: str) -> dict[str, Any]:
+    url = flink_runner.FlinkRunner.add_http_scheme(master).rstrip("/") + "/overview"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+            overview = json.load(response)
+        return {key: overview[key] for key in ("flink-version", "slots-total")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"--flink_master={master}: no Flink JobManager answers there ({reason}); it must be "
+            "the address of its REST API, such as HOST:8081"
+        ) from error
+
+
+def _environment(options: PipelineOptions) -> dict[str, str]:
+    if options.view_as(PortableOptions).environment_type:
+        return {}
+    worker = os.path.join(os.path.dirname(sys.executable), "imcap-worker")
+    if not os.path.exists(worker):
+        raise UserError(
+            f"{worker} is missing: install imcap into this environment (make setup), or choose "
+            "other workers with --environment_type"
+        )
+    return {"environment_type": "PROCESS", "environment_config": json.dumps({"command": worker})}
+
+
+def _job_server(options: PipelineOptions) -> list[str]:
+    """Finds Java and the jar of Beam's job server, which Beam fetches if it has none."""
+    if options.view_as(PortableOptions).job_endpoint:
+        return []
+    java = options.view_as(JobServerOptions).job_server_java_launcher
+    if not shutil.which(java):
+        raise UserError(
+            f"Beam's job server for Flink runs on Java, and there is no {java}: install Java 17, "
+            "or name one with --job_server_java_launcher=FILE"
+        )
+    flink = options.view_as(FlinkRunnerOptions)
+    if flink.flink_job_server_jar:
+        _check_jar(flink.flink_job_server_jar)
+        return []
+    server = flink_runner.FlinkJarJobServer(options)
+    cache = options.view_as(JobServerOptions).jar_cache_dir
+    try:
+        return [f"--flink_job_server_jar={server.local_jar(server.path_to_jar(), cache)}"]
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"Beam's job server for Flink {flink.flink_version} cannot be fetched: get "
+            f"org.apache.beam:beam-runners-flink-{flink.flink_version}-job-server:{beam_version} "
+            "from Maven Central and name it with --flink_job_server_jar=FILE"
+        ) from error
+
+
+def _check_jar(jar: str) -> None:
+    if "://" not in jar and not os.path.isfile(jar):
+        raise UserError(f"--flink_job_server_jar={jar}: no such file")

@@ -1,0 +1,1 @@
+"""What `imcap bench` runs: comparisons within one run, as ratios, beside the physical limit."""

@@ -1,0 +1,188 @@
+"""One variant of `imcap bench records`, in a process of its own: prints its figures as JSON.
+
+python -m benchmarks.records_variants VARIANT FOLDER ENCODER WEIGHTS COUNT
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import time
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from benchmarks import common
+from imcap import config as config_lib
+from imcap import encoders, images, records, text
+
+_BATCH_SIZES = (16, 32, 64)
+_PROBE_BATCHES = 4
+
+
+def main(variant: str, folder: str, encoder: str, weights: str, count: str) -> None:
+    """Runs a variant over the first `count` photos of `folder`."""
+    config = config_lib.default()
+    config.dataset.dir = folder
+    config.encoder.name, config.encoder.weights = encoder, weights
+    config.dataset.ratios = (1.0, 0.0, 0.0)
+    names = sorted(os.listdir(os.path.join(folder, "Images")))[: int(count)]
+    paths = [os.path.join(folder, "Images", name) for name in names]
+    figures = _VARIANTS[variant](config, paths)
+    print(json.dumps({**figures, "peak_mb": common.peak_memory_mb()}))
+
+
+def limit(config: config_lib.ConfigDict, paths: list[str]) -> dict[str, float]:
+    """The bare CNN at its best batch size, behind tf.data's decoder; features are thrown away."""
+    start = time.monotonic()
+    encoder = encoders.build(config.encoder)
+    encode = tf.function(encoder, reduce_retracing=True)
+    size = config.encoder.image_size
+    batch_size = _best_batch_size(encode, size)
+    dataset = tf.data.Dataset.from_tensor_slices(paths)
+    dataset = dataset.map(
+        lambda path: images.load(tf.io.read_file(path), size), num_parallel_calls=os.cpu_count()
+    )
+    began = time.monotonic()
+    for batch in dataset.batch(batch_size).prefetch(2):
+        encode(batch)
+    return _figures(start, began, len(paths))
+
+
+def _best_batch_size(encode, size: int) -> int:
+    rates = {}
+    for batch_size in _BATCH_SIZES:
+        batch = tf.random.stateless_uniform((batch_size, size, size, 3), (0, 0), 0, 255)
+        encode(batch)
+        began = time.monotonic()
+        for _ in range(_PROBE_BATCHES):
+            encode(batch)
+        rates[batch_size] = batch_size / (time.monotonic() - began)
+    return max(rates, key=rates.get)
+
+
+def imcap(config: config_lib.ConfigDict, paths: list[str]) -> dict[str, float]:
+    """The records job as `imcap records` runs it."""
+    from beam_jobs import build_records
+
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as workdir:
+        resolved = config_lib.resolve(config, workdir)
+        watch = _FirstBatch(os.path.join(workdir, "records", "progress"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            build_records.run(resolved)
+        info = records.read_info(resolved.records.dir)
+        size = sum(sum(split["shard_bytes"]) for split in info.splits.values())
+    if info.counts["kept"] != len(paths):
+        raise RuntimeError(f"{info.counts['kept']} of {len(paths)} photos were kept")
+    figures = _figures(start, watch.time, len(paths) - watch.done)
+    return {**figures, "bytes_per_image": size / len(paths)}
+
+
+class _FirstBatch(threading.Thread):
+    """Notes when the job has told of its first batch, and how many photos that was."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(daemon=True)
+        self._folder, self.time, self.done = folder, 0.0, 0
+        self.start()
+
+    def run(self) -> None:
+        from beam_jobs import shard_files
+
+        while not self.done:
+            time.sleep(0.02)
+            if os.path.isdir(self._folder):
+                self.done = shard_files.total_progress(os.path.dirname(self._folder))["done"]
+                self.time = time.monotonic()
+
+
+def run_inference(config: config_lib.ConfigDict, paths: list[str]) -> dict[str, float]:
+    """What a Beam user would write: decoding in a Map, RunInference, WriteToTFRecord."""
+    # Beam's handler needs tensorflow-hub, which nothing else does: the extra `bench`.
+    from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
+    from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerTensor
+
+    start = time.monotonic()
+    size = config.encoder.image_size
+    captions = [f"a photo {k}" for k in range(5)]
+    tokens = [np.array([text.START, 4, 5, text.END], np.int32)] * 5
+
+    encoder = encoders.build(config.encoder)
+    preprocess = encoder.preprocess
+
+    def decode(path: str) -> tuple[str, tf.Tensor]:
+        common.mark_beginning()
+        return path, preprocess(images.load(tf.io.read_file(path), size))
+
+    def serialize(result) -> bytes:
+        path, prediction = result
+        features = np.asarray(prediction.inference, np.float16)
+        return records.serialize(path, path, [features], captions, tokens)
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = os.path.join(folder, "model.keras")
+        encoder.network.save(model)
+        handler = KeyedModelHandler(
+            TFModelHandlerTensor(
+                model,
+                model_type=ModelType.SAVED_MODEL,
+                min_batch_size=config.encoder.batch_size,
+                max_batch_size=config.encoder.batch_size,
+            )
+        )
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            _ = (
+                pipeline
+                | beam.Create(paths)
+                | beam.Reshuffle()
+                | beam.Map(decode)
+                | RunInference(handler)
+                | beam.Map(serialize)
+                | beam.io.WriteToTFRecord(os.path.join(folder, "records"), num_shards=16)
+            )
+    return _figures(start, common.BEGAN[0], len(paths))
+
+
+def predict_pickle(config: config_lib.ConfigDict, paths: list[str]) -> dict[str, float]:
+    """What the published student projects do: `model.predict` photo by photo, into a pickle."""
+    start = time.monotonic()
+    encoder = encoders.build(config.encoder)
+    size = config.encoder.image_size
+    features = {}
+    began = 0.0
+    for index, path in enumerate(paths):
+        if index == 1:  # The first call traces the model.
+            began = time.monotonic()
+        image = tf.keras.utils.load_img(path, target_size=(size, size))
+        batch = np.expand_dims(tf.keras.utils.img_to_array(image), 0)
+        features[path] = encoder.network.predict(encoder.preprocess(batch), verbose=0)
+    with tempfile.TemporaryFile() as file:
+        pickle.dump(features, file)
+    return _figures(start, began, len(paths) - 1)
+
+
+def _figures(start: float, began: float, count: int) -> dict[str, float]:
+    return {
+        "images_per_second": count / (time.monotonic() - began),
+        "startup_seconds": began - start,
+    }
+
+
+_VARIANTS = {
+    "limit": limit,
+    "imcap": imcap,
+    "run_inference": run_inference,
+    "predict_pickle": predict_pickle,
+}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
