@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import encode, progress, runner, shard_files, vocabulary, worker_errors
+from beam_jobs import encode, flink, progress, runner, shard_files, vocabulary, worker_errors
 from imcap import datasets, encoders, records, text
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
@@ -38,16 +38,18 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
       UserError: the folder cannot be written or holds records of other settings; the data set
         or the encoder cannot be read; no image was kept.
     """
+    options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
+    chosen = runner.choose(options)
+    config = config if runner.is_local(options) else runner.absolute_paths(config)
     _check_readable(config)
     given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
-    options = PipelineOptions(list(beam_args), pickle_library="cloudpickle")
     with (
         worker_errors.passed_on(),
         progress.Progress(config.records.dir, local="://" not in config.records.dir),
-        beam.Pipeline(runner=runner.choose(options), options=options) as pipeline,
+        beam.Pipeline(runner=chosen, options=options) as pipeline,
     ):
         build(pipeline, config, settings, encoder, given)
     _summarize(config)

@@ -84,8 +84,8 @@ def eval_dataset(
     """Returns a split's batches in the records' order, the last one smaller; they also hold
     `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]. `limit`: only
     that many images, 0 for all."""
-    dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split))
-    dataset = dataset.take(limit or -1).batch(batch_size).map(
+    dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split)).take(limit or -1)
+    dataset = dataset.batch(batch_size).map(
         lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
         num_parallel_calls=_PARALLEL,
         deterministic=True,
