@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLINK := .flink
 CONFIG ?= configs/flickr8k.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 SPLIT ?= dev
 DATA ?=
 WEIGHTS ?=
 ARGS ?=
+RUNNER ?=
+FLINK_MASTER ?=
 BENCH ?= records
 DEMO ?= runs/demo
 PORT ?= 8501
@@ -19,11 +22,13 @@ FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
 	$(if $(DATA),--config.dataset.dir=$(DATA)) \
 	$(if $(WEIGHTS),--config.encoder.weights=$(WEIGHTS)) $(ARGS)
 
+BEAM_FLAGS = $(if $(RUNNER),--runner=$(RUNNER)) $(if $(FLINK_MASTER),--flink_master=$(FLINK_MASTER))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint records pretrain train eval export serve bench clean
+.PHONY: help setup demo test test-flink lint records pretrain train eval export serve bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "  Variables: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) DATA= WEIGHTS= SPLIT=$(SPLIT) ARGS= PYTHON=$(PYTHON)"
 
 setup: $(VENV)/.ready ## Make .venv with the pinned packages
@@ -48,12 +53,23 @@ demo: setup ## Draw shapes, learn to caption them, export, caption a few
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
+test-flink: setup $(FLINK)/.ready ## Run the records job on a Flink cluster made here, and kill a part of it
+	$(BIN)/python -m pytest -m flink tests/flink $(ARGS)
+
+# Flink from PyPI, and Beam's job server for it from Maven Central: 1 GB on disk.
+$(FLINK)/.ready: tests/flink/pom.xml | $(VENV)/.ready
+	@command -v java mvn >/dev/null || { echo "make test-flink needs java (17) and mvn in PATH" >&2; exit 1; }
+	rm -rf $(FLINK)/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(FLINK)/dist apache-flink-libraries==1.19.3
+	mvn --quiet --batch-mode --file tests/flink/pom.xml -Dmaven.repo.local=$(abspath $(FLINK)/maven) -Dfolder=$(abspath $(FLINK)/job-server) package
+	touch $@
+
 lint: setup ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-records: setup ## Photos and captions to TFRecords
-	$(RUN) records $(FLAGS)
+records: setup ## Photos and captions to TFRecords; RUNNER=flink FLINK_MASTER=HOST:PORT on a cluster
+	$(RUN) records $(BEAM_FLAGS) $(FLAGS)
 
 pretrain: setup ## Teach imcap's own CNN from the captions' words
 	$(RUN) pretrain $(FLAGS)
@@ -75,4 +91,4 @@ bench: setup ## Measure: BENCH=records or input, ARGS='--photos=FOLDER --out=FIL
 	$(RUN) bench $(BENCH) $(FLAGS)
 
 clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(FLINK) *.egg-info .pytest_cache .ruff_cache

@@ -21,7 +21,8 @@ def ahead(items: Iterable[T], buffer: int) -> Iterator[T]:
       buffer: items held at most.
 
     Returns:
-      An iterator over the items in their order. Closing it stops the thread.
+      An iterator over the items in their order. Closing it stops the thread. It raises
+      RuntimeError where the process ends before the items do.
     """
     return _drain(_Producer(items, buffer))
 
@@ -30,7 +31,7 @@ class _Producer(threading.Thread):
     def __init__(self, items: Iterable[T], buffer: int) -> None:
         super().__init__(daemon=True)
         self._items = items
-        self._closed = threading.Event()
+        self.closed = threading.Event()
         self.buffered: queue.Queue = queue.Queue(buffer)
         # A thread that is inside TensorFlow when the interpreter ends aborts the process.
         atexit.register(self.stop)
@@ -41,7 +42,7 @@ class _Producer(threading.Thread):
         try:
             for item in self._items:
                 self.buffered.put((item, None))
-                if self._closed.is_set():
+                if self.closed.is_set():
                     return
         except BaseException as raised:  # Whatever it is, it belongs to the consumer.
             error = raised
@@ -49,7 +50,7 @@ class _Producer(threading.Thread):
 
     def stop(self) -> None:
         """Ends the thread after the item that it is at, and waits for that."""
-        self._closed.set()
+        self.closed.set()
         self._empty()
         while self.is_alive():  # It may be waiting for room.
             self.join(0.1)
@@ -67,6 +68,8 @@ def _drain(producer: _Producer) -> Iterator[T]:
     try:
         while True:
             item, error = producer.buffered.get()
+            if producer.closed.is_set():  # By the process's end: what is left is not the rest.
+                raise RuntimeError("the process ends")
             if error is not None:
                 raise error
             if item is _END:

@@ -104,7 +104,13 @@ def _epoch_batches(
     """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
     epoch_seed = tf.cast(seed, tf.int64) * 1_000_003 + epoch
     shards = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=epoch_seed)
-    examples = shards.interleave(tf.data.TFRecordDataset, cycle_length=min(len(paths), 16))
+    open_shards = min(len(paths), 16)
+    examples = shards.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=open_shards,
+        num_parallel_calls=min(readers, open_shards),
+        deterministic=True,
+    )
     windows = examples.shuffle(shuffle_buffer, seed=epoch_seed).batch(batch_size * _WINDOW)
     batches = windows.enumerate().flat_map(
         lambda number, window: tf.data.Dataset.from_tensor_slices(

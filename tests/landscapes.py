@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import Image
 
+from imcap import checkpoints
 from imcap import config as config_lib
 
 SKIES = {"blue": (70, 130, 250), "grey": (150, 150, 150), "red": (230, 70, 60)}
@@ -34,7 +37,7 @@ def write_photos(folder: Path) -> None:
         _draw(rng, sky, ground).save(folder / "images" / name)
         row = {"image": name, "split": "train" if index else "dev"}
         captions = [caption.format(sky=sky, ground=ground) for caption in CAPTIONS]
-        rows += [row | {"caption": caption} for caption in captions[index % 2 :]]
+        rows += [row | {"caption": caption} for caption in captions[: 3 - index % 2]]
     (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -80,3 +83,15 @@ def make_config(workdir: Path, data: Path, **changes: object) -> ConfigDict:
     config.update_from_flattened_dict(values)
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return config_lib.resolve(config, str(workdir))
+
+
+def history(workdir: Path) -> list[dict[str, str]]:
+    """The rows of a run's history.csv."""
+    with open(workdir / "history.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def step(workdir: Path, name: str = "last") -> int:
+    """The step of a run's newest checkpoint called `name`, 0 where there is none."""
+    path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
+    return int(path.rsplit("-", 1)[1]) if path else 0

@@ -123,7 +123,7 @@ def test_resolving_leaves_its_argument_alone_and_locks_the_result() -> None:
 
 
 def test_resolving_refuses_what_validate_refuses() -> None:
-    with pytest.raises(UserError, match="records.num_shards"):
+    with pytest.raises(UserError, match=r"records\.num_shards"):
         config_lib.resolve(changed("records.num_shards", 0), "runs/a")
 
 

@@ -78,8 +78,9 @@ def test_the_seed_of_the_process_does_not_matter(tiny_run, stream) -> None:
     assert_same(train_batches(tiny_run, 5), stream[:5])
 
 
-def test_the_number_of_readers_does_not_matter(tiny_run, stream) -> None:
-    assert_same(train_batches(tiny_run, 5, readers=1), stream[:5])
+@pytest.mark.parametrize("readers", [1, 8])
+def test_the_number_of_readers_does_not_matter(tiny_run, stream, readers: int) -> None:
+    assert_same(train_batches(tiny_run, 5, readers=readers), stream[:5])
 
 
 def test_another_seed_gives_another_order(tiny_run, stream) -> None:

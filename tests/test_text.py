@@ -55,6 +55,7 @@ def test_standardizing(caption: str, expected: str) -> None:
     [
         (b"a dog\xff\xfe runs", b"a dog runs"),
         (b"caf\xc3", b"caf"),
+        (b"d\xffog", b"dog"),
         (b"\xed\xa0\x80x", b"x"),  # A surrogate.
         (b"a\0b", b"a b"),
     ],

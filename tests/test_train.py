@@ -1,30 +1,23 @@
-"""Training: any strategy, any interruption, the same weights."""
+"""Training: one step, the checkpoints and scores of a run, and bad input."""
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 import shutil
-import signal
-import socket
-import time
 from pathlib import Path
 
 import landscapes
 import numpy as np
-import processes
 import pytest
 import tensorflow as tf
-import train_worker
 from ml_collections import ConfigDict
 from tensorboard.backend.event_processing import event_accumulator
 
-from imcap import checkpoints, decode, input_pipeline, records, text, train
+from imcap import decode, input_pipeline, records, text, train
 from imcap.errors import UserError
 
 STEPS_PER_EPOCH = 5
-DEADLINE = 180  # Seconds until a process counts as stuck.
 
 
 def make_trainer(config: ConfigDict, workdir: Path) -> train.Trainer:
@@ -38,27 +31,6 @@ def first_batch(config: ConfigDict) -> dict[str, tf.Tensor]:
     batches = input_pipeline.eval_dataset(config.records.dir, info, "train", batch_size=9)
     batch = next(iter(batches))
     return {key: batch[key] for key in ("image_id", "features", "tokens")}
-
-
-def rows_of(workdir: Path) -> list[dict[str, str]]:
-    with open(workdir / "history.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def last_step(workdir: Path, name: str = "last") -> int:
-    """The step of a run's newest checkpoint, 0 where there is none."""
-    path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
-    return int(path.rsplit("-", 1)[1]) if path else 0
-
-
-def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
-    """All that a checkpoint holds, by name."""
-    path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
-    reader = tf.train.load_checkpoint(path)
-    # How often was saved depends on the clock.
-    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
-    names = set(reader.get_variable_to_shape_map()) - set(skipped)
-    return {name: reader.get_tensor(name) for name in names}
 
 
 # --- one step -----------------------------------------------------------------------------------
@@ -139,121 +111,7 @@ def test_the_learning_rate_rises_and_falls_to_zero():
     np.testing.assert_allclose(rates, [0, peak / 2, peak, peak / 2, 0], atol=1e-8)
 
 
-# --- every strategy -----------------------------------------------------------------------------
-
-
-def train_elsewhere(config: ConfigDict, folder: Path, name: str, distribute: str, cluster=None):
-    """Starts a training in a process of its own; its weights will be in `folder/NAME.npz`."""
-    weights = str(folder / f"{name}.npz")
-    return processes.fork(
-        train_worker.train, config.to_dict(), str(folder / distribute), distribute, weights,
-        cluster or {},
-    )  # fmt: skip
-
-
-def cluster_of_two() -> list[dict]:
-    """Two TF_CONFIGs of workers on this machine, on ports that are free."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    return [
-        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-        for index in range(2)
-    ]
-
-
-@pytest.fixture(scope="module")
-def distributed(landscape_data, tmp_path_factory):
-    """A folder with the runs and weights of all strategies, on the same records, 30 steps each.
-
-    9 photos a batch do not split evenly, so one replica has more words than the other; gradients
-    are clipped, smoothing is on; dev scores come after every third epoch only.
-    """
-    folder = tmp_path_factory.mktemp("distributed")
-    config = landscapes.make_config(
-        folder, landscape_data, train__epochs=6, train__eval_every=3, train__learning_rate=1e-2,
-        train__clip_norm=0.2, train__label_smoothing=0.1, train__weight_decay=0.01,
-    )  # fmt: skip
-    workers = cluster_of_two()
-    running = [
-        train_elsewhere(config, folder, "mirrored", "mirrored"),
-        train_elsewhere(config, folder, "worker0", "multiworker", workers[0]),
-        train_elsewhere(config, folder, "worker1", "multiworker", workers[1]),
-    ]
-    train_worker.train(config.to_dict(), str(folder / "none"), "none", str(folder / "none.npz"), {})
-    for process in running:
-        process.join(DEADLINE)
-        process.kill()
-    assert [process.exitcode for process in running] == [0, 0, 0]
-    return folder
-
-
-@pytest.mark.parametrize("name", ["mirrored", "worker0", "worker1"])
-def test_every_strategy_trains_the_same_weights(distributed, name):
-    alone, found = np.load(distributed / "none.npz"), np.load(distributed / f"{name}.npz")
-    assert (alone["replicas"], found["replicas"]) == (1, 2)
-    assert set(found) == set(alone)
-    for key in set(alone) - {"replicas"}:
-        np.testing.assert_allclose(found[key], alone[key], atol=1e-5, err_msg=key)
-
-
-@pytest.mark.parametrize("name", ["mirrored", "multiworker"])
-def test_every_strategy_writes_the_same_history_once(distributed, name):
-    alone, found = rows_of(distributed / "none"), rows_of(distributed / name)
-    assert [row["step"] for row in found] == ["5", "10", "15", "20", "25", "30"]
-    assert [bool(row["dev_cider"]) for row in found] == [False, False, True] * 2
-    for row, expected in zip(found, alone, strict=True):
-        for column in ("loss", "learning_rate", "dev_loss", "dev_cider"):
-            assert float(row[column] or -1) == pytest.approx(float(expected[column] or -1), 1e-4)
-    assert last_step(distributed / name) == 30
-
-
-# --- interruptions ------------------------------------------------------------------------------
-
-
-def kill_behind(config: ConfigDict, folder: Path, step: int, delay: float) -> int:
-    """Trains until there is a checkpoint of `step` or later, kills the process some seconds
-    after it, and returns the step it leaves behind."""
-    workdir = folder / "none"
-    process = train_elsewhere(config, folder, "killed", "none")
-    until = time.monotonic() + DEADLINE
-    while last_step(workdir) < step and process.is_alive() and time.monotonic() < until:
-        time.sleep(0.001)
-    time.sleep(delay)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    return last_step(workdir)
-
-
-def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
-    tmp_path, landscape_data
-):
-    changes = {"train__epochs": 8, "train__eval_every": 2, "train__checkpoint_minutes": 1e-6}
-    dropout = dict.fromkeys(("dropout", "embedding_dropout", "feature_dropout"), 0.3)
-    changes |= {f"model__{key}": rate for key, rate in dropout.items()}
-    config = landscapes.make_config(tmp_path, landscape_data, **changes)
-    rng = np.random.default_rng(20)
-    stops = [
-        kill_behind(config, tmp_path, step, rng.uniform(0, 0.05))
-        for step in np.sort(rng.integers(1, 30, 3)).tolist()
-    ]
-    assert 0 < stops[0] < stops[-1] < 8 * STEPS_PER_EPOCH
-    assert any(step % STEPS_PER_EPOCH for step in stops)
-    train.run(config, str(tmp_path / "none"), "none")
-    train.run(config, str(tmp_path / "whole"), "none")
-    for name in ("last", "best"):
-        found, expected = (saved_state(tmp_path / run, name) for run in ("none", "whole"))
-        assert set(found) == set(expected)
-        assert len(found) > 10
-        for key, value in expected.items():
-            np.testing.assert_array_equal(found[key], value, err_msg=key)
-    rows = [rows_of(tmp_path / run) for run in ("none", "whole")]
-    for row in (*rows[0], *rows[1]):
-        assert float(row.pop("captions_per_second")) > 0
-    assert rows[0] == rows[1]
-    assert len(rows[0]) == 8
+# --- checkpoints, scores and early stop ---------------------------------------------------------
 
 
 def test_a_finished_training_says_so_and_changes_nothing(tmp_path, landscape_data, capsys):
@@ -267,14 +125,11 @@ def test_a_finished_training_says_so_and_changes_nothing(tmp_path, landscape_dat
     assert again.rows == first.rows
 
 
-# --- checkpoints, scores and early stop ---------------------------------------------------------
-
-
 def test_there_are_a_last_checkpoint_and_a_best_one_and_a_picture(landscape_run):
-    scores = [float(row["dev_cider"]) for row in rows_of(landscape_run)]
+    scores = [float(row["dev_cider"]) for row in landscapes.history(landscape_run)]
     assert len(scores) == 12
-    assert last_step(landscape_run, "last") == 12 * STEPS_PER_EPOCH
-    assert last_step(landscape_run, "best") == (np.argmax(scores) + 1) * STEPS_PER_EPOCH
+    assert landscapes.step(landscape_run, "last") == 12 * STEPS_PER_EPOCH
+    assert landscapes.step(landscape_run, "best") == (np.argmax(scores) + 1) * STEPS_PER_EPOCH
     assert (landscape_run / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -288,7 +143,7 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_score_of_the_asked_ki
     history = train.run(config, str(tmp_path), "none")
     bleu4 = history.scores("dev_bleu4")
     assert len(bleu4) == 4
-    assert last_step(tmp_path, "best") == (np.argmax(bleu4) + 1) * STEPS_PER_EPOCH
+    assert landscapes.step(tmp_path, "best") == (np.argmax(bleu4) + 1) * STEPS_PER_EPOCH
 
 
 def test_patience_ends_a_training_that_no_longer_improves_and_it_stays_ended(
@@ -299,7 +154,7 @@ def test_patience_ends_a_training_that_no_longer_improves_and_it_stays_ended(
     )
     history = train.run(config, str(tmp_path), "none")
     assert history.scores("epoch") == [1, 2, 3]
-    assert last_step(tmp_path, "best") == STEPS_PER_EPOCH
+    assert landscapes.step(tmp_path, "best") == STEPS_PER_EPOCH
     capsys.readouterr()
     assert train.run(config, str(tmp_path), "none").rows == history.rows
     assert "trained already, 15 steps" in capsys.readouterr().out
@@ -312,7 +167,7 @@ def test_tensorboard_gets_the_dev_scores_and_sample_captions(landscape_run):
         tag: {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)}
         for tag in events.Tags()["tensors"]
     }
-    rows = rows_of(landscape_run)
+    rows = landscapes.history(landscape_run)
     for tag, column in (("dev/cider", "dev_cider"), ("dev/bleu4", "dev_bleu4"), ("loss", "loss")):
         assert list(values[tag]) == [int(row["step"]) for row in rows]
         expected = [float(row[column]) for row in rows]

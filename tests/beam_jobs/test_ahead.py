@@ -72,3 +72,50 @@ def test_a_thread_at_work_does_not_break_the_end_of_the_process():
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, cwd=processes.ROOT, capture_output=True, timeout=120)
     assert ended.returncode == 2, ended.stderr
+
+
+# The main thread ends while a daemon thread, as those of Beam's workers are, is amid its items.
+ENDING = """
+import atexit, threading, time
+# What is registered first runs last: the consumer gets the time to see how its items end.
+atexit.register(lambda: consumer.join(20))
+from beam_jobs.ahead import ahead
+
+def work():
+    for item in range({count}):
+        time.sleep({work_seconds})
+        yield item
+
+def consume():
+    try:
+        for item in items:
+            begun.set()
+            time.sleep({consumer_seconds})
+        print("complete", flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+
+begun = threading.Event()
+items = ahead(work(), 4)
+consumer = threading.Thread(target=consume, daemon=True)
+consumer.start()
+begun.wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "work_seconds", "consumer_seconds"),
+    [(50, 0.05, 0.0), (50, 0.0, 0.05), (3, 0.0, 0.3)],
+    ids=["the consumer waits", "the work waits for room", "the work is done"],
+)
+def test_items_cut_off_by_the_end_of_the_process_do_not_look_complete(
+    count, work_seconds, consumer_seconds
+):
+    script = ENDING.format(
+        count=count, work_seconds=work_seconds, consumer_seconds=consumer_seconds
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(
+        command, cwd=processes.ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout == "the process ends\n", ended.stderr

@@ -64,7 +64,8 @@ def test_info_tells_what_the_records_were_made_with(built, info):
     assert info["preprocessing"]["image_size"] == 32
     assert info["text"] == {"max_length": 22, "vocabulary_size": len(lines) + 2}
     assert info["vocabulary_digest"] == records.fingerprint(lines)
-    assert info["counts"] == {"kept": 24, "failed": 0, "duplicate": 0, "captions": 48}
+    counts = {"kept": 24, "failed": 0, "duplicate": 0, "captions": 48}
+    assert info["counts"].items() >= counts.items()
     assert info["problems"] == {}
     for name in ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text"):
         assert info["versions"][name] == importlib.metadata.version(name)

@@ -77,8 +77,8 @@ def zoo(tmp_path_factory):
 def test_odd_formats_are_kept_and_byte_identical_photos_counted(zoo):
     ids = [photo_sets.values(e, "image_id") for e in photo_sets.examples(zoo.records.dir, "train")]
     assert sorted(ids) == [[name.encode()] for name in GOOD]
-    counts = records.read_info(zoo.records.dir).counts
-    assert counts == {"kept": 13, "failed": 6, "duplicate": 1, "captions": 13}
+    counts = {"kept": 13, "failed": 6, "duplicate": 1, "captions": 13}
+    assert records.read_info(zoo.records.dir).counts.items() >= counts.items()
 
 
 def test_bad_photos_are_logged_with_path_and_reason(zoo):

@@ -28,21 +28,30 @@ def test_a_caption_file_that_cannot_be_read_is_named_without_a_traceback(tmp_pat
     assert not Path(config.records.dir, "COMPLETED").exists()
 
 
+def test_a_finished_folder_is_finished_no_more_once_a_job_failed_in_it(copy):
+    config = copy()
+    shard = Path(config.records.dir, "dev-00000-of-00002.tfrecord")
+    shard.unlink()
+    shard.mkdir()
+    with pytest.raises(UserError, match=f"{shard} cannot be written: Is a directory"):
+        build_records.run(config)
+    assert not Path(config.records.dir, "COMPLETED").exists()
+
+
 def test_a_full_disk_is_named_and_leaves_no_half_shard(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos, records__num_shards=1)
+    changes = {"records__num_shards": 1, "encoder__image_size": 96}
+    config = photo_sets.make_config(tmp_path, photos, **changes)
     process = processes.fork(_run_where_files_are_small, config, str(tmp_path / "message"))
     process.join()
     message = (tmp_path / "message").read_text()
     path = Path(config.records.dir, "train-00000-of-00001.tfrecord")
     assert message == f"{path} cannot be written: File too large"
     assert not list(Path(config.records.dir).glob("train*"))
-    build_records.run(config)
-    assert len(photo_sets.examples(config.records.dir, "train")) == 16
 
 
 def _run_where_files_are_small(config: config_lib.ConfigDict, message: str) -> None:
-    """Runs the job where a file that grows beyond 4000 bytes fails, as on a disk that is full."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+    """Runs the job where a file that grows beyond 20 kB fails, as on a disk that is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:
         build_records.run(config)
     except UserError as error:

@@ -1,0 +1,152 @@
+"""Training in processes of its own: any strategy, any interruption, the same weights."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import landscapes
+import numpy as np
+import processes
+import pytest
+import tensorflow as tf
+import train_worker
+from ml_collections import ConfigDict
+
+from imcap import checkpoints, train
+
+STEPS_PER_EPOCH = 5
+DEADLINE = 180  # Seconds until a process counts as stuck.
+
+
+def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
+    """All that a checkpoint holds, by name."""
+    path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
+    reader = tf.train.load_checkpoint(path)
+    # How often was saved depends on the clock.
+    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    names = set(reader.get_variable_to_shape_map()) - set(skipped)
+    return {name: reader.get_tensor(name) for name in names}
+
+
+# --- every strategy -----------------------------------------------------------------------------
+
+
+def train_elsewhere(config: ConfigDict, folder: Path, name: str, distribute: str, cluster=None):
+    """Starts a training in a process of its own; its weights will be in `folder/NAME.npz`."""
+    weights = str(folder / f"{name}.npz")
+    return processes.fork(
+        train_worker.train, config.to_dict(), str(folder / distribute), distribute, weights,
+        cluster or {},
+    )  # fmt: skip
+
+
+def cluster_of_two() -> list[dict]:
+    """Two TF_CONFIGs of workers on this machine, on ports that are free."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return [
+        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        for index in range(2)
+    ]
+
+
+@pytest.fixture(scope="module")
+def distributed(landscape_data, tmp_path_factory):
+    """A folder with the runs and weights of all strategies, on the same records, 30 steps each.
+
+    9 photos a batch do not split evenly, so one replica has more words than the other; gradients
+    are clipped, smoothing is on; dev scores come after every third epoch only.
+    """
+    folder = tmp_path_factory.mktemp("distributed")
+    config = landscapes.make_config(
+        folder, landscape_data, train__epochs=6, train__eval_every=3, train__learning_rate=1e-2,
+        train__clip_norm=0.2, train__label_smoothing=0.1, train__weight_decay=0.01,
+    )  # fmt: skip
+    workers = cluster_of_two()
+    running = [
+        train_elsewhere(config, folder, "mirrored", "mirrored"),
+        train_elsewhere(config, folder, "worker0", "multiworker", workers[0]),
+        train_elsewhere(config, folder, "worker1", "multiworker", workers[1]),
+    ]
+    alone = (str(folder / "none"), "none", str(folder / "none.npz"))
+    try:
+        train_worker.train(config.to_dict(), *alone, {})
+        for process in running:
+            process.join(DEADLINE)
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.exitcode for process in running] == [0, 0, 0]
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mirrored", "worker0", "worker1"])
+def test_every_strategy_trains_the_same_weights(distributed, name):
+    alone, found = np.load(distributed / "none.npz"), np.load(distributed / f"{name}.npz")
+    assert (alone["replicas"], found["replicas"]) == (1, 2)
+    assert set(found) == set(alone)
+    for key in set(alone) - {"replicas"}:
+        np.testing.assert_allclose(found[key], alone[key], atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["mirrored", "multiworker"])
+def test_every_strategy_writes_the_same_history_once(distributed, name):
+    alone, found = landscapes.history(distributed / "none"), landscapes.history(distributed / name)
+    assert [row["step"] for row in found] == ["5", "10", "15", "20", "25", "30"]
+    assert [bool(row["dev_cider"]) for row in found] == [False, False, True] * 2
+    for row, expected in zip(found, alone, strict=True):
+        for column in ("loss", "learning_rate", "dev_loss", "dev_cider"):
+            assert float(row[column] or -1) == pytest.approx(float(expected[column] or -1), 1e-4)
+    assert landscapes.step(distributed / name) == 30
+
+
+# --- interruptions ------------------------------------------------------------------------------
+
+
+def kill_behind(config: ConfigDict, folder: Path, step: int, delay: float) -> int:
+    """Trains until there is a checkpoint of `step` or later, kills the process `delay`
+    seconds after it, and returns the step it leaves behind."""
+    workdir = folder / "none"
+    process = train_elsewhere(config, folder, "killed", "none")
+    until = time.monotonic() + DEADLINE
+    while landscapes.step(workdir) < step and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.003)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return landscapes.step(workdir)
+
+
+def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
+    tmp_path, landscape_data
+):
+    changes = {"train__epochs": 8, "train__eval_every": 4, "train__checkpoint_minutes": 1e-6}
+    dropout = dict.fromkeys(("dropout", "embedding_dropout", "feature_dropout"), 0.3)
+    changes |= {f"model__{key}": rate for key, rate in dropout.items()}
+    config = landscapes.make_config(tmp_path, landscape_data, **changes)
+    rng = np.random.default_rng(20)
+    stops = [
+        kill_behind(config, tmp_path, step, rng.uniform(0, 0.05))
+        for step in np.sort(rng.integers(1, 30, 3)).tolist()
+    ]
+    assert 0 < stops[0] < stops[-1] < 8 * STEPS_PER_EPOCH
+    assert any(step % STEPS_PER_EPOCH for step in stops)
+    train.run(config, str(tmp_path / "none"), "none")
+    train.run(config, str(tmp_path / "whole"), "none")
+    for name in ("last", "best"):
+        found, expected = (saved_state(tmp_path / run, name) for run in ("none", "whole"))
+        assert set(found) == set(expected)
+        assert len(found) > 10
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+    rows = [landscapes.history(tmp_path / run) for run in ("none", "whole")]
+    for row in (*rows[0], *rows[1]):
+        assert float(row.pop("captions_per_second")) > 0
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 8
