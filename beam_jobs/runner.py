@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners import PipelineRunner
+from apache_beam.runners import PipelineRunner, create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from ml_collections import ConfigDict
 
 from imcap.errors import UserError
 
 
-def choose(options: PipelineOptions) -> PipelineRunner | str:
-    """Returns the runner, or its name for those that Beam makes itself."""
-    # Beam's DirectRunner first tries to download another runner; this one is always there.
-    return FnApiRunner() if is_local(options) else options.view_as(StandardOptions).runner
+def choose(options: PipelineOptions) -> PipelineRunner:
+    """Returns the runner that `--runner` names; raises UserError if there is none."""
+    if is_local(options):
+        # Beam's DirectRunner first tries to download another runner; this one is always there.
+        return FnApiRunner()
+    name = options.view_as(StandardOptions).runner
+    try:
+        return create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UserError(f"--runner={name}: {error}") from error
 
 
 def is_local(options: PipelineOptions) -> bool:
@@ -27,12 +35,13 @@ def is_local(options: PipelineOptions) -> bool:
 def absolute_paths(config: ConfigDict) -> ConfigDict:
     """Returns a copy of a config whose local paths hold for workers that start in other folders."""
     config = ConfigDict(config.to_dict())
-    for part, key in (
-        ("dataset", "dir"), ("encoder", "name"), ("encoder", "weights"), ("records", "dir"),
-    ):  # fmt: skip
-        path = config[part][key]
-        if os.path.exists(path):
-            config[part][key] = os.path.abspath(path)
+    for part in (config.dataset, config.records):
+        if part.dir and "://" not in part.dir and not part.dir.startswith("~"):
+            part.dir = os.path.abspath(part.dir)
+    for key in ("name", "weights"):
+        # Without an extension it names a network, or the weights that Keras fetches.
+        if os.path.splitext(config.encoder[key])[1] and os.path.isfile(config.encoder[key]):
+            config.encoder[key] = os.path.abspath(config.encoder[key])
     return config.lock()
 
 

@@ -27,6 +27,7 @@ _SPLIT = flags.DEFINE_string("split", "dev", "eval: which split to caption and s
 _DISTRIBUTE = flags.DEFINE_string(
     "distribute", "auto", "train: auto, none, mirrored (all devices) or multiworker (TF_CONFIG)."
 )
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "records: say what would be done, and do nothing.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "records: start over in a used folder.")
 _MODEL = flags.DEFINE_multi_string(
     "model", [], "caption: an exported model's folder; serve: NAME=FOLDER, may be repeated."
@@ -53,6 +54,9 @@ def records(beam_args: Sequence[str]) -> None:
         near = difflib.get_close_matches(option, [f"--{name}" for name in flags.FLAGS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"neither imcap records nor Beam takes {option}{hint}")
+    if _DRY_RUN.value:
+        print("\n".join(build_records.dry_run(config, beam_args)))
+        return
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 
