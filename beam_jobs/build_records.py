@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from beam_jobs import (
     duplicates,
     encode,
+    failure_limit,
     manifest,
     plan,
     progress,
@@ -96,7 +97,8 @@ def _settings_path(folder: str) -> str:
 
 
 def _check_readable(config: ConfigDict) -> None:
-    """Raises the reader's UserError here, in one line, before any worker starts."""
+    """Raises a bad setting's or the reader's UserError in one line, before any worker starts."""
+    failure_limit.allowed(config.records.max_failures, total=1)
     if next(datasets.read(config.dataset, datasets.Problems()), None) is None:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no photo with a caption")
 

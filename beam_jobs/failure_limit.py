@@ -27,7 +27,7 @@ def allowed(limit: str, total: int) -> float:
         is_share = text.endswith("%") or "." in text
     except ValueError:
         value, is_share = -1.0, False
-    if value < 0 or (is_share and value > 1):
+    if not 0 <= value <= (1 if is_share else float("inf")):
         raise UserError(
             f"config.records.max_failures={limit!r} must be a number of photos (100) or a share "
             "of them (0.01 or 1%)"

@@ -73,7 +73,7 @@ def default() -> ConfigDict:
         {
             "dir": "",  # Empty: WORKDIR/records. Several runs can share one folder.
             "num_shards": 16,  # Of each split; 0: as many as `shard_mb` asks for.
-            "shard_mb": 256,  # Wanted size of the largest split's shards, where num_shards is 0.
+            "shard_mb": 256.0,  # Wanted size of the largest split's shards, where num_shards is 0.
             "dtype": "float16",
             "compression": "",  # Or GZIP: features shrink little, and reading costs more.
             "limit": 0,  # Images of each split, for a first look; 0: all.

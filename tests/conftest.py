@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import landscapes
 import pytest
 from ml_collections import ConfigDict
 
@@ -33,3 +34,28 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config = tiny_config(workdir)
     build_records.run(config)
     return config
+
+
+@pytest.fixture(scope="session")
+def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the landscapes' photos, encoder and finished records (tests/landscapes.py)."""
+    from beam_jobs import build_records
+
+    folder = tmp_path_factory.mktemp("landscapes")
+    landscapes.write_photos(folder)
+    landscapes.write_encoder(folder / "encoder.keras")
+    build_records.run(landscapes.make_config(folder, folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a captioner that was trained on the landscapes and scored on their dev split;
+    `landscapes.make_config(landscape_run, landscape_data)` is its config."""
+    from imcap import evaluate, train
+
+    workdir = tmp_path_factory.mktemp("run")
+    config = landscapes.make_config(workdir, landscape_data)
+    train.run(config, str(workdir), "none")
+    evaluate.run(config, str(workdir), "dev")
+    return workdir

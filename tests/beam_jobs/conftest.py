@@ -1,0 +1,38 @@
+"""What the tests of the records job share: one data set, and the records made of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import photo_sets
+import pytest
+from ml_collections import ConfigDict
+
+from beam_jobs import build_records
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a data set of 24 good photos, 16 of them to train on."""
+    return photo_sets.write_photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="session")
+def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
+    """The config of a job that ran through, uninterrupted; its folder is to be left as it is."""
+    config = photo_sets.make_config(tmp_path_factory.mktemp("built"), photos, records__flip=True)
+    build_records.run(config)
+    return config
+
+
+@pytest.fixture
+def copy(built: ConfigDict, photos: Path, tmp_path: Path) -> Callable[..., ConfigDict]:
+    """Makes a config, with changes, of a folder that begins as a copy of the finished one."""
+    shutil.copytree(built.records.dir, tmp_path / "records")
+
+    def make(**changes: object) -> ConfigDict:
+        return photo_sets.make_config(tmp_path, photos, **{"records__flip": True, **changes})
+
+    return make
