@@ -21,6 +21,7 @@ from beam_jobs import (
     duplicates,
     encode,
     failure_limit,
+    flink,
     manifest,
     plan,
     progress,
@@ -46,23 +47,25 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
       UserError: the folder cannot be written or holds records of other settings; the data set
         or the encoder cannot be read; no image was kept.
     """
+    options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
+    chosen = runner.choose(options)
+    config = config if runner.is_local(options) else runner.absolute_paths(config)
     _check_readable(config)
     given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
-    config = _with_num_shards(config, encoder, beam_args, overwrite)
+    config = _with_num_shards(config, encoder, overwrite)
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
-    options = PipelineOptions(list(beam_args), pickle_library="cloudpickle")
     with (
         worker_errors.passed_on(),
         progress.Progress(config.records.dir, local="://" not in config.records.dir),
-        beam.Pipeline(runner=runner.choose(options), options=options) as pipeline,
+        beam.Pipeline(runner=chosen, options=options) as pipeline,
     ):
         build(pipeline, config, settings, encoder, given)
     _summarize(config)
 
 
-def dry_run(config: ConfigDict, beam_args: Sequence[str] = ()) -> list[str]:
+def dry_run(config: ConfigDict) -> list[str]:
     """Returns lines that say what `run` would do, how many bytes it takes and about how long.
 
     Raises:
@@ -70,15 +73,15 @@ def dry_run(config: ConfigDict, beam_args: Sequence[str] = ()) -> list[str]:
     """
     _check_readable(config)
     encoder = encoders.build(config.encoder)
-    config = _with_num_shards(config, encoder, beam_args, overwrite=False)
-    lines = plan.describe(config, encoder, plan.count_images(config, beam_args))
+    config = _with_num_shards(config, encoder, overwrite=False)
+    lines = plan.describe(config, encoder, plan.count_images(config))
     settings = shard_files.read_json(_settings_path(config.records.dir))
     _check_settings(config.records.dir, settings, encoder_settings(config, encoder))
     done = shard_files.count_reports(config.records.dir)
     return [*lines, f"{done} shards in {config.records.dir} are finished already"]
 
 
-def _with_num_shards(config, encoder, beam_args, overwrite: bool) -> ConfigDict:
+def _with_num_shards(config, encoder, overwrite: bool) -> ConfigDict:
     """Fills in `num_shards` where it is left to us: as before, or by the size of the features."""
     if config.records.num_shards:
         return config
@@ -87,7 +90,7 @@ def _with_num_shards(config, encoder, beam_args, overwrite: bool) -> ConfigDict:
     if before:
         config.records.num_shards = before["records"]["num_shards"]
     else:
-        counts = plan.count_images(config, beam_args)
+        counts = plan.count_images(config)
         config.records.num_shards = plan.choose_num_shards(config, encoder, counts)
     return config
 

@@ -6,6 +6,7 @@ paths as the launching host does, as they do on a shared filesystem.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -29,8 +30,12 @@ from imcap.errors import UserError
 
 _NAMES = ("flink", "flinkrunner")
 _TIMEOUT_SECONDS = 10.0
-# How often a job goes on after the loss of a host, and after how many milliseconds.
-_RESTARTS = {"number_of_execution_retries": 10, "execution_retry_delay": 5_000}
+# A batch job's own options cannot ask for restarts: Beam's and Flink's are for streams.
+_RESTARTS = ("restart-strategy.type", "restart-strategy")
+_NO_RESTARTS = (
+    "imcap: this Flink cluster ends a job that loses a host, and the same command goes on from "
+    "there; with restart-strategy.type: fixed-delay in Flink's config.yaml it goes on by itself"
+)
 
 
 def complete(beam_args: Sequence[str]) -> list[str]:
@@ -50,7 +55,7 @@ def complete(beam_args: Sequence[str]) -> list[str]:
     args.append("--runner=FlinkRunner")
     master = options.view_as(FlinkRunnerOptions).flink_master
     if master not in flink_runner.MAGIC_HOST_NAMES:
-        defaults = _cluster_options(master) | _environment(options) | _RESTARTS
+        defaults = _cluster_options(master) | _environment(options)
         args += [f"--{key}={value}" for key, value in defaults.items() if not _has(args, key)]
     return args + _job_server(PipelineOptions(args))
 
@@ -61,7 +66,7 @@ def _has(args: Sequence[str], key: str) -> bool:
 
 def _cluster_options(master: str) -> dict[str, Any]:
     """Asks the JobManager for what depends on its cluster."""
-    overview = _overview(master)
+    overview = _ask(master, "/overview")
     version = ".".join(overview["flink-version"].split(".")[:2])
     known = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
     if version not in known:
@@ -71,16 +76,17 @@ def _cluster_options(master: str) -> dict[str, Any]:
         )
     if not overview["slots-total"]:
         raise UserError(f"--flink_master={master} has no task slot: start a TaskManager")
+    if not any(entry["key"] in _RESTARTS for entry in _ask(master, "/jobmanager/config")):
+        print(_NO_RESTARTS, file=sys.stderr)
     return {"flink_version": version, "parallelism": overview["slots-total"]}
 
 
-def _overview(master: str) -> dict[str, Any]:
-    url = flink_runner.FlinkRunner.add_http_scheme(master).rstrip("/") + "/overview"
+def _ask(master: str, path: str) -> Any:
+    url = flink_runner.FlinkRunner.add_http_scheme(master).rstrip("/") + path
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-            overview = json.load(response)
-        return {key: overview[key] for key in ("flink-version", "slots-total")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            return json.load(response)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"--flink_master={master}: no Flink JobManager answers there ({reason}); it must be "

@@ -44,10 +44,12 @@ class ReadManifest(beam.PTransform):
         return {"rows": rows, "problems": found.problems}
 
 
-def read_packs(dataset: dict[str, Any], limit: int = 0) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
+def read_packs(
+    dataset: dict[str, Any], limit: int = 0
+) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
     """Yields packs of a data set's rows, and at the end the kinds of problems found."""
     problems, counter = datasets.Problems(), Metrics.counter("imcap", "images_read")
-    rows = _first(datasets.read(ConfigDict(dataset), problems), limit)
+    rows = first(datasets.read(ConfigDict(dataset), problems), limit)
     for pack in _batched(rows):
         counter.inc(len(pack))
         yield pack_rows(pack)
@@ -61,7 +63,8 @@ def _batched(rows: Iterable[CaptionedImage]) -> Iterator[list[CaptionedImage]]:
         yield batch
 
 
-def _first(rows: Iterable[CaptionedImage], limit: int) -> Iterator[CaptionedImage]:
+def first(rows: Iterable[CaptionedImage], limit: int) -> Iterator[CaptionedImage]:
+    """Yields the first `limit` rows of each split; 0: all."""
     seen: collections.Counter[str] = collections.Counter()
     for row in rows:
         seen[row.split] += 1

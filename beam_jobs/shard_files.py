@@ -66,8 +66,9 @@ def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        raise UserError(f"{path} cannot be written: {reason}") from error
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+        # TensorFlow puts the temporary file's name in front.
+        raise UserError(f"{path} cannot be written: {reason.rpartition('; ')[2]}") from error
 
 
 def read_json(path: str) -> Any | None:
@@ -167,7 +168,7 @@ def write_shard(
     local = os.path.join(tempfile.gettempdir(), os.path.basename(temporary))
     local = local if is_remote else temporary
     try:
-        report.digest = _write_records(local, serialized, compression)
+        report.digest = _write_records(local, serialized, path, compression)
         report.bytes = os.path.getsize(local)
         with _writing(path):
             if is_remote:
@@ -181,10 +182,10 @@ def write_shard(
     return report
 
 
-def _write_records(path: str, serialized: Iterable[bytes], compression: str) -> str:
+def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compression: str) -> str:
     digest = records.Digest()
     with _writing(path):
-        writer = tf.io.TFRecordWriter(path, compression)
+        writer = tf.io.TFRecordWriter(temporary, compression)
     try:
         for record in serialized:
             with _writing(path):

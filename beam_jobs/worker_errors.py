@@ -1,4 +1,4 @@
-"""A worker's UserError, told to the user as if it had been raised by the launcher."""
+"""A worker's UserError, or Ctrl-C in one, as if it had been raised by the launcher."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from imcap.errors import UserError
 # Every runner passes on the text of what a worker raised, each within an exception of its own;
 # Beam adds the step to its last line.
 _USER_ERROR = re.compile(r"imcap\.errors\.UserError: (.*) \[while running '")
+_INTERRUPT = "KeyboardInterrupt [while running '"
 
 
 @contextlib.contextmanager
 def passed_on() -> Iterator[None]:
-    """Raises the UserError of a worker again, without the traceback that Beam logs for it."""
+    """Raises a worker's UserError or KeyboardInterrupt again, without Beam's log of it."""
     logger = logging.getLogger("apache_beam.runners.common")
-    logger.addFilter(_is_no_user_error)
+    logger.addFilter(_is_bug)
     try:
         yield
     except Exception as error:
         text = "".join(traceback.format_exception_only(error))
         if found := _USER_ERROR.search(text):
             raise UserError(found[1]) from error
+        if _INTERRUPT in text:
+            raise KeyboardInterrupt from error
         raise
     finally:
-        logger.removeFilter(_is_no_user_error)
+        logger.removeFilter(_is_bug)
 
 
-def _is_no_user_error(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], UserError))
+def _is_bug(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (UserError, KeyboardInterrupt))

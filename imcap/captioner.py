@@ -207,7 +207,9 @@ def _reason(message: str) -> str:
     """Returns the line of TensorFlow's long message that says what is wrong."""
     text = re.split(r"\n\s*\[\[\{\{node|\s*\[Op:", message)[0].strip() or "unknown error"
     line = text.splitlines()[-1].strip()
-    return re.sub(r"^\(\d+\) [A-Z_]+:\s*|\{\{function_node [^}]*\}\}\s*", "", line)
+    line = re.sub(r"^\(\d+\) [A-Z_]+:\s*|\{\{function_node [^}]*\}\}\s*", "", line)
+    asserted = re.fullmatch(r"assertion failed: \[(.*)\]", line)
+    return asserted[1] if asserted else line
 
 
 def _read_signature_defs(path: str) -> dict[str, dict[str, Any]]:

@@ -52,7 +52,7 @@ def _restore(decoder: Decoder, path: str) -> None:
     try:
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched().expect_partial()
-    except (ValueError, AssertionError, tf.errors.OpError) as error:
+    except (ValueError, AssertionError, IndexError, tf.errors.OpError) as error:
         message = str(error).splitlines()[0]
         raise UserError(
             f"{path} does not fit config.model and the records' vocabulary: {message}"

@@ -46,18 +46,27 @@ _THREADS = flags.DEFINE_integer("threads", 4, "serve: requests that the model wo
 
 def records(beam_args: Sequence[str]) -> None:
     """photos and captions to TFRecords; also takes Beam's own options"""
+    if beam_args:
+        _refuse_unknown(beam_args)
     config = _load_config()
     with _quiet():
-        from beam_jobs import build_records, runner
+        from beam_jobs import build_records
 
-    for option in runner.unknown_options(beam_args):
-        near = difflib.get_close_matches(option, [f"--{name}" for name in flags.FLAGS], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"neither imcap records nor Beam takes {option}{hint}")
     if _DRY_RUN.value:
-        print("\n".join(build_records.dry_run(config, beam_args)))
+        print("\n".join(build_records.dry_run(config)))
         return
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
+
+
+def _refuse_unknown(beam_args: Sequence[str]) -> None:
+    with _quiet():
+        from beam_jobs import runner
+
+    for option in runner.unknown_options(beam_args):
+        name = option.partition("=")[0]
+        near = difflib.get_close_matches(name, [f"--{flag}" for flag in flags.FLAGS], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"neither imcap records nor Beam takes {name}{hint}")
 
 
 def pretrain(_: Sequence[str]) -> None:
@@ -154,7 +163,7 @@ def bench(names: Sequence[str]) -> None:
     if list(names) == ["records"]:
         if not _PHOTOS.value:
             raise UserError("imcap bench records needs --photos=FOLDER")
-        rows = records.run(_PHOTOS.value, _CONFIG.value.encoder, _IMAGES.value, _REPEATS.value)
+        rows = records.run(_PHOTOS.value, _config_file().encoder, _IMAGES.value, _REPEATS.value)
     elif list(names) == ["input"]:
         rows = input.run(_load_config(), _REPEATS.value)
     else:
@@ -180,7 +189,7 @@ _TAKES_ARGUMENTS = ("records", "scores", "caption", "inspect", "bench")
 def main() -> None:
     """The console script: runs a command and exits with its status."""
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
         print(usage())
         sys.exit(0 if arguments else 2)
     if arguments[0] not in COMMANDS:
@@ -283,10 +292,14 @@ def _workdir() -> str:
     return _WORKDIR.value
 
 
-def _load_config() -> config_lib.ConfigDict:
+def _config_file() -> config_lib.ConfigDict:
     if _CONFIG.value is None:
         raise UserError("--config=FILE is missing, such as --config=configs/flickr8k.py")
-    config = config_lib.resolve(_CONFIG.value, _workdir())
+    return _CONFIG.value
+
+
+def _load_config() -> config_lib.ConfigDict:
+    config = config_lib.resolve(_config_file(), _workdir())
     config_lib.save(config, _workdir())
     return config
 

@@ -78,7 +78,7 @@ def predict(
             totals[0] -= float(tf.reduce_sum(log_probabilities))
             totals[1] += float(tf.reduce_sum(counts))
             bar.update(len(batch["image_id"]))
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except records.DAMAGE as error:
         records.raise_damaged(config.records.dir, info, split, error)
     bar.close()
     predictions.loss = totals[0] / max(totals[1], 1.0)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import collections
 import os
+import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -23,6 +25,7 @@ from imcap.errors import UserError
 from imcap.input_pipeline import NO_AUTOTUNE
 
 WEIGHTS = "encoder.weights.h5"
+_BACKUPS = "pretrain_backup"
 
 
 def run(config: ConfigDict, workdir: str) -> str:
@@ -32,7 +35,8 @@ def run(config: ConfigDict, workdir: str) -> str:
       The path of the weights, for `config.encoder.weights`.
 
     Raises:
-      UserError: the config names another encoder, or there is no training photo.
+      UserError: the config names another encoder, there is no training photo that can be read,
+        or an interrupted run was of another network.
     """
     if config.encoder.name != "custom_cnn":
         raise UserError(
@@ -49,8 +53,8 @@ def run(config: ConfigDict, workdir: str) -> str:
     words, targets = visual_words(rows, config.encoder.pretrain.words)
     network = encoders.custom_cnn(config.encoder)
     _fit(_classifier(network, len(words)), rows, targets, config, workdir)
-    network.save_weights(path + ".tmp.weights.h5")
-    os.replace(path + ".tmp.weights.h5", path)
+    _save(network, path)
+    shutil.rmtree(os.path.join(workdir, _BACKUPS), ignore_errors=True)
     return path
 
 
@@ -96,13 +100,63 @@ def _fit(
     classifier.compile(
         keras.optimizers.Adam(schedule), keras.losses.BinaryCrossentropy(from_logits=True)
     )
-    backup = keras.callbacks.BackupAndRestore(os.path.join(workdir, "pretrain_backup"))
-    classifier.fit(
-        _dataset(rows, targets, config, batch_size),
-        epochs=settings.epochs,
-        callbacks=[backup],
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    backups = os.path.join(workdir, _BACKUPS)
+    done = _restore(classifier, backups)
+    with warnings.catch_warnings():
+        # How many photos can be read shows itself at the end of an epoch.
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        history = classifier.fit(
+            _dataset(rows, targets, config, batch_size),
+            epochs=settings.epochs,
+            initial_epoch=done,
+            callbacks=[_Backup(backups)],
+            shuffle=False,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    if done < settings.epochs and "loss" not in history.history:
+        shutil.rmtree(backups, ignore_errors=True)
+        raise UserError(
+            f"config.dataset.dir={config.dataset.dir} holds fewer than {batch_size} training "
+            "photos that can be read: `imcap records` gives the reasons"
+        )
+
+
+class _Backup(keras.callbacks.Callback):
+    """Saves weights and optimizer after every epoch, as FOLDER/EPOCHS.weights.h5."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+        before, now = (os.path.join(self._folder, f"{n}.weights.h5") for n in (epoch, epoch + 1))
+        _save(self.model, now)
+        if os.path.exists(before):
+            os.remove(before)
+
+
+def _restore(classifier: keras.Model, folder: str) -> int:
+    """Loads the last backup, if there is one; returns the number of epochs behind it."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    epochs = max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
+    if epochs:
+        path = os.path.join(folder, f"{epochs}.weights.h5")
+        classifier.optimizer.build(classifier.trainable_variables)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # One for every layer that does not fit.
+                classifier.load_weights(path)
+        except ValueError as error:
+            raise UserError(f"{path} is of another network: remove {folder}") from error
+    return epochs
+
+
+def _save(network: keras.Model, path: str) -> None:
+    """Writes a weights file whole or not at all."""
+    temporary = os.path.join(os.path.dirname(path), "tmp." + os.path.basename(path))
+    network.save_weights(temporary)
+    os.replace(temporary, path)
 
 
 def _dataset(
@@ -113,7 +167,7 @@ def _dataset(
     def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return images.load(tf.io.read_file(path), size, max_pixels), target
 
-    paths = [row.path for row in rows]
+    paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
     dataset = tf.data.Dataset.from_tensor_slices((paths, targets))
     dataset = dataset.shuffle(len(rows), seed=config.seed, reshuffle_each_iteration=True)
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)

@@ -19,6 +19,8 @@ from imcap.errors import UserError
 SCHEMA_VERSION = 1
 INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
 VIEWS = ("features", "features_flip")
+# What a shard raises that is cut, changed or gone.
+DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
 # Little-endian on every machine, whatever the host's order.
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -196,6 +198,8 @@ def read_vocabulary(folder: str) -> list[str]:
     path = os.path.join(folder, VOCABULARY)
     try:
         return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); run `imcap records` again") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path} cannot be read: {error.message}") from error
 

@@ -86,7 +86,7 @@ class Trainer:
             return
         try:
             self.last.checkpoint.restore(path).assert_existing_objects_matched()
-        except (ValueError, AssertionError, tf.errors.OpError) as error:
+        except (ValueError, AssertionError, IndexError, tf.errors.OpError) as error:
             raise UserError(
                 f"{path} is of another model or vocabulary ({str(error).splitlines()[0]}); "
                 "choose another --workdir or remove its checkpoints"
@@ -139,7 +139,7 @@ class Trainer:
     def _batches(self, dataset):
         try:
             yield from dataset
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        except records.DAMAGE as error:
             records.raise_damaged(self.config.records.dir, self.info, "train", error)
 
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -232,6 +232,7 @@ class Trainer:
         with self._writer().as_default(step=row["step"]):
             for key, value in row.items():
                 tf.summary.scalar(key, value)
+        self._writer().flush()
 
     def _write_summaries(self, step: int, predictions, scores) -> None:
         if not self.is_chief:

@@ -33,7 +33,7 @@ def test_too_many_bad_photos_stop_the_job_with_their_reasons(tmp_path):
     data = photo_sets.write_photos(tmp_path / "photos")
     _spoil(data, 4)
     config = photo_sets.make_config(tmp_path, data, records__max_failures="3")
-    with pytest.raises(UserError, match="more than config.records.max_failures=3.*JPEG"):
+    with pytest.raises(UserError, match=r"more than config\.records\.max_failures=3.*JPEG"):
         build_records.run(config)
     with pytest.raises(UserError, match="no finished records"):
         records.read_info(config.records.dir)

@@ -1,0 +1,201 @@
+"""The records folder that a job leaves behind, and what it refuses before it does any work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import numpy as np
+import photo_sets
+import processes
+import pytest
+import tensorflow as tf
+
+from beam_jobs import build_records
+from imcap import encoders, images, records, text
+from imcap.datasets import Problems, read
+from imcap.errors import UserError
+
+ALL_SHARDS = {f"{split}-0000{i}-of-00002.tfrecord" for split in photo_sets.SPLITS for i in (0, 1)}
+
+
+@pytest.fixture(scope="module")
+def info(built):
+    return json.loads(Path(built.records.dir, "info.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def rows(built):
+    return {row.image_id: row for row in read(built.dataset, Problems())}
+
+
+def test_a_finished_folder_holds_shards_summaries_and_the_marker(built):
+    names = {path.name for path in Path(built.records.dir).iterdir() if path.is_file()}
+    assert names == ALL_SHARDS | {"info.json", "vocab.txt", "failures.jsonl", "COMPLETED"}
+    assert Path(built.records.dir, "failures.jsonl").read_text() == ""
+
+
+def test_info_tells_each_shard_s_length_size_and_digest(built, info):
+    assert {split: sum(s["shard_lengths"]) for split, s in info["splits"].items()} == (
+        photo_sets.SPLITS
+    )
+    for split, entry in info["splits"].items():
+        for shard in range(2):
+            path = Path(built.records.dir, records.shard_name(split, shard, 2))
+            digest = records.Digest()
+            serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+            for record in serialized:
+                digest.update(record)
+            assert entry["shard_lengths"][shard] == len(serialized)
+            assert entry["shard_bytes"][shard] == path.stat().st_size
+            assert entry["shard_digests"][shard] == digest.hexdigest()
+
+
+def test_info_tells_what_the_records_were_made_with(built, info):
+    encoder = encoders.build(built.encoder)
+    lines = Path(built.records.dir, "vocab.txt").read_text().splitlines()
+    assert info["schema_version"] == records.SCHEMA_VERSION
+    assert info["feature_shape"] == list(encoder.feature_shape) == [4, 32]
+    assert info["feature_grid"] == [2, 2]
+    assert info["feature_dtype"] == "float16"
+    assert info["encoder"]["name"] == "custom_cnn"
+    assert info["encoder"]["weights_digest"] == encoder.digest()
+    assert info["preprocessing"]["image_size"] == 32
+    assert info["text"] == {"max_length": 22, "vocabulary_size": len(lines) + 2}
+    assert info["vocabulary_digest"] == records.fingerprint(lines)
+    assert info["counts"] == {"kept": 24, "failed": 0, "duplicate": 0, "captions": 48}
+    assert info["problems"] == {}
+    for name in ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text"):
+        assert info["versions"][name] == importlib.metadata.version(name)
+
+
+def test_the_vocabulary_is_that_of_the_training_captions(built, rows):
+    captions = [c for row in rows.values() if row.split == "train" for c in row.captions]
+    expected = text.choose_vocabulary(text.count_words(captions).items(), 1, 20_000)
+    assert Path(built.records.dir, "vocab.txt").read_text() == "\n".join(expected) + "\n"
+    assert "15" in expected and "16" not in expected  # Photo 16 is one of dev.
+
+
+@pytest.mark.parametrize("split", photo_sets.SPLITS)
+def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
+    for shard in range(2):
+        path = Path(built.records.dir, records.shard_name(split, shard, 2))
+        found = [
+            photo_sets.values(tf.train.Example.FromString(record), "image_id")[0].decode()
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        ]
+        ids = [row.image_id for row in rows.values() if row.split == split]
+        assert found == sorted(i for i in ids if records.shard_of(i, 2) == shard)
+
+
+def test_features_are_the_encoder_s_of_the_photo_and_of_its_mirror_image(built, rows, info):
+    encoder = encoders.build(built.encoder)
+    for example in photo_sets.examples(built.records.dir, "train"):
+        (image_id,) = photo_sets.values(example, "image_id")
+        photo = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32)
+        for key, pixels in (("features", photo), ("features_flip", photo[:, ::-1])):
+            (raw,) = photo_sets.values(example, key)
+            features = np.frombuffer(raw, "<f2").reshape(info["feature_shape"])
+            expected = encoder(pixels[tf.newaxis])[0].numpy()
+            np.testing.assert_allclose(features, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_only_training_photos_are_mirrored(built, info):
+    views = {split: entry["views"] for split, entry in info["splits"].items()}
+    plain = ["features"]
+    assert views == {"train": ["features", "features_flip"], "dev": plain, "test": plain}
+    for example in photo_sets.examples(built.records.dir, "dev"):
+        assert "features_flip" not in example.features.feature
+
+
+def test_captions_stay_as_written_beside_their_tokens(built, rows):
+    lines = Path(built.records.dir, "vocab.txt").read_text().splitlines()
+    tokenizer = text.Tokenizer(lines, 22)
+    for example in photo_sets.examples(built.records.dir, "train"):
+        row = rows[photo_sets.values(example, "image_id")[0].decode()]
+        assert photo_sets.values(example, "path") == [row.image_id.encode()]
+        assert photo_sets.values(example, "captions") == [c.encode() for c in row.captions]
+        ids = photo_sets.values(example, "caption_tokens")
+        lengths = photo_sets.values(example, "caption_lengths")
+        first, second = ids[: lengths[0]], ids[lengths[0] :]
+        assert len(second) == lengths[1]
+        for caption, tokens in zip(row.captions, (first, second), strict=True):
+            assert (tokens[0], tokens[-1]) == (text.START, text.END)
+            said = tokenizer.detokenize(np.array([tokens[1:]]))
+            assert said == text.standardize_all([caption])
+
+
+def test_two_worker_processes_give_the_same_bytes(built, photos, tmp_path):
+    changes = {
+        "encoder.weights": "",
+        "encoder.image_size": 32,
+        "encoder.batch_size": 5,
+        "dataset.name": "table",
+        "dataset.dir": photos,
+        "dataset.columns.split": "split",
+        "records.flip": True,
+        "records.dir": tmp_path / "records",
+    }
+    finished = processes.run(
+        "records",
+        f"--config={processes.ROOT / 'configs/shapes.py'}:tiny",
+        f"--workdir={tmp_path}",
+        *(f"--config.{key}={value}" for key, value in changes.items()),
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=2",
+    )
+    assert finished.status == 0, finished.err
+    assert "24 images (dev 4, test 4, train 16), 0 failed" in finished.out
+    assert photo_sets.contents(tmp_path / "records") == photo_sets.contents(built.records.dir)
+
+
+def test_a_given_vocabulary_is_used(photos, tmp_path):
+    path = tmp_path / "given.txt"
+    path.write_text("[START]\n[END]\ndog\nzebra\n")
+    config = photo_sets.make_config(
+        tmp_path, photos, text__vocabulary=str(path), records__num_shards=1
+    )
+    build_records.run(config)
+    assert Path(config.records.dir, "vocab.txt").read_text() == path.read_text()
+    example = photo_sets.examples(config.records.dir, "train")[0]
+    assert photo_sets.values(example, "captions")[0] == b"A red dog."
+    start_a_red_dog_end = [text.START, text.UNKNOWN, text.UNKNOWN, 4, text.END]
+    assert photo_sets.values(example, "caption_tokens")[:5] == start_a_red_dog_end
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset__dir": "{tmp}/nowhere"}, "there is no folder .*nowhere"),
+        ({"dataset__name": "tabel"}, "did you mean 'table'"),
+        ({"encoder__weights": "{tmp}/none.h5"}, "config.encoder.weights=.*none.h5: no such file"),
+        ({"text__vocabulary": "{tmp}/none.txt"}, "config.text.vocabulary=.*none.txt cannot be"),
+        ({"text__vocabulary": "{tmp}/words.txt"}, "words.txt must begin with the lines"),
+        ({"text__vocabulary": "{tmp}/latin.txt"}, "config.text.vocabulary=.*latin.txt cannot be"),
+    ],
+)
+def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, changes, message):
+    Path(tmp_path, "words.txt").write_text("dog\n")
+    Path(tmp_path, "latin.txt").write_bytes(b"[START]\n[END]\ncaf\xe9\n")
+    changes = {key: value.format(tmp=tmp_path) for key, value in changes.items()}
+    config = photo_sets.make_config(tmp_path, photos, **changes)
+    with pytest.raises(UserError, match=f"(?i){message}"):
+        build_records.run(config)
+    assert not Path(config.records.dir).exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["file", "file/records"])
+def test_a_file_in_the_way_of_the_folder_is_named_and_left_alone(photos, tmp_path, name, overwrite):
+    Path(tmp_path, "file").write_text("mine")
+    config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / name))
+    with pytest.raises(UserError, match=f"config.records.dir={config.records.dir} cannot be"):
+        build_records.run(config, overwrite=overwrite)
+    assert Path(tmp_path, "file").read_text() == "mine"
+
+
+def test_a_folder_that_beam_takes_for_a_pattern_is_refused(photos, tmp_path):
+    config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
+    with pytest.raises(UserError, match="must do without the signs"):
+        build_records.run(config)

@@ -1,0 +1,169 @@
+"""A folder that is there already: finished shards are kept, all else is made again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import photo_sets
+import processes
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs import build_records, shard_files
+from imcap import records, text
+from imcap.errors import UserError
+
+
+def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
+    config = copy()
+    before = photo_sets.identities(config.records.dir)
+    build_records.run(config)
+    assert photo_sets.identities(config.records.dir) == before
+    assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
+    assert "skipped=24" in capsys.readouterr().err
+
+
+def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(built, copy):
+    config = copy()
+    folder = Path(config.records.dir)
+    names = [
+        records.shard_name(split, shard, 2)
+        for split in ("dev", "test", "train")
+        for shard in (0, 1)
+    ]
+    (folder / names[0]).unlink()
+    (folder / "shards/dev-00001.json").unlink()
+    report = (folder / "shards/test-00000.json").read_text()
+    (folder / "shards/test-00000.json").write_text(report[: len(report) // 2])
+    (folder / "shards/test-00001.json").write_text('["not", "a", "report"]')
+    (folder / names[4]).write_bytes((folder / names[4]).read_bytes()[:-1])
+    for leftover in (f"{names[0]}.1.tmp", "info.json.2.tmp", "shards/dev-00001.json.3.tmp"):
+        (folder / leftover).write_text("half")
+    (folder / "COMPLETED").unlink()
+    before = photo_sets.identities(folder)
+    build_records.run(config)
+    after = photo_sets.identities(folder)
+    assert [name for name in names if after[name] == before.get(name)] == [names[5]]
+    assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
+
+
+def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
+    config = copy()
+    Path(config.records.dir, "COMPLETED").unlink()
+    with pytest.raises(UserError, match="holds no finished records: run `imcap records`"):
+        records.read_info(config.records.dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder__image_size": 48}, "preprocessing.image_size=32, now 48"),
+        ({"encoder__max_pixels": 10}, "preprocessing.max_pixels=100000000, now 10"),
+        ({"encoder__pooling": "avg"}, "encoder.pooling='spatial', now 'avg'"),
+        ({"encoder__seed": 1}, "encoder.weights_digest="),
+        ({"records__dtype": "float32"}, "records.dtype='float16', now 'float32'"),
+        ({"records__flip": False}, "records.flip=True, now False"),
+        ({"records__num_shards": 3}, "records.num_shards=2, now 3"),
+    ],
+)
+def test_other_settings_are_refused_with_a_word_on_what_differs(built, copy, changes, message):
+    config = copy(**changes)
+    with pytest.raises(UserError) as refused:
+        build_records.run(config)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+    assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
+
+
+def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy):
+    config = copy(records__flip=False, records__num_shards=1)
+    notes = Path(config.records.dir, "notes.txt")
+    notes.write_text("mine")
+    build_records.run(config, overwrite=True)
+    info = records.read_info(config.records.dir)
+    assert {split: info.num_images(split) for split in info.splits} == photo_sets.SPLITS
+    names = {path.name for path in Path(config.records.dir).glob("*.tfrecord")}
+    assert names == {f"{split}-00000-of-00001.tfrecord" for split in photo_sets.SPLITS}
+    assert notes.read_text() == "mine"
+
+
+def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
+    config = copy(text__min_count=2)
+    build_records.run(config)
+    lines = Path(config.records.dir, "vocab.txt").read_text().splitlines()
+    assert "dog" in lines and "15" not in lines
+    info = records.read_info(config.records.dir)
+    assert info.text["vocabulary_size"] == len(lines) + 2
+    assert info.vocabulary_digest == records.fingerprint(lines)
+    old = photo_sets.examples(built.records.dir, "train")
+    new = photo_sets.examples(config.records.dir, "train")
+    for before, after in zip(old, new, strict=True):
+        for key in ("image_id", "features", "captions"):
+            assert photo_sets.values(after, key) == photo_sets.values(before, key)
+        assert text.UNKNOWN not in photo_sets.values(before, "caption_tokens")
+        assert text.UNKNOWN in photo_sets.values(after, "caption_tokens")
+
+
+def test_a_photo_that_left_the_data_set_leaves_the_records(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "data")
+    config = photo_sets.make_config(tmp_path, data, records__num_shards=1)
+    build_records.run(config)
+    photo_sets.write_table(data, [("03.jpg", "train", "A dog"), ("04.jpg", "train", "A boat")])
+    build_records.run(config)
+    info = records.read_info(config.records.dir)
+    assert list(info.splits) == ["train"]
+    ids = [photo_sets.values(e, "image_id") for e in photo_sets.examples(config.records.dir, "*")]
+    assert ids == [[b"03.jpg"], [b"04.jpg"]]
+
+
+def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
+    built, photos, tmp_path
+):
+    config = photo_sets.make_config(tmp_path, photos, records__flip=True)
+    folder, rng = Path(config.records.dir), random.Random(0)
+    for finished in (0, 1, 1, 3):
+        process = processes.fork(build_records.run, config)
+        _wait_for(process, folder, finished)
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (folder / "COMPLETED").exists()
+    build_records.run(config)
+    assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
+
+
+def _wait_for(process, folder: Path, finished: int) -> None:
+    """Waits until so many shards are finished and another one is being written."""
+    while process.is_alive():
+        reports = list(folder.glob("shards/*-0000?.json"))
+        if len(reports) >= finished and list(folder.glob("*.tfrecord.*.tmp")):
+            return
+        time.sleep(0.001)
+
+
+def test_text_files_are_replaced_as_a_whole(tmp_path):
+    path = str(tmp_path / "file.json")
+    for content in ('{"a": 1}', '{"b": "é"}'):
+        shard_files.write_text(path, content)
+        assert shard_files.read_json(path) == json.loads(content)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+    with pytest.raises(UserError, match=r"none/file\.json cannot be written: Not a directory"):
+        shard_files.write_text(FileSystems.join(path, "none", "file.json"), "")
+
+
+def test_progress_is_the_sum_over_shards_as_last_told(tmp_path):
+    folder = str(tmp_path)
+    shard_files.make_folders(folder)
+    shard_files.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 9}')
+    first, second = (shard_files.Heartbeat(folder, "train", shard) for shard in (0, 1))
+    first.beat(done=1)
+    first.beat(done=2)  # Less than a second later: not written.
+    assert shard_files.total_progress(folder)["done"] == 1
+    first.beat(done=4, failed=1, last=True)
+    second.beat(skipped=5, last=True)
+    expected = {"done": 4, "failed": 1, "skipped": 5, "total": 9}
+    assert shard_files.total_progress(folder) == expected

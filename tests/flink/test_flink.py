@@ -1,0 +1,121 @@
+"""The records job on a Flink cluster: the bytes of the local runner, even if a host is lost.
+
+`make test-flink` fetches what this needs and runs it; other test runs leave it out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster
+import processes
+import pytest
+from ml_collections import ConfigDict
+
+from beam_jobs import build_records
+from configs import shapes
+from imcap import config as config_lib
+from imcap import encoders, records
+
+pytestmark = pytest.mark.flink
+
+FETCHED = processes.ROOT / ".flink"
+SETTINGS = {"dataset.size": 3_000, "encoder.width": 32, "records.num_shards": 6}
+SPLITS = ("train", "dev", "test")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
+    """The config of a finished run of the local runner."""
+    workdir = tmp_path_factory.mktemp("local")
+    config = shapes.get_config()
+    config.update_from_flattened_dict(SETTINGS)
+    config = config_lib.resolve(config, str(workdir))
+    with config.unlocked():
+        unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
+    encoders.build(unweighted).network.save_weights(config.encoder.weights)
+    build_records.run(config)
+    return config
+
+
+@pytest.fixture
+def flink(tmp_path: Path) -> Iterator[cluster.Cluster]:
+    """A cluster of two hosts with two slots each."""
+    with cluster.Cluster(FETCHED / "dist" / "pyflink", tmp_path / "cluster") as started:
+        yield started
+
+
+def flags(flink: cluster.Cluster, local: ConfigDict, workdir: Path) -> list[str]:
+    """What a user types after `imcap`; the workdir is relative, as it mostly is."""
+    settings = {
+        **SETTINGS,
+        "dataset.dir": local.dataset.dir,
+        "encoder.weights": local.encoder.weights,
+    }
+    return [
+        "records",
+        "--config=configs/shapes.py",
+        f"--workdir={os.path.relpath(workdir, processes.ROOT)}",
+        *(f"--config.{key}={value}" for key, value in (SETTINGS | given).items()),
+        "--runner=flink",
+        f"--flink_master={flink.master}",
+        f"--flink_job_server_jar={FETCHED / 'job-server.jar'}",
+        "--parallelism=2",
+    ]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The shards and the vocabulary by name."""
+    paths = [*folder.glob("*.tfrecord"), folder / records.VOCABULARY]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def assert_same_records(folder: Path, local: ConfigDict) -> None:
+    expected = contents(Path(local.records.dir))
+    assert len(expected) == len(SPLITS) * SETTINGS["records.num_shards"] + 1
+    assert contents(folder) == expected
+    assert records.read_info(str(folder)).splits == records.read_info(local.records.dir).splits
+
+
+def finished_shards(folder: Path) -> set[str]:
+    reports = folder.glob("shards/*-?????.json")
+    count = SETTINGS["records.num_shards"]
+    return {
+        records.shard_name(split, int(shard), count)
+        for split, shard in (report.stem.split("-") for report in reports)
+    }
+
+
+def test_flink_makes_the_bytes_of_the_local_runner(flink, local, tmp_path):
+    finished = processes.run(*flags(flink, local, tmp_path))
+    assert finished.status == 0, finished.err
+    assert f"{SETTINGS['dataset.size']} images" in finished.out
+    assert_same_records(tmp_path / "records", local)
+    assert flink.restarts() == 0
+
+
+def test_a_job_that_loses_a_host_goes_on_from_its_finished_shards(flink, local, tmp_path):
+    folder = tmp_path / "records"
+    with processes.start(*flags(flink, local, tmp_path)) as process:
+        before = flink.wait_for(lambda: finished_shards(folder), "the first shard", seconds=400)
+        times = {name: (folder / name).stat().st_mtime_ns for name in before}
+        lost = min(flink.busy_task_managers())
+        flink.kill(lost)
+        assert len(finished_shards(folder)) < len(SPLITS) * SETTINGS["records.num_shards"]
+        _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert flink.restarts() > 0
+    assert_same_records(folder, local)
+    assert {name: (folder / name).stat().st_mtime_ns for name in before} == times
+
+
+def test_a_cluster_without_task_managers_is_refused_in_one_line(local, tmp_path):
+    with cluster.Cluster(FETCHED / "dist" / "pyflink", tmp_path / "empty", 0) as empty:
+        finished = processes.run(*flags(empty, local, tmp_path))
+    assert finished.status == 2
+    assert finished.err.splitlines()[-1] == (
+        f"imcap: --flink_master={empty.master} has no task slot: start a TaskManager"
+    )
+    assert not (tmp_path / "records").exists()

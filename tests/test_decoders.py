@@ -1,0 +1,227 @@
+"""The decoders: one interface, so one specification for all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from imcap import config as config_lib
+from imcap import decoders
+from imcap.decoders import NO_DROPOUT, Dropout
+from imcap.decoders.attention import attend
+from imcap.text import START
+
+VOCABULARY, CHANNELS, POSITIONS = 13, 5, 6
+BATCH, WIDTH, LENGTH = 2, 3, 7
+KINDS = pytest.mark.parametrize(
+    ("kind", "heads"), [("attention", 1), ("attention", 4), ("inject", 1)]
+)
+
+
+def make_decoder(kind: str, heads: int, compute_dtype: str = "float32") -> decoders.Decoder:
+    """A small decoder whose weights are large enough for everything to have an effect."""
+    config = config_lib.model_defaults()
+    config.update(decoder=kind, heads=heads, units=8, embedding_size=6)
+    decoder = decoders.build(config, VOCABULARY, CHANNELS, compute_dtype)
+    rng = np.random.default_rng(7)
+    for weight in decoder.weights:
+        weight.assign(rng.normal(0, 0.6, weight.shape))
+    return decoder
+
+
+def make_features(seed: int = 0) -> tf.Tensor:
+    rng = np.random.default_rng(seed)
+    return tf.constant(rng.normal(0, 1, (BATCH, POSITIONS, CHANNELS)), tf.float32)
+
+
+def make_tokens(seed: int = 0) -> np.ndarray:
+    tokens = np.random.default_rng(seed).integers(3, VOCABULARY, (BATCH, WIDTH, LENGTH))
+    tokens[..., 0] = START
+    return tokens.astype(np.int32)
+
+
+def teacher_forced(decoder, features, tokens, dropout=NO_DROPOUT) -> np.ndarray:
+    """Logits [batch, width, length, vocabulary]."""
+    return decoder.logits(decoder.hidden(features, tf.constant(tokens), dropout)).numpy()
+
+
+def stepped(decoder, features, tokens) -> np.ndarray:
+    """The same logits, one word at a time."""
+    memory, carry = decoder.start(features, tokens.shape[1], NO_DROPOUT)
+    logits = []
+    for time in range(tokens.shape[2]):
+        step_logits, carry = decoder.step(tf.constant(tokens[:, :, time]), memory, carry)
+        logits.append(step_logits.numpy())
+    return np.stack(logits, axis=2)
+
+
+@KINDS
+def test_teacher_forcing_gives_the_logits_of_stepping(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+    logits = stepped(decoder, features, tokens)
+    assert logits.dtype == np.float32
+    assert logits.shape == (BATCH, WIDTH, LENGTH, VOCABULARY)
+    np.testing.assert_allclose(teacher_forced(decoder, features, tokens), logits, atol=1e-5)
+    assert np.ptp(logits, axis=2).max() > 0.5  # Words change what comes next.
+
+
+@KINDS
+def test_the_photo_and_every_earlier_word_matter(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+    logits = teacher_forced(decoder, features, tokens)
+    other_photo = teacher_forced(decoder, make_features(1), tokens)
+    assert np.abs(other_photo - logits).max(axis=(1, 3)).min() > 1e-4
+    changed = tokens.copy()
+    changed[:, :, 1] = 3 + (changed[:, :, 1] - 2) % (VOCABULARY - 3)
+    difference = np.abs(teacher_forced(decoder, features, changed) - logits).max(axis=(0, 1, 3))
+    assert difference[0] == 0
+    assert difference[1:].min() > 1e-4
+
+
+@KINDS
+def test_captions_of_an_image_and_images_of_a_batch_do_not_influence_each_other(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+    together = teacher_forced(decoder, features, tokens)
+    for image in range(BATCH):
+        for caption in range(WIDTH):
+            part = np.s_[image : image + 1, caption : caption + 1]
+            alone = teacher_forced(decoder, features[image : image + 1], tokens[part])
+            np.testing.assert_allclose(alone, together[part], atol=1e-5)
+
+
+@KINDS
+def test_padding_behind_a_caption_changes_nothing_before_it(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+    padded = np.pad(tokens, [(0, 0), (0, 0), (0, 5)])
+    found = teacher_forced(decoder, features, padded)[:, :, :LENGTH]
+    np.testing.assert_allclose(found, teacher_forced(decoder, features, tokens), atol=1e-6)
+
+
+@KINDS
+def test_a_graph_gives_what_eager_execution_gives(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, CHANNELS]),
+            tf.TensorSpec([None, None, None], tf.int32),
+        ]
+    )
+    def graph(features, tokens):
+        memory, carry = decoder.start(features, tf.shape(tokens)[1], NO_DROPOUT)
+        step_logits, _ = decoder.step(tokens[:, :, 0], memory, carry)
+        return decoder.logits(decoder.hidden(features, tokens, NO_DROPOUT)), step_logits
+
+    forced, step_logits = graph(features, tf.constant(tokens))
+    np.testing.assert_allclose(forced, teacher_forced(decoder, features, tokens), atol=1e-6)
+    np.testing.assert_allclose(step_logits, forced[:, :, 0], atol=1e-5)
+
+
+@KINDS
+def test_bfloat16_products_stay_finite_and_near_float32(kind, heads):
+    features, tokens = make_features(), make_tokens()
+    exact = teacher_forced(make_decoder(kind, heads), features, tokens)
+    decoder = make_decoder(kind, heads, "bfloat16")
+    logits = teacher_forced(decoder, features, tokens)
+    assert logits.dtype == np.float32
+    assert all(weight.dtype == "float32" for weight in decoder.weights)
+    assert 0 < np.abs(logits - exact).max() < 0.03 * np.ptp(exact)
+    # Decoding is float32 whatever training is.
+    np.testing.assert_allclose(stepped(decoder, features, tokens), exact, atol=1e-5)
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_features_of_any_float_type_are_taken(kind, heads, dtype):
+    decoder, tokens = make_decoder(kind, heads), make_tokens()
+    features = tf.cast(make_features(), dtype)
+    expected = teacher_forced(decoder, tf.cast(features, tf.float32), tokens)
+    np.testing.assert_array_equal(teacher_forced(decoder, features, tokens), expected)
+    np.testing.assert_allclose(stepped(decoder, features, tokens), expected, atol=1e-5)
+
+
+@KINDS
+def test_gradients_reach_every_weight(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+    with tf.GradientTape() as tape:
+        logits = decoder.logits(decoder.hidden(features, tf.constant(tokens), NO_DROPOUT))
+        loss = tf.reduce_sum(tf.nn.log_softmax(logits)[..., 3])
+    variables = {weight.name: weight.value for weight in decoder.trainable_variables}
+    assert len(variables) == len(decoder.weights)
+    for name, gradient in tape.gradient(loss, variables).items():
+        values = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(values).all(), name
+        assert np.abs(values).max() > 1e-4, name
+
+
+@KINDS
+def test_the_same_config_gives_the_same_weights(kind, heads):
+    config = config_lib.model_defaults()
+    config.update(decoder=kind, heads=heads, units=8, embedding_size=6)
+    first, second = (decoders.build(config, VOCABULARY, CHANNELS) for _ in range(2))
+    for one, other in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@KINDS
+def test_dropout_in_a_decoder_depends_on_its_seed_alone(kind, heads):
+    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+
+    def with_seed(*seed: int) -> np.ndarray:
+        return teacher_forced(decoder, features, tokens, Dropout(tf.constant(seed)))
+
+    np.testing.assert_array_equal(with_seed(1, 2), with_seed(1, 2))
+    without = teacher_forced(decoder, features, tokens)
+    for other in (with_seed(1, 3), with_seed(2, 2), without):
+        assert np.abs(with_seed(1, 2) - other).max() > 0.1
+
+
+def test_dropout_zeroes_its_share_and_scales_the_rest():
+    x = tf.ones([100, 100])
+    dropped = Dropout(tf.constant([3, 4]))(x, 0.3).numpy()
+    assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_allclose(dropped[dropped != 0], 1 / 0.7, rtol=1e-6)
+
+
+def test_each_call_of_dropout_draws_another_mask():
+    def masks(seed: int) -> list[np.ndarray]:
+        dropout = Dropout(tf.constant([0, seed]))
+        return [dropout(tf.ones([64]), 0.5).numpy() for _ in range(2)]
+
+    first, second = masks(5)
+    assert (first != second).any()
+    np.testing.assert_array_equal([first, second], masks(5))
+    assert (first != masks(6)[0]).any()
+
+
+def test_no_dropout_and_a_rate_of_zero_change_nothing():
+    x = tf.random.stateless_normal([8, 8], [1, 1])
+    np.testing.assert_array_equal(NO_DROPOUT(x, 0.9), x)
+    np.testing.assert_array_equal(Dropout(tf.constant([1, 1]))(x, 0.0), x)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attention_is_the_softmax_of_scaled_dot_products(heads):
+    rng = np.random.default_rng(heads)
+    query, values = rng.normal(size=(BATCH, WIDTH, 8)), rng.normal(size=(BATCH, POSITIONS, 8))
+    answers, weights = [], []
+    for part in np.split(np.arange(8), heads):
+        scores = query[..., part] @ values[..., part].swapaxes(1, 2) / np.sqrt(len(part))
+        softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        answers.append(softmax @ values[..., part])
+        weights.append(softmax)
+    answer, weight = attend(tf.constant(query), tf.constant(values), heads)
+    np.testing.assert_allclose(answer, np.concatenate(answers, axis=-1), atol=1e-6)
+    np.testing.assert_allclose(weight, np.mean(weights, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_a_step_tells_where_it_looked(heads):
+    decoder, features = make_decoder("attention", heads), make_features()
+    memory, carry = decoder.start(features, WIDTH, NO_DROPOUT)
+    _, carry = decoder.step(tf.fill([BATCH, WIDTH], START), memory, carry)
+    attention = carry["attention"].numpy()
+    assert attention.shape == (BATCH, WIDTH, POSITIONS)
+    np.testing.assert_allclose(attention.sum(-1), 1, atol=1e-6)
+    assert attention.std(axis=-1).min() > 1e-3

@@ -1,0 +1,180 @@
+"""Captions of a split, their scores and the files that hold them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import landscapes
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+
+from imcap import checkpoints, decode, evaluate, input_pipeline, records, text
+from imcap.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def config(landscape_run, landscape_data):
+    return landscapes.make_config(landscape_run, landscape_data)
+
+
+@pytest.fixture(scope="module")
+def info(config):
+    return records.read_info(config.records.dir)
+
+
+@pytest.fixture(scope="module")
+def decoder(config, landscape_run, info):
+    return checkpoints.load_decoder(config, str(landscape_run), info)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(config):
+    vocabulary = records.read_vocabulary(config.records.dir)
+    return text.Tokenizer(vocabulary, config.text.max_length)
+
+
+def written(run: Path, name: str):
+    return json.loads((run / "eval" / "dev" / name).read_text(encoding="utf-8"))
+
+
+def dev_rows(data: Path) -> dict[str, list[str]]:
+    """The raw captions of the dev photos, from the table itself."""
+    rows = [json.loads(line) for line in (data / "captions.jsonl").read_text().splitlines()]
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["split"] == "dev":
+            found.setdefault(row["image"], []).append(row["caption"])
+    return found
+
+
+def test_metrics_hold_the_scores_and_how_they_came_about(landscape_run):
+    metrics = written(landscape_run, "metrics.json")
+    names = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
+    assert sorted(metrics) == sorted([*names, "images", "split", "beam_size", "length_penalty"])
+    assert (metrics["images"], metrics["split"]) == (9, "dev")
+    assert (metrics["beam_size"], metrics["length_penalty"]) == (3, 0.7)
+    # The landscapes are learnt well enough for figures that mean something, but not by heart.
+    assert all(0.2 < metrics[name] < 1 for name in names[:5])
+    assert 1 < metrics["cider"] < 10
+
+
+def test_predictions_have_the_coco_results_format(landscape_run, landscape_data):
+    predictions = written(landscape_run, "predictions.json")
+    assert sorted(row["image_id"] for row in predictions) == sorted(dev_rows(landscape_data))
+    for row in predictions:
+        assert list(row) == ["image_id", "caption", "score"]
+        assert row["caption"] == text.standardize_all([row["caption"]])[0] != ""
+        assert -5 < row["score"] < 0
+    assert len({row["caption"] for row in predictions}) > 1
+
+
+def test_references_are_all_captions_standardized_and_without_markers(landscape_run):
+    references = written(landscape_run, "references.json")
+    assert len(references) == len(landscapes.SKIES) * len(landscapes.GROUNDS)
+    for sky, ground in itertools.product(landscapes.SKIES, landscapes.GROUNDS):
+        assert references[f"{sky}-{ground}-0.jpg"] == [
+            f"a {sky} sky over the {ground}",
+            f"the {ground} lies under a wide {sky} sky",
+            f"{ground} below and {sky} above",
+        ]
+
+
+def test_any_judge_finds_the_same_figures_in_the_two_files(landscape_run):
+    metrics, references = (written(landscape_run, f"{n}.json") for n in ("metrics", "references"))
+    predictions = written(landscape_run, "predictions.json")
+    hypotheses = {row["image_id"]: [row["caption"]] for row in predictions}
+    hypotheses = {image_id: hypotheses[image_id] for image_id in references}
+    bleus, _ = Bleu(4).compute_score(references, hypotheses, verbose=0)
+    rouge_l, _ = Rouge().compute_score(references, hypotheses)
+    cider, _ = Cider().compute_score(references, hypotheses)
+    for n, bleu in enumerate(bleus, 1):
+        assert metrics[f"bleu{n}"] == pytest.approx(bleu, abs=1e-6)
+    assert metrics["rouge_l"] == pytest.approx(rouge_l, abs=1e-6)
+    assert metrics["cider"] == pytest.approx(cider, abs=1e-6)
+
+
+def test_the_report_shows_every_photo_with_its_captions(landscape_run, landscape_data):
+    report = (landscape_run / "eval" / "dev" / "report.html").read_text(encoding="utf-8")
+    for row in written(landscape_run, "predictions.json"):
+        assert row["image_id"] in report
+        assert row["caption"] in report
+    assert report.count("data:image/jpeg;base64,") == len(dev_rows(landscape_data))
+
+
+def test_dev_scores_in_training_are_those_of_the_evaluation(landscape_run):
+    metrics = written(landscape_run, "metrics.json")
+    best = max(
+        (line.split(",") for line in (landscape_run / "history.csv").read_text().split()[1:]),
+        key=lambda row: float(row[-1]),
+    )
+    assert float(best[-1]) == pytest.approx(metrics["cider"], rel=1e-4)
+    assert float(best[-2]) == pytest.approx(metrics["bleu4"], rel=1e-4)
+
+
+def test_a_second_evaluation_writes_the_same_bytes(landscape_run, config):
+    folder = landscape_run / "eval" / "dev"
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    scores = evaluate.run(config, str(landscape_run), "dev")
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+    assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
+
+
+def test_predictions_are_what_the_search_says_with_the_loss_of_the_references(
+    config, info, decoder, tokenizer
+):
+    found = evaluate.predict(decoder, config, info, "dev", tokenizer)
+    batches = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
+    (batch,) = batches
+    captions = decode.search(decoder, batch["features"], config.decode)
+    total, count = decode.log_probability(decoder, batch["features"], batch["tokens"])
+    assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
+    for index, image_id in enumerate(batch["image_id"].numpy()):
+        rows = found.captions[image_id.decode()]
+        assert [row.caption for row in rows] == tokenizer.detokenize(captions.tokens[index])
+        np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9, 50])
+def test_a_limit_takes_the_first_photos_only(config, info, decoder, tokenizer, limit):
+    everything = evaluate.predict(decoder, config, info, "dev", tokenizer)
+    found = evaluate.predict(decoder, config, info, "dev", tokenizer, limit=limit)
+    assert list(found.captions) == list(everything.captions)[:limit]
+    assert list(found.references) == list(found.captions)
+
+
+def test_a_photo_without_a_word_in_its_captions_is_captioned_but_not_scored():
+    caption = [evaluate.Caption("a red sky", -0.5)]
+    predictions = evaluate.Predictions(
+        captions={"a": caption, "b": caption}, references={"a": ["a red sky"], "b": []}
+    )
+    assert evaluate.score(predictions).images == 1
+    with pytest.raises(UserError, match="no caption with a word"):
+        evaluate.score(evaluate.Predictions(captions={"b": caption}, references={"b": []}))
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones(landscape_run, config):
+    with pytest.raises(UserError, match="--split=val is not in the records, which hold dev, train"):
+        evaluate.run(config, str(landscape_run), "val")
+    assert not (landscape_run / "eval" / "val").exists()
+
+
+def test_a_run_that_trained_nothing_is_refused(tmp_path, landscape_data):
+    config = landscapes.make_config(tmp_path, landscape_data)
+    with pytest.raises(UserError, match="holds no checkpoint: run `imcap train`"):
+        evaluate.run(config, str(tmp_path), "dev")
+
+
+def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
+    folder = tmp_path / "records"
+    shutil.copytree(landscape_data / "records", folder)
+    path = folder / "dev-00001-of-00002.tfrecord"
+    path.unlink()
+    config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
+    with pytest.raises(UserError, match=f"^{path} is damaged"):
+        evaluate.run(config, str(landscape_run), "dev")

@@ -1,0 +1,234 @@
+"""The SavedModel: what a server gets has to say what evaluation said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import landscapes
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from imcap import export
+from imcap.errors import UserError
+
+# Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
+_SERVE = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+model, *paths = sys.argv[1:]
+signature = tf.saved_model.load(model).signatures["serving_default"]
+photos = [open(path, "rb").read() for path in paths]
+found = signature(image_bytes=tf.constant(photos))
+assert "imcap" not in sys.modules
+print(json.dumps({
+    "caption": [caption.decode() for caption in found["caption"].numpy()],
+    "score": found["score"].numpy().tolist(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def config(landscape_run, landscape_data):
+    return landscapes.make_config(landscape_run, landscape_data)
+
+
+@pytest.fixture(scope="module")
+def exported(config, landscape_run) -> Path:
+    """The first version of the exported captioner."""
+    return Path(export.run(config, str(landscape_run)))
+
+
+@pytest.fixture(scope="module")
+def model(exported):
+    return tf.saved_model.load(str(exported))
+
+
+@pytest.fixture(scope="module")
+def predictions(landscape_run) -> list[dict]:
+    """What evaluation says of the dev photos."""
+    return json.loads((landscape_run / "eval" / "dev" / "predictions.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def photos(landscape_data, predictions) -> list[bytes]:
+    """The files of the predictions' photos."""
+    return [(landscape_data / "images" / row["image_id"]).read_bytes() for row in predictions]
+
+
+def caption(model, photos: list[bytes]) -> dict[str, np.ndarray]:
+    found = model.signatures["serving_default"](image_bytes=tf.constant(photos, tf.string))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def score(model, photos: list[bytes], captions: list[str]) -> np.ndarray:
+    inputs = {"image_bytes": tf.constant(photos), "caption": tf.constant(captions)}
+    return model.signatures["score"](**inputs)["score"].numpy()
+
+
+def test_without_imcap_it_gives_the_captions_and_scores_of_evaluation(
+    exported, landscape_data, predictions, tmp_path
+):
+    paths = [str(landscape_data / "images" / row["image_id"]) for row in predictions]
+    done = subprocess.run(
+        [sys.executable, "-c", _SERVE, str(exported), *paths],
+        capture_output=True, text=True, timeout=180, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["caption"] == [row["caption"] for row in predictions]
+    assert len(set(found["caption"])) > 1
+    np.testing.assert_allclose(found["score"], [row["score"] for row in predictions], atol=1e-4)
+
+
+def test_the_signatures_have_the_names_and_types_that_servers_rely_on(model):
+    def spec(tensors) -> dict[str, tuple]:
+        return {name: (t.dtype, t.shape.as_list()) for name, t in tensors.items()}
+
+    assert set(model.signatures) == {"serving_default", "score"}
+    default, scoring = model.signatures["serving_default"], model.signatures["score"]
+    assert spec(default.structured_input_signature[1]) == {"image_bytes": (tf.string, [None])}
+    assert {name: dtype for name, (dtype, _) in spec(default.structured_outputs).items()} == {
+        "caption": tf.string, "score": tf.float32, "captions": tf.string, "scores": tf.float32,
+    }  # fmt: skip
+    inputs = {"image_bytes": (tf.string, [None]), "caption": (tf.string, [None])}
+    assert spec(scoring.structured_input_signature[1]) == inputs
+    assert [t.dtype for t in scoring.structured_outputs.values()] == [tf.float32]
+    names = {*default.structured_outputs, *scoring.structured_outputs}
+    assert not any(name.endswith("_bytes") for name in names)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_batch_of_any_size_gives_what_each_photo_gives(model, config, photos, batch):
+    found, everything = caption(model, photos[:batch]), caption(model, photos)
+    beam = config.decode.beam_size
+    shapes = {name: value.shape for name, value in found.items()}
+    assert shapes == {
+        "caption": (batch,), "score": (batch,), "captions": (batch, beam), "scores": (batch, beam),
+    }  # fmt: skip
+    assert found["captions"].tolist() == everything["captions"][:batch].tolist()
+    np.testing.assert_allclose(found["scores"], everything["scores"][:batch], atol=1e-5)
+
+
+def test_the_caption_is_the_first_of_the_captions_which_all_differ(model, photos):
+    found = caption(model, photos)
+    assert found["caption"].tolist() == found["captions"][:, 0].tolist()
+    np.testing.assert_array_equal(found["score"], found["scores"][:, 0])
+    assert all(len(set(row)) == len(row) for row in found["captions"].tolist())
+
+
+def test_score_is_high_for_the_own_caption_and_low_for_nonsense(model, photos):
+    found = caption(model, photos)
+    own = score(model, photos, found["caption"].tolist())
+    np.testing.assert_allclose(own, found["score"], atol=1e-5)
+    assert (score(model, photos, ["sky sky the over wide"] * len(photos)) < own - 1).all()
+
+
+def test_score_reads_captions_as_people_write_them(model, photos):
+    own = caption(model, photos[:1])["caption"][0].decode()
+    shouted = "  " + own.upper().replace(" ", ",  ") + "!! "
+    same = score(model, photos[:1] * 2, [own, shouted])
+    assert same[0] == same[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "🌅🌄", "sky " * 100, "ein völlig unbekannter Satz", "[START] [END]", "\0"]
+)
+def test_score_takes_any_caption(model, photos, text):
+    found = score(model, photos[:2], [text, "a blue sky"])
+    assert np.isfinite(found).all()
+    assert (found < 0).all()
+    alone = score(model, photos[1:2], ["a blue sky"])
+    np.testing.assert_allclose(found[1:], alone, atol=1e-5)
+
+
+def test_score_of_a_caption_without_a_word_is_that_of_its_end(model, photos):
+    found = score(model, photos[:1] * 3, ["", "...", "🌅"])
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("bad", [b"", b"no image", b"\xff\xd8\xff" + bytes(40)])
+@pytest.mark.parametrize("name", ["serving_default", "score"])
+def test_a_bad_photo_in_a_batch_is_an_invalid_argument(model, photos, name, bad):
+    inputs = {"image_bytes": tf.constant([photos[0], bad])}
+    if name == "score":
+        inputs["caption"] = tf.constant(["a blue sky"] * 2)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.signatures[name](**inputs)
+
+
+def test_warmup_requests_replay_through_the_signature(exported, model):
+    path = str(exported / "assets.extra" / "tf_serving_warmup_requests")
+    entries = [record.numpy() for record in tf.data.TFRecordDataset(path)]
+    batches = []
+    for entry in entries:
+        log = prediction_log_pb2.PredictionLog.FromString(entry)
+        request = log.predict_log.request
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        signature = model.signatures[request.model_spec.signature_name]
+        found = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+        assert all(found["caption"].numpy())
+        batches.append(len(inputs["image_bytes"]))
+    assert batches == [1, 8]
+
+
+def test_the_model_card_holds_the_scores_and_what_made_them(exported, landscape_run):
+    card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
+    metrics = json.loads((landscape_run / "eval" / "dev" / "metrics.json").read_text())
+    names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
+    assert f"| split | images | {' | '.join(names)} |" in card
+    assert f"| dev | 9 | {' | '.join(f'{metrics[name]:.3f}' for name in names)} |" in card
+    for part in ("encoder.keras", "attention, 16 units", "45 photos", "tensorflow 2."):
+        assert part in card
+
+
+def test_another_encoder_than_the_records_is_refused(tmp_path, landscape_run, landscape_data):
+    other = tmp_path / "other.keras"
+    landscapes.write_encoder(other, seed=1)
+    config = landscapes.make_config(landscape_run, landscape_data, encoder__name=str(other))
+    before = sorted(os.listdir(landscape_run / "export"))
+    with pytest.raises(UserError, match="export with the records' encoder") as caught:
+        export.run(config, str(landscape_run))
+    assert str(landscape_data / "records") in str(caught.value)
+    assert sorted(os.listdir(landscape_run / "export")) == before
+
+
+def test_an_untrained_run_is_refused(tmp_path, landscape_data):
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        export.run(landscapes.make_config(tmp_path, landscape_data), str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def exported_elsewhere(landscape_run, landscape_data, tmp_path_factory) -> Path:
+    """An export of the same weights from a workdir that was never evaluated and has a version 7,
+    with the encoder's file moved."""
+    workdir = tmp_path_factory.mktemp("elsewhere")
+    (workdir / "checkpoints").symlink_to(landscape_run / "checkpoints")
+    (workdir / "export" / "7").mkdir(parents=True)
+    (workdir / "export" / "notes").mkdir()
+    moved = workdir / "moved.keras"
+    moved.write_bytes((landscape_data / "encoder.keras").read_bytes())
+    config = landscapes.make_config(workdir, landscape_data, encoder__name=str(moved))
+    return Path(export.run(config, str(workdir)))
+
+
+def test_versions_count_up_from_1_and_nothing_half_written_is_left(exported, exported_elsewhere):
+    assert exported.parts[-2:] == ("export", "1")
+    assert exported_elsewhere.name == "8"
+    assert sorted(os.listdir(exported_elsewhere.parent)) == ["7", "8", "notes"]
+
+
+def test_the_same_weights_give_the_same_captions_again(exported_elsewhere, model, photos):
+    again = caption(tf.saved_model.load(str(exported_elsewhere)), photos)
+    np.testing.assert_array_equal(again["captions"], caption(model, photos)["captions"])
+
+
+def test_a_card_without_an_evaluation_says_so(exported_elsewhere):
+    card = (exported_elsewhere / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Not evaluated before the export." in card

@@ -1,0 +1,327 @@
+"""Images: every format becomes the pixels that Pillow sees; what is none is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imcap import images
+
+WIDTH, HEIGHT = 53, 37
+
+
+def picture(mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """A smooth random picture, so that lossy formats keep it."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).convert(mode)
+
+
+def transparent() -> Image.Image:
+    """A picture with a see-through side."""
+    image = picture("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def animation(kind: str) -> bytes:
+    frames = [picture("RGB", seed) for seed in (1, 2)]
+    return encoded(picture(), kind, save_all=True, append_images=frames, duration=100)
+
+
+# Name: the file and how far a pixel may be from Pillow's.
+FILES: dict[str, tuple[bytes, int]] = {
+    "jpeg": (encoded(picture(), "JPEG"), 4),
+    "jpeg grey": (encoded(picture("L"), "JPEG"), 4),
+    "jpeg cmyk": (encoded(picture("CMYK"), "JPEG"), 4),
+    "jpeg progressive": (encoded(picture(), "JPEG", progressive=True), 4),
+    "png": (encoded(picture(), "PNG"), 0),
+    "png grey": (encoded(picture("L"), "PNG"), 0),
+    "png rgba": (encoded(transparent(), "PNG"), 0),
+    "png grey alpha": (encoded(transparent().convert("LA"), "PNG"), 0),
+    "png palette": (encoded(picture("P"), "PNG"), 0),
+    "png bits": (encoded(picture("1"), "PNG"), 0),
+    "gif": (encoded(picture("P"), "GIF"), 0),
+    "gif interlaced": (encoded(picture("P"), "GIF", interlace=True), 0),
+    "gif with a comment": (encoded(picture("P"), "GIF", comment=b"a long comment " * 40), 0),
+    "gif animated": (animation("GIF"), 0),
+    "bmp": (encoded(picture(), "BMP"), 0),
+    "bmp grey": (encoded(picture("L"), "BMP"), 0),
+    "bmp palette": (encoded(picture("P"), "BMP"), 0),
+    "bmp short palette": (encoded(picture().quantize(17), "BMP"), 0),
+    "bmp alpha": (encoded(transparent(), "BMP"), 0),
+    "webp lossy": (encoded(picture(), "WEBP", quality=80), 2),
+    "webp lossless": (encoded(picture(), "WEBP", lossless=True), 0),
+    "webp lossy alpha": (encoded(transparent(), "WEBP", quality=80), 2),
+    "webp lossless alpha": (encoded(transparent(), "WEBP", lossless=True, exact=True), 0),
+    "webp with metadata": (encoded(picture(), "WEBP", lossless=True, xmp=b"<x/>"), 0),
+}
+MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"GIF87a", b"BM", b"RIFF\0\0\0\0WEBP")
+
+
+def png_declaring(width: int, height: int) -> bytes:
+    """A PNG with another size in its header, and the header's checksum right."""
+    png = bytearray(FILES["png"][0])
+    png[16:24] = struct.pack(">II", width, height)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    return bytes(png)
+
+
+def jpeg_declaring(width: int, height: int) -> bytes:
+    jpeg = bytearray(FILES["jpeg"][0])
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(jpeg)
+
+
+def bmp_declaring(width: int, height: int) -> bytes:
+    bmp = bytearray(FILES["bmp"][0])
+    bmp[18:26] = struct.pack("<ii", width, height)
+    return bytes(bmp)
+
+
+def gif_declaring(width: int, height: int, image: Image.Image | None = None) -> bytes:
+    """A GIF with another canvas than its frame."""
+    gif = bytearray(encoded(image or picture("P"), "GIF"))
+    gif[6:10] = struct.pack("<HH", width, height)
+    return bytes(gif)
+
+
+def webp(chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
+def webp_declaring(width: int, height: int) -> bytes:
+    """An extended WebP with this canvas and a small picture."""
+    size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    head = b"VP8X" + struct.pack("<I", 10) + bytes(4) + size
+    return webp(head + FILES["webp lossless"][0][12:])
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def decode_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
+    return images.decode(image_bytes)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def load_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
+    return images.load(image_bytes, 16)
+
+
+def decode(image_bytes: bytes) -> np.ndarray:
+    return decode_in_graph(tf.constant(image_bytes)).numpy()
+
+
+def refusal(image_bytes: bytes, load: Callable[[tf.Tensor], object] = load_in_graph) -> str:
+    """The reason why a file is refused, which is always one line without the graph's names."""
+    with pytest.raises(tf.errors.OpError) as caught:
+        load(tf.constant(image_bytes))
+    reason = images.reason(caught.value)
+    assert_is_one_line(reason)
+    return reason
+
+
+def assert_is_one_line(reason: str) -> None:
+    assert 0 < len(reason) < 150
+    assert not any(part in reason for part in ("\n", "{{", "[[", "Op:", "tf.Tensor", "node"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_has_pillows_pixels(name: str) -> None:
+    image_bytes, tolerance = FILES[name]
+    expected = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGB"))
+    pixels = decode(image_bytes)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_allclose(pixels.astype(int), expected, atol=tolerance)
+
+
+def test_16_bits_become_the_upper_8() -> None:
+    levels = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 33
+    pixels = decode(encoded(Image.fromarray(levels), "PNG"))
+    expected = np.repeat(levels[..., np.newaxis] >> 8, 3, axis=2)
+    np.testing.assert_allclose(pixels.astype(int), expected, atol=1)
+
+
+def test_a_gif_frame_off_the_corner_lies_where_it_belongs_on_black() -> None:
+    gif = bytearray(gif_declaring(WIDTH + 20, HEIGHT + 10))
+    frame = gif.index(struct.pack("<BHHHH", 0x2C, 0, 0, WIDTH, HEIGHT))
+    gif[frame + 1 : frame + 5] = struct.pack("<HH", 11, 7)
+    expected = np.zeros((HEIGHT + 10, WIDTH + 20, 3), np.uint8)
+    expected[7 : 7 + HEIGHT, 11 : 11 + WIDTH] = picture("P").convert("RGB")
+    np.testing.assert_array_equal(decode(bytes(gif)), expected)
+
+
+def test_the_first_frame_is_enough_of_a_gif() -> None:
+    whole = FILES["gif animated"][0]
+    np.testing.assert_array_equal(decode(whole[: len(whole) * 2 // 3]), decode(whole))
+
+
+def test_loading_stretches_to_a_square_with_antialiasing() -> None:
+    image = images.load(tf.constant(FILES["png"][0]), 16)
+    assert image.shape == (16, 16, 3)
+    assert image.dtype == tf.float32
+    expected = np.asarray(picture().resize((16, 16), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(image, expected.astype(np.float32), atol=2)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
+def test_one_pixel_is_an_image(kind: str) -> None:
+    image_bytes = encoded(Image.new("RGB", (1, 1), (200, 100, 50)), kind)
+    assert decode(image_bytes).shape == (1, 1, 3)
+    image = load_in_graph(tf.constant(image_bytes)).numpy()
+    np.testing.assert_allclose(image, np.full((16, 16, 3), (200, 100, 50)), atol=10)
+
+
+@pytest.mark.parametrize(
+    ("image_bytes", "reason"),
+    [
+        (b"", "fewer than 30 bytes"),
+        (b"\xff\xd8\xff\xe0", "fewer than 30 bytes"),
+        (b"This is a text file that was named photo.jpg.", "not a JPEG, PNG, GIF, BMP or WebP"),
+        (encoded(picture(), "TIFF"), "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (encoded(picture(), "PPM"), "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (animation("WEBP"), "an animated WebP"),
+        (webp(b"ALPH" + bytes(40)), "not a kind of WebP"),
+        (webp(FILES["webp lossless"][0][20:]), "not a kind of WebP"),  # Bare pixels.
+        (webp_declaring(4, 4), "Failed to decode WebP"),
+        (gif_declaring(10, 10), "a GIF without a first frame inside its canvas"),
+        (FILES["gif"][0][:781] + b";" + bytes(20), "a GIF without a first frame"),
+        (encoded(picture("1"), "BMP"), "channels"),
+        (png_declaring(0, 10), "declares no pixels or more than 100000000"),
+        (bmp_declaring(-3, 10), "Width must be positive"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_refused_with_a_reason(image_bytes: bytes, reason: str) -> None:
+    assert reason in refusal(image_bytes)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "gif animated"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_file_that_was_cut_off_is_refused(name: str, share: float) -> None:
+    whole = FILES[name][0]
+    refusal(whole[: int(len(whole) * share)])
+
+
+def in_tf_data(image_bytes: tf.Tensor) -> object:
+    return next(iter(tf.data.Dataset.from_tensors(image_bytes).map(load_in_graph)))
+
+
+@pytest.mark.parametrize("load", [load_in_graph, lambda b: images.load(b, 16), in_tf_data])
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp lossy"])
+def test_reasons_are_one_line_wherever_the_graph_runs(name: str, load: Callable) -> None:
+    assert refusal(animation("WEBP"), load) == "an animated WebP"
+    refusal(FILES[name][0][:80], load)
+
+
+def memory(field: str) -> int:
+    """A field of this process's status, in MiB."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(field)) // 1024
+
+
+def growth(function: Callable[[], object]) -> int:
+    """How many MiB this process needs at most while `function` runs, beyond what it has."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # The peak is counted anew.
+    before = memory("VmRSS")
+    function()
+    return memory("VmHWM") - before
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured as on Linux")
+@pytest.mark.parametrize(
+    "image_bytes",
+    [
+        encoded(Image.new("1", (12_000, 9_000)), "PNG"),
+        jpeg_declaring(12_000, 9_000),
+        png_declaring(12_000, 9_000),
+        bmp_declaring(12_000, -9_000),
+        gif_declaring(12_000, 9_000),
+        webp_declaring(12_000, 9_000),
+    ],
+    ids=["real png", "jpeg", "png", "bmp", "gif", "webp"],
+)
+def test_a_huge_image_is_refused_before_it_takes_memory(image_bytes: bytes) -> None:
+    reasons: list[str] = []
+    grown = growth(lambda: reasons.append(refusal(image_bytes)))
+    assert reasons == ["declares no pixels or more than 100000000"]
+    assert grown < 50  # Its pixels would take 300.
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured as on Linux")
+def test_a_gif_frame_beyond_its_canvas_takes_no_memory() -> None:
+    gif = gif_declaring(10, 10, Image.new("P", (12_000, 9_000)))
+    assert growth(lambda: refusal(gif)) < 50
+
+
+def test_a_gif_of_tiny_blocks_does_not_take_minutes() -> None:
+    head = FILES["gif"][0][:781] + struct.pack("<BHHHHB", 0x2C, 0, 0, WIDTH, HEIGHT, 0) + b"\x08"
+    refusal(head + b"\x01\x55" * 1_000_000 + b"\0;")
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "gif", "bmp", "webp lossy", "webp lossless"])
+def test_the_limit_of_pixels_is_inclusive(name: str) -> None:
+    image_bytes = tf.constant(FILES[name][0])
+    assert images.decode(image_bytes, WIDTH * HEIGHT).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {WIDTH * HEIGHT - 1}"):
+        images.decode(image_bytes, WIDTH * HEIGHT - 1)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_declared_size_is_the_decoded_size(name: str) -> None:
+    height, width = images.declared_size(tf.constant(FILES[name][0]))
+    assert (int(height), int(width)) == (HEIGHT, WIDTH)
+
+
+def assert_is_decoded_or_refused(image_bytes: bytes) -> None:
+    try:
+        image = load_in_graph(tf.constant(image_bytes))
+    except tf.errors.OpError as error:
+        assert_is_one_line(images.reason(error))
+    else:
+        assert image.shape == (16, 16, 3)
+        assert np.all((image > -0.01) & (image < 255.01))  # Resizing rounds.
+
+
+garbage = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+
+
+@garbage
+@given(st.sampled_from((b"", *MAGICS)), st.binary(max_size=600))
+def test_random_bytes_never_crash(magic: bytes, rest: bytes) -> None:
+    assert_is_decoded_or_refused(magic + rest)
+
+
+@garbage
+@given(st.sampled_from(sorted(FILES)), st.floats(0, 1), st.binary(max_size=400))
+def test_a_real_start_with_a_random_end_never_crashes(name: str, cut: float, rest: bytes) -> None:
+    whole = FILES[name][0]
+    assert_is_decoded_or_refused(whole[: int(len(whole) * cut)] + rest)
+
+
+@garbage
+@given(st.sampled_from(sorted(FILES)), st.data())
+def test_a_real_file_with_wrong_bytes_never_crashes(name: str, data: st.DataObject) -> None:
+    wrong = bytearray(FILES[name][0])
+    # Headers are short and decide the most.
+    positions = st.one_of(st.integers(0, 60), st.integers(0, len(wrong) - 1))
+    changes = st.lists(st.tuples(positions, st.integers(0, 255)), min_size=1, max_size=8)
+    for position, value in data.draw(changes):
+        wrong[position] = value
+    assert_is_decoded_or_refused(bytes(wrong))

@@ -1,0 +1,179 @@
+"""Pretraining: imcap's own CNN learns words from the training photos, and can be interrupted."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import processes
+import pytest
+from conftest import tiny_config
+from ml_collections import ConfigDict
+
+from imcap import datasets, encoders, pretrain
+from imcap.datasets import CaptionedImage
+from imcap.errors import UserError
+
+
+def small_config(workdir: Path, **changes: object) -> ConfigDict:
+    settings = {
+        "dataset__size": 40,
+        "encoder__image_size": 32,
+        "encoder__stages": 2,
+        "encoder__pretrain__batch_size": 8,
+        "encoder__pretrain__epochs": 3,
+        **changes,
+    }
+    return tiny_config(workdir, **settings)
+
+
+def photo(name: str, *captions: str) -> CaptionedImage:
+    return CaptionedImage(name, f"{name}.jpg", captions, "train")
+
+
+def train_rows(config: ConfigDict) -> list[CaptionedImage]:
+    rows = datasets.read(config.dataset, datasets.Problems())
+    return [row for row in rows if row.split == "train"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ConfigDict, Path]:
+    """A finished pretraining: its config and the weights."""
+    workdir = tmp_path_factory.mktemp("pretrain")
+    config = small_config(workdir)
+    return config, Path(pretrain.run(config, str(workdir)))
+
+
+def test_the_weights_are_what_the_encoder_loads(finished) -> None:
+    config, path = finished
+    untrained = encoders.build(config.encoder).digest()
+    config = config.copy_and_resolve_references()
+    config.encoder.weights = str(path)
+    assert encoders.build(config.encoder).digest() != untrained
+    assert sorted(os.listdir(path.parent)) == [pretrain.WEIGHTS, "shapes"]
+
+
+def test_the_same_seed_gives_the_same_weights(finished, tmp_path) -> None:
+    config, path = finished
+    again = small_config(tmp_path)
+    again.encoder.weights = pretrain.run(again, str(tmp_path))
+    first = config.copy_and_resolve_references()
+    first.encoder.weights = str(path)
+    assert encoders.build(again.encoder).digest() == encoders.build(first.encoder).digest()
+
+
+def test_finished_weights_are_kept(finished) -> None:
+    config, path = finished
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    assert pretrain.run(config, str(path.parent)) == str(path)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_it_learns(tmp_path, capfd) -> None:
+    config = small_config(
+        tmp_path, encoder__pretrain__epochs=8, encoder__pretrain__learning_rate=0.02
+    )
+    pretrain.run(config, str(tmp_path))
+    lines = [line for line in capfd.readouterr().out.splitlines() if "loss: " in line]
+    losses = [float(line.split("loss: ")[1]) for line in lines]
+    assert len(losses) == 8
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def epochs_done(backups: Path) -> int:
+    """The epochs behind the last whole backup, 0 where there is none."""
+    names = os.listdir(backups) if backups.exists() else []
+    return max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
+
+
+def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
+    config = small_config(tmp_path, encoder__pretrain__epochs=20)
+    backups = tmp_path / "pretrain_backup"
+    process = processes.fork(pretrain.run, config, str(tmp_path))
+    while process.is_alive() and not epochs_done(backups):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    done = epochs_done(backups)
+    assert 0 < done < 20
+    assert not (tmp_path / pretrain.WEIGHTS).exists()
+    (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while it was written.
+    capfd.readouterr()
+    config.encoder.weights = pretrain.run(config, str(tmp_path))
+    epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
+    assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]
+    assert encoders.build(config.encoder).feature_shape == (64, 8)
+    assert not backups.exists()
+
+
+def test_a_backup_of_another_network_is_refused(tmp_path, recwarn) -> None:
+    config = small_config(tmp_path, dataset__size=8)
+    other = encoders.custom_cnn(small_config(tmp_path, encoder__width=8).encoder)
+    (tmp_path / "pretrain_backup").mkdir()
+    path = tmp_path / "pretrain_backup" / "1.weights.h5"
+    other.save_weights(path)
+    with pytest.raises(UserError) as caught:
+        pretrain.run(config, str(tmp_path))
+    assert str(caught.value) == f"{path} is of another network: remove {path.parent}"
+    assert not [w for w in recwarn if "Skipping" in str(w.message)]
+
+
+def test_bad_photos_are_left_out(tmp_path) -> None:
+    config = small_config(tmp_path, dataset__size=20, encoder__pretrain__epochs=1)
+    for row in train_rows(config)[:5]:
+        Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
+    config.encoder.weights = pretrain.run(config, str(tmp_path))
+    assert encoders.build(config.encoder).feature_shape == (64, 8)
+
+
+def test_photos_that_are_all_bad_are_an_error(tmp_path) -> None:
+    config = small_config(tmp_path, dataset__size=10, encoder__pretrain__epochs=1)
+    for row in train_rows(config):
+        Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
+    with pytest.raises(UserError) as caught:
+        pretrain.run(config, str(tmp_path))
+    assert str(caught.value).startswith(f"config.dataset.dir={config.dataset.dir} holds fewer than")
+    assert os.listdir(tmp_path) == ["shapes"]
+
+
+def test_another_encoder_is_refused_by_name(tmp_path) -> None:
+    config = small_config(tmp_path, encoder__name="ResNet50")
+    with pytest.raises(UserError) as caught:
+        pretrain.run(config, str(tmp_path))
+    assert str(caught.value) == (
+        "imcap pretrain is for config.encoder.name=custom_cnn, not ResNet50"
+    )
+    assert not os.listdir(tmp_path)
+
+
+def test_a_data_set_without_training_photos_is_refused(tmp_path) -> None:
+    config = small_config(tmp_path, dataset__ratios=(0.0, 0.5, 0.5))
+    with pytest.raises(UserError, match=r"^config\.dataset\.dir=.* holds no training photo$"):
+        pretrain.run(config, str(tmp_path))
+
+
+def test_visual_words_are_those_that_halve_the_photos() -> None:
+    rows = [
+        photo("1", "the red dog", "a dog"),
+        photo("2", "the red cat"),
+        photo("3", "the dog"),
+        photo("4", "the blue cat"),
+        photo("5", "the red bird"),
+    ]
+    # Shares: the 5/5; red 3/5, dog 2/5, cat 2/5; a, blue, bird 1/5.
+    words, targets = pretrain.visual_words(rows, 4)
+    assert words == ["cat", "dog", "red", "a"]
+    assert targets.dtype == np.float32
+    expected = [[0, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
+    np.testing.assert_array_equal(targets, expected)
+    everything, _ = pretrain.visual_words(rows, 100)
+    assert everything == ["cat", "dog", "red", "a", "bird", "blue", "the"]
+
+
+def test_visual_words_are_standardized_and_counted_once_per_photo() -> None:
+    rows = [photo("1", "Dog! dog, DOG.", "the dog's dog"), photo("2", "the cat")]
+    words, targets = pretrain.visual_words(rows, 10)
+    assert words == ["cat", "dog", "dogs", "the"]
+    np.testing.assert_array_equal(targets, [[0, 1, 1, 1], [1, 0, 0, 1]])

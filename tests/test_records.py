@@ -1,0 +1,320 @@
+"""Records: the schema, the names and hashes that must never change, and damage that is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import tiny_config
+from ml_collections import ConfigDict
+
+from imcap import decoders, evaluate, records, text, train
+from imcap.errors import UserError
+
+POSITIONS, CHANNELS = 6, 4
+CAPTIONS = ("A dog runs .", "Zwei Hunde – naß", "")
+TOKENS = tuple(np.array(ids, np.int32) for ids in ([2, 4, 5, 6, 3], [2, 1, 1, 1, 3], [2, 3]))
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+
+
+def make_info(dtype: str = "float32", splits: dict | None = None) -> records.Info:
+    return records.Info(
+        schema_version=records.SCHEMA_VERSION,
+        splits=splits or {},
+        feature_shape=(POSITIONS, CHANNELS),
+        feature_grid=(2, 3),
+        feature_dtype=dtype,
+        encoder={},
+        preprocessing={},
+        text={},
+        vocabulary_digest="",
+        counts={},
+        problems={},
+        versions={},
+        dataset={},
+    )
+
+
+def make_features(dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    features = np.random.default_rng(seed).normal(0, 100, (POSITIONS, CHANNELS))
+    return features.astype(records.DTYPES[dtype])
+
+
+def make_record(dtype: str = "float32", views: int = 1, image_id: str = "1.jpg") -> bytes:
+    features = [make_features(dtype, view) for view in range(views)]
+    return records.serialize(image_id, f"Images/{image_id}", features, CAPTIONS, TOKENS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_record_is_read_as_it_was_written(dtype: str) -> None:
+    serialized = tf.constant([make_record(dtype), make_record(dtype, image_id="ü 2.jpg")])
+    parsed = records.parse(serialized, make_info(dtype))
+    assert parsed["image_id"].numpy().tolist() == [b"1.jpg", "ü 2.jpg".encode()]
+    assert parsed["path"].numpy().tolist() == [b"Images/1.jpg", "Images/ü 2.jpg".encode()]
+    assert parsed["captions"].to_list() == [[c.encode() for c in CAPTIONS]] * 2
+    assert parsed["tokens"].dtype == tf.int32
+    assert parsed["tokens"].to_list() == [[ids.tolist() for ids in TOKENS]] * 2
+    assert parsed["features"].dtype == tf.as_dtype(dtype)
+    features = parsed["features"].numpy()
+    np.testing.assert_array_equal(features, np.stack([make_features(dtype)] * 2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_features_are_raw_little_endian_bytes_that_numpy_reads(dtype: str) -> None:
+    example = tf.train.Example.FromString(make_record(dtype))
+    [raw] = example.features.feature["features"].bytes_list.value
+    little_endian = np.dtype(DTYPES[dtype]).newbyteorder("<")
+    features = np.frombuffer(raw, little_endian).reshape(make_info(dtype).feature_shape)
+    np.testing.assert_array_equal(features, make_features(dtype))
+    if dtype == "float32":
+        assert raw[:4] == int(make_features().view(np.uint32)[0, 0]).to_bytes(4, "little")
+
+
+def test_each_view_is_read_by_its_name() -> None:
+    serialized = tf.constant([make_record(views=2)])
+    for number, view in enumerate(records.VIEWS):
+        parsed = records.parse(serialized, make_info(), view)
+        assert set(parsed) == {"image_id", "path", "features", "captions", "tokens"}
+        np.testing.assert_array_equal(parsed["features"][0], make_features(seed=number))
+
+
+def test_a_record_of_one_view_has_no_second() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="features_flip"):
+        records.parse(tf.constant([make_record(views=1)]), make_info(), records.VIEWS[1])
+
+
+def test_the_longest_caption_is_read_alone() -> None:
+    short = records.serialize("2", "2", [make_features()], CAPTIONS[:1], [TOKENS[2]])
+    assert records.parse_lengths(tf.constant([make_record(), short])).numpy().tolist() == [5, 2]
+
+
+def test_a_record_without_captions_can_be_read() -> None:
+    serialized = tf.constant([records.serialize("1", "1", [make_features()], [], [])])
+    parsed = records.parse(serialized, make_info())
+    assert parsed["captions"].to_list() == [[]]
+    assert parsed["tokens"].to_list() == [[]]
+
+
+def test_strings_that_are_no_unicode_are_kept_as_far_as_they_can() -> None:
+    path = os.fsdecode(b"Images/\xff.jpg")
+    record = records.serialize("1", path, [make_features()], ["a \udcff dog"], [TOKENS[2]])
+    parsed = records.parse(tf.constant([record]), make_info())
+    assert parsed["path"].numpy().tolist() == [b"Images/\xff.jpg"]
+    assert parsed["captions"].to_list() == [[b"a  dog"]]
+
+
+def test_the_same_record_is_the_same_bytes() -> None:
+    record = make_record(views=2)
+    assert all(make_record(views=2) == record for _ in range(5))
+    feature = tf.train.Example.FromString(record).features.feature
+    reordered = tf.train.Example()
+    for key in sorted(feature, reverse=True):
+        reordered.features.feature[key].CopyFrom(feature[key])
+    assert reordered.SerializeToString(deterministic=True) == record
+
+
+@pytest.mark.parametrize(
+    ("image_id", "shards"),
+    [
+        ("1000268201_693b08cb0e.jpg", {1: 0, 4: 0, 16: 8, 1000: 832}),
+        ("train-00000.jpg", {1: 0, 4: 2, 16: 6, 1000: 550}),
+        ("ü", {1: 0, 4: 3, 16: 7, 1000: 335}),
+        ("", {1: 0, 4: 0, 16: 4, 1000: 876}),
+    ],
+)
+def test_an_images_shard_never_changes(image_id: str, shards: dict[int, int]) -> None:
+    assert {n: records.shard_of(image_id, n) for n in shards} == shards
+
+
+def test_images_spread_over_the_shards() -> None:
+    counts = np.bincount([records.shard_of(f"{i}.jpg", 8) for i in range(4000)], minlength=8)
+    assert counts.min() > 400
+    assert counts.max() < 600
+
+
+def test_shard_names() -> None:
+    assert records.shard_name("train", 0, 16) == "train-00000-of-00016.tfrecord"
+    assert records.shard_name("dev", 123, 100_000) == "dev-00123-of-100000.tfrecord"
+
+
+def test_a_fingerprint_depends_on_values_and_not_on_the_order_of_keys() -> None:
+    value = {"a": 1, "b": {"c": ["ü", 2.5, None], "d": True}}
+    reordered = {"b": {"d": True, "c": ["ü", 2.5, None]}, "a": 1}
+    assert records.fingerprint(value) == records.fingerprint(reordered)
+    assert records.fingerprint(value) == "a2fe75094b333554bafbb1c7a285e263"
+    for other in ({**value, "a": 2}, {**value, "b": {"c": [2.5, "ü", None], "d": True}}, [value]):
+        assert records.fingerprint(other) != records.fingerprint(value)
+
+
+def test_a_digest_depends_on_where_records_end_and_on_their_order() -> None:
+    def digest(*parts: bytes) -> str:
+        running = records.Digest()
+        for part in parts:
+            running.update(part)
+        return running.hexdigest()
+
+    assert digest(b"ab", b"c") == digest(b"ab", b"c")
+    assert len({digest(), digest(b"abc"), digest(b"ab", b"c"), digest(b"c", b"ab")}) == 4
+
+
+def write_info(folder: Path, **changes: object) -> Path:
+    values = {**dataclasses.asdict(make_info()), **changes}
+    (folder / records.COMPLETED).touch()
+    (folder / records.INFO).write_text(json.dumps(values), "utf-8")
+    return folder / records.INFO
+
+
+def refusal(function: Callable, *arguments: object) -> str:
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_info_is_read_as_it_was_written(tmp_path) -> None:
+    write_info(tmp_path)
+    info = records.read_info(str(tmp_path))
+    assert info == make_info()
+    assert info.feature_shape == (POSITIONS, CHANNELS)
+
+
+def test_a_folder_is_finished_only_with_its_marker(tmp_path) -> None:
+    write_info(tmp_path)
+    (tmp_path / records.COMPLETED).unlink()
+    line = refusal(records.read_info, str(tmp_path))
+    assert line.startswith(f"{tmp_path} holds no finished records: run `imcap records`")
+    assert refusal(records.read_info, str(tmp_path / "none")).startswith(f"{tmp_path / 'none'} ")
+
+
+def test_another_schema_is_refused_by_its_number(tmp_path) -> None:
+    path = write_info(tmp_path, schema_version=99)
+    assert refusal(records.read_info, str(tmp_path)) == (
+        f"{path} has schema 99; this imcap reads {records.SCHEMA_VERSION}"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b'{"schema_version": 1}',
+        b'{"schema_version": 1, "feature_shape": 3, "feature_grid": []}',
+    ],
+)
+def test_a_damaged_info_is_refused_by_path(tmp_path, content: bytes) -> None:
+    path = write_info(tmp_path)
+    path.write_bytes(content)
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is damaged (")
+    path.unlink()
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is damaged (")
+
+
+def test_an_info_with_unknown_fields_is_refused(tmp_path) -> None:
+    path = write_info(tmp_path, surprise=1)
+    line = refusal(records.read_info, str(tmp_path))
+    assert line.startswith(f"{path} is damaged (")
+    assert "surprise" in line
+
+
+def test_a_missing_split_is_refused_with_those_there() -> None:
+    info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}, "dev": {"shard_lengths": [1]}})
+    assert info.num_images("train") == 5
+    line = refusal(info.num_images, "test")
+    assert line == "--split=test is not in the records, which hold dev, train"
+
+
+def test_shards_without_images_are_passed_over() -> None:
+    info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}})
+    assert records.shard_paths("r", info, "train") == [
+        "r/train-00000-of-00003.tfrecord",
+        "r/train-00002-of-00003.tfrecord",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"dog\ncat\n", b"\xff\xfe\x00", b"[START]\n[END]\n\xff"])
+def test_a_damaged_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> None:
+    path = tmp_path / records.VOCABULARY
+    path.write_bytes(content)
+    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} ")
+    path.unlink()
+    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} cannot be read: ")
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    path.write_bytes(bytes(content))
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 10)
+
+
+def write_garbage(path: Path) -> None:
+    """A whole TFRecord file whose record is no Example."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"garbage")
+
+
+DAMAGES = (flip_a_byte, cut_off, write_garbage, Path.unlink)
+
+
+@pytest.fixture
+def damaged(tiny_run: ConfigDict, tmp_path: Path) -> Callable[[str, Callable], tuple]:
+    """Returns a function that copies the tiny run's records and damages a split's last shard; it
+    gives the config, the info and how the refusal begins."""
+
+    def damage(split: str, harm: Callable[[Path], object]) -> tuple[ConfigDict, records.Info, str]:
+        config = tiny_config(tmp_path)
+        shutil.copytree(tiny_run.records.dir, config.records.dir)
+        info = records.read_info(config.records.dir)
+        path = records.shard_paths(config.records.dir, info, split)[-1]
+        harm(Path(path))
+        return config, info, f"{path} is damaged ("
+
+    return damage
+
+
+@pytest.mark.parametrize("harm", DAMAGES)
+def test_a_damaged_shard_is_found_by_name(damaged, harm) -> None:
+    config, info, beginning = damaged("dev", harm)
+    error = tf.errors.DataLossError(None, None, "corrupted record")
+    line = refusal(records.raise_damaged, config.records.dir, info, "dev", error)
+    assert line.startswith(beginning)
+    assert line.endswith("delete it and run `imcap records`, which makes that shard again")
+
+
+def test_an_error_for_another_reason_stays_itself(tiny_run) -> None:
+    error = tf.errors.InvalidArgumentError(None, None, "something else")
+    info = records.read_info(tiny_run.records.dir)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
+        records.raise_damaged(tiny_run.records.dir, info, "dev", error)
+
+
+@pytest.mark.parametrize("harm", DAMAGES)
+def test_evaluating_names_the_damaged_shard(damaged, harm) -> None:
+    config, info, beginning = damaged("dev", harm)
+    tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), 22)
+    decoder = decoders.build(config.model, tokenizer.size, info.feature_shape[1])
+    line = refusal(evaluate.predict, decoder, config, info, "dev", tokenizer)
+    assert line.startswith(beginning)
+
+
+@pytest.mark.parametrize("harm", DAMAGES)
+def test_training_names_the_damaged_shard(damaged, harm) -> None:
+    config, _, beginning = damaged("train", harm)
+    workdir = os.path.dirname(config.records.dir)
+    assert refusal(train.run, config, workdir, "none").startswith(beginning)
