@@ -7,9 +7,8 @@ only what is missing, and the bytes are the same on every runner with any number
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -18,12 +17,22 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import encode, flink, progress, runner, shard_files, vocabulary, worker_errors
+from beam_jobs import (
+    duplicates,
+    encode,
+    failure_limit,
+    flink,
+    manifest,
+    plan,
+    progress,
+    runner,
+    shard_files,
+    summary,
+    vocabulary,
+    worker_errors,
+)
 from imcap import datasets, encoders, records, text
-from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
-
-_PACKAGES = ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text")
 
 
 def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = False) -> None:
@@ -44,6 +53,7 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     _check_readable(config)
     given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
+    config = _with_num_shards(config, encoder, overwrite)
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
     with (
@@ -55,8 +65,43 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     _summarize(config)
 
 
+def dry_run(config: ConfigDict) -> list[str]:
+    """Returns lines that say what `run` would do, how many bytes it takes and about how long.
+
+    Raises:
+      UserError: as `run` does before it starts.
+    """
+    _check_readable(config)
+    encoder = encoders.build(config.encoder)
+    config = _with_num_shards(config, encoder, overwrite=False)
+    lines = plan.describe(config, encoder, plan.count_images(config))
+    settings = shard_files.read_json(_settings_path(config.records.dir))
+    _check_settings(config.records.dir, settings, encoder_settings(config, encoder))
+    done = shard_files.count_reports(config.records.dir)
+    return [*lines, f"{done} shards in {config.records.dir} are finished already"]
+
+
+def _with_num_shards(config, encoder, overwrite: bool) -> ConfigDict:
+    """Fills in `num_shards` where it is left to us: as before, or by the size of the features."""
+    if config.records.num_shards:
+        return config
+    before = None if overwrite else shard_files.read_json(_settings_path(config.records.dir))
+    config = config.copy_and_resolve_references()
+    if before:
+        config.records.num_shards = before["records"]["num_shards"]
+    else:
+        counts = plan.count_images(config)
+        config.records.num_shards = plan.choose_num_shards(config, encoder, counts)
+    return config
+
+
+def _settings_path(folder: str) -> str:
+    return FileSystems.join(folder, "shards", shard_files.SETTINGS)
+
+
 def _check_readable(config: ConfigDict) -> None:
-    """Raises the reader's UserError here, in one line, before any worker starts."""
+    """Raises a bad setting's or the reader's UserError in one line, before any worker starts."""
+    failure_limit.allowed(config.records.max_failures, total=1)
     if next(datasets.read(config.dataset, datasets.Problems()), None) is None:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no photo with a caption")
 
@@ -81,49 +126,46 @@ def build(
 ) -> None:
     """Adds the job's transforms to a pipeline; without a vocabulary the job builds one."""
     fingerprint = records.fingerprint(settings)
-    manifest = pipeline | "Start" >> beam.Create([config.dataset.to_dict()])
-    manifest |= "ReadManifest" >> beam.FlatMap(read_manifest).with_outputs("problems", main="rows")
-    rows = manifest.rows | "Spread" >> beam.Reshuffle()
+    read = (
+        pipeline
+        | "Start" >> beam.Create([None])
+        | "Manifest" >> manifest.ReadManifest(config.dataset, config.records.limit)
+    )
+    rows = read["rows"]
     lines = _vocabulary(pipeline, rows, config, given_vocabulary)
     total = rows | "CountRows" >> beam.combiners.Count.Globally()
     _ = total | "WriteTotal" >> beam.Map(_write_total, config.records.dir)
+    equals = rows | "FindDuplicates" >> duplicates.FindDuplicates()
+    leaked = equals | "Leaks" >> beam.FlatMap(duplicates.leaks)
     reports = (
         rows
-        | "Key" >> beam.Map(_key, config.records.num_shards)
-        | "GroupByShard" >> beam.GroupByKey()
+        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
         | "EncodeShard"
         >> beam.ParDo(
             encode.EncodeShard(config, fingerprint, shared.Shared()),
             beam.pvalue.AsSingleton(lines),
+            beam.pvalue.AsList(leaked),
         )
     )
-    summary = {"settings": settings, "feature_shape": encoder.feature_shape}
-    summary["feature_grid"] = encoder.feature_grid
+    facts = {
+        "settings": settings,
+        "feature_shape": encoder.feature_shape,
+        "feature_grid": encoder.feature_grid,
+    }
     _ = (
         pipeline
         | "End" >> beam.Create([None])
         | "Finish"
         >> beam.Map(
-            _finish,
+            summary.finish,
             beam.pvalue.AsIter(reports),
-            beam.pvalue.AsIter(manifest.problems),
+            beam.pvalue.AsIter(read["problems"]),
             beam.pvalue.AsSingleton(lines),
+            beam.pvalue.AsList(equals),
             config.to_dict(),
-            summary,
+            facts,
         )
     )
-
-
-def read_manifest(dataset: dict[str, Any]) -> Iterator[CaptionedImage | beam.pvalue.TaggedOutput]:
-    """Yields a data set's images, and at the end the kinds of problems found."""
-    problems = datasets.Problems()
-    yield from datasets.read(ConfigDict(dataset), problems)
-    for kind, count in problems.counts.items():
-        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.examples[kind]))
-
-
-def _key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], CaptionedImage]:
-    return (row.split, records.shard_of(row.image_id, num_shards)), row
 
 
 def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
@@ -159,6 +201,7 @@ def encoder_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str,
         "records": {
             "dtype": config.records.dtype,
             "flip": config.records.flip,
+            "compression": config.records.compression,
             "num_shards": config.records.num_shards,
         },
     }
@@ -168,7 +211,7 @@ def _prepare_folder(config: ConfigDict, settings: dict[str, Any], overwrite: boo
     folder = config.records.dir
     if any(sign in folder for sign in "*?["):
         raise UserError(f"config.records.dir={folder} must do without the signs * ? [")
-    path = FileSystems.join(folder, "shards", shard_files.SETTINGS)
+    path = _settings_path(folder)
     try:
         shard_files.make_folders(folder)
         if overwrite:
@@ -194,75 +237,6 @@ def _check_settings(folder: str, before: Any, now: dict[str, Any]) -> None:
                     f"{folder} holds records made with {part}.{key}={old!r}, now {value!r}: "
                     "--overwrite starts over, --config.records.dir=DIR keeps both"
                 )
-
-
-def _finish(
-    _: None,
-    reports: Iterable[shard_files.Report],
-    problems: Iterable[tuple[str, int, str]],
-    lines: list[str],
-    config: dict[str, Any],
-    summary: dict[str, Any],
-) -> None:
-    """Writes what describes the whole folder, the COMPLETED marker last."""
-    config = ConfigDict(config)
-    folder = config.records.dir
-    reports = sorted(reports, key=lambda report: (report.split, report.shard))
-    problems = {kind: {"count": n, "first": example} for kind, n, example in sorted(problems)}
-    info = _info(config, reports, problems, lines, summary)
-    shard_files.drop_stale(folder, reports, config.records.num_shards)
-    failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
-    shard_files.write_text(FileSystems.join(folder, records.VOCABULARY), "\n".join(lines) + "\n")
-    shard_files.write_text(FileSystems.join(folder, records.FAILURES), "".join(failures))
-    content = json.dumps(info, indent=2, sort_keys=True) + "\n"
-    shard_files.write_text(FileSystems.join(folder, records.INFO), content)
-    shard_files.write_text(FileSystems.join(folder, records.COMPLETED), "")
-
-
-def _info(config, reports, problems, lines, summary) -> dict[str, Any]:
-    settings = summary["settings"]
-    contents = [content for report in reports for content, _ in report.contents]
-    return {
-        "schema_version": records.SCHEMA_VERSION,
-        "splits": _splits(reports, config),
-        "feature_shape": summary["feature_shape"],
-        "feature_grid": summary["feature_grid"],
-        "feature_dtype": config.records.dtype,
-        "encoder": settings["encoder"],
-        "preprocessing": settings["preprocessing"],
-        "text": {"max_length": config.text.max_length, "vocabulary_size": len(lines) + 2},
-        "vocabulary_digest": records.fingerprint(lines),
-        "counts": {
-            "kept": len(contents),
-            "failed": sum(len(report.failures) for report in reports),
-            "duplicate": len(contents) - len(set(contents)),
-            "captions": sum(report.captions for report in reports),
-        },
-        "problems": problems,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "dataset": {"name": config.dataset.name, "dir": config.dataset.dir},
-    }
-
-
-def _splits(reports: Sequence[shard_files.Report], config: ConfigDict) -> dict[str, Any]:
-    splits: dict[str, Any] = {}
-    for report in reports:
-        entry = splits.setdefault(report.split, _empty_split(report.split, config))
-        entry["shard_lengths"][report.shard] = report.images
-        entry["shard_bytes"][report.shard] = report.bytes
-        entry["shard_digests"][report.shard] = report.digest
-    return splits
-
-
-def _empty_split(split: str, config: ConfigDict) -> dict[str, Any]:
-    num_shards = config.records.num_shards
-    is_flipped = config.records.flip and split == "train"
-    return {
-        "shard_lengths": [0] * num_shards,
-        "shard_bytes": [0] * num_shards,
-        "shard_digests": [""] * num_shards,
-        "views": list(records.VIEWS if is_flipped else records.VIEWS[:1]),
-    }
 
 
 def _summarize(config: ConfigDict) -> None:

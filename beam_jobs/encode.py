@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 from ml_collections import ConfigDict
 
-from beam_jobs import shard_files
+from beam_jobs import failure_limit, manifest, retokenize, shard_files
 from beam_jobs.ahead import ahead
 from imcap import encoders, images, records, text
 from imcap.datasets import CaptionedImage
@@ -31,8 +31,7 @@ class Photo(NamedTuple):
 
     row: CaptionedImage
     image: np.ndarray | None  # float32 [image_size, image_size, 3]
-    content: str  # Digest of the file's bytes.
-    reason: str
+    reason: str = ""
 
 
 class _Task(NamedTuple):
@@ -54,17 +53,17 @@ class _Task(NamedTuple):
 class EncodeShard(beam.DoFn):
     """Encodes the photos of one shard, unless it is finished already.
 
-    Takes ((split, shard), rows) and the vocabulary; yields the shard's report.
+    Takes ((split, shard), packs of rows), the vocabulary and the image_ids to leave out; yields
+    the shard's report.
     """
 
     def __init__(self, config: ConfigDict, encoder_fingerprint: str, model: shared.Shared) -> None:
         self._config = config.to_dict()
         self._encoder_fingerprint = encoder_fingerprint
         self._shared = model
-        self._counters = {
-            name: Metrics.counter("imcap", f"images_{name}")
-            for name in ("kept", "failed", "skipped")
-        }
+        names = ("kept", "failed", "skipped", "retokenized")
+        self._counters = {n: Metrics.counter("imcap", f"images_{n}") for n in names}
+        self._counters |= {n: Metrics.counter("imcap", n) for n in ("captions", "bytes")}
 
     def setup(self) -> None:
         self._config = ConfigDict(self._config)
@@ -74,17 +73,16 @@ class EncodeShard(beam.DoFn):
         self._waiting: _Task | None = None
 
     def process(
-        self, element: tuple[tuple[str, int], Iterable[CaptionedImage]], vocabulary: list[str]
-    ) -> Iterator[shard_files.Report]:
-        (split, shard), rows = element
-        rows = sorted(rows, key=lambda row: row.image_id)
+        self, element: tuple[tuple[str, int], Iterable[bytes]], vocabulary: list[str],
+        leaked: list[str],
+    ) -> Iterator[shard_files.Report]:  # fmt: skip
+        (split, shard), packs = element
+        left_out = frozenset(leaked)
+        rows = [row for row in manifest.rows_of(packs) if row.image_id not in left_out]
         report = self._expected(split, shard, rows, vocabulary)
-        folder, num_shards = self._config.records.dir, self._config.records.num_shards
-        finished = shard_files.read_report(folder, split, shard, num_shards)
+        finished = shard_files.read_report(self._config.records.dir, split, shard, self._num_shards)
         if finished and is_same_work(finished, report) and not self._has_mended(finished, rows):
-            shard_files.Heartbeat(folder, split, shard).beat(skipped=len(rows), last=True)
-            self._counters["skipped"].inc(len(rows))
-            yield finished
+            yield self._reuse(finished, report, rows, vocabulary)
             return
         batches = ahead(_batches(read_photos(rows, self._config), self._batch_size), 2)
         task = _Task(report, len(rows), batches, vocabulary)
@@ -92,6 +90,36 @@ class EncodeShard(beam.DoFn):
         before, self._waiting = self._waiting, task
         if before:
             yield self._run(before)
+
+    @property
+    def _num_shards(self) -> int:
+        return self._config.records.num_shards
+
+    def _reuse(self, finished, report, rows, vocabulary) -> shard_files.Report:
+        """Takes over a finished shard; tokens of other text settings are made anew."""
+        folder = self._config.records.dir
+        beat = shard_files.Heartbeat(folder, report.split, report.shard).beat
+        if finished.text != report.text:
+            finished = self._retokenize(finished, report.text, vocabulary)
+            self._counters["retokenized"].inc(finished.images)
+        beat(skipped=len(rows), last=True)
+        self._counters["skipped"].inc(len(rows))
+        return finished
+
+    def _retokenize(self, finished, text_fingerprint, vocabulary) -> shard_files.Report:
+        folder, compression = self._config.records.dir, self._config.records.compression
+        report = dataclasses.replace(finished, text=text_fingerprint)
+        name = records.shard_name(report.split, report.shard, self._num_shards)
+        dataset = records.dataset([FileSystems.join(folder, name)], compression)
+        tokenizer = self._tokenizer(vocabulary, text_fingerprint)
+        serialized = retokenize.retokenize(dataset, tokenizer)
+        return shard_files.write_shard(folder, report, self._num_shards, serialized, compression)
+
+    def _tokenizer(self, vocabulary: list[str], text_fingerprint: str) -> text.Tokenizer:
+        if getattr(self, "_tokenizer_of", None) != text_fingerprint:
+            self._tokenizer_of = text_fingerprint
+            self._last_tokenizer = text.Tokenizer(vocabulary, self._config.text.max_length)
+        return self._last_tokenizer
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Encodes the last shard, which no other one followed."""
@@ -107,18 +135,21 @@ class EncodeShard(beam.DoFn):
         return bool(rows) and any(p.image is not None for p in read_photos(rows, self._config))
 
     def _run(self, task: _Task) -> shard_files.Report:
-        report, folder = task.report, self._config.records.dir
-        tools = self._shared.acquire(
-            lambda: _Tools(self._config, task.vocabulary), self._encoder_fingerprint + report.text
-        )
-        beat = shard_files.Heartbeat(folder, report.split, report.shard).beat
+        report, records_config = task.report, self._config.records
+        encode = self._shared.acquire(lambda: Encode(self._config), self._encoder_fingerprint)
+        beat = shard_files.Heartbeat(records_config.dir, report.split, report.shard).beat
         # The CNN works in a thread of its own while this one writes.
-        serialized = ahead(self._encode(task, tools, beat), 2 * self._batch_size)
-        num_shards = self._config.records.num_shards
-        report = shard_files.write_shard(folder, report, num_shards, serialized)
+        serialized = ahead(self._encode(task, encode, beat), 2 * self._batch_size)
+        report = shard_files.write_shard(
+            records_config.dir, report, self._num_shards, serialized, records_config.compression
+        )
         beat(done=task.images, failed=len(report.failures), last=True)
+        if report.failures:
+            failure_limit.check(records_config.dir, records_config.max_failures, report.failures)
         self._counters["kept"].inc(report.images)
         self._counters["failed"].inc(len(report.failures))
+        self._counters["captions"].inc(report.captions)
+        self._counters["bytes"].inc(report.bytes)
         return report
 
     def _expected(self, split, shard, rows, vocabulary) -> shard_files.Report:
@@ -133,22 +164,23 @@ class EncodeShard(beam.DoFn):
             text=records.fingerprint(settings),
         )
 
-    def _encode(self, task: _Task, tools: _Tools, beat: Callable[..., None]) -> Iterator[bytes]:
+    def _encode(self, task: _Task, encode: Encode, beat: Callable[..., None]) -> Iterator[bytes]:
         """Yields the shard's records in order, and fills in the report."""
-        report = task.report
+        report, limit = task.report, self._config.records.max_failures
+        tokenizer = self._tokenizer(task.vocabulary, report.text)
         flip = self._config.records.flip and report.split == "train"
         done = 0
         for batch in task.batches:
             kept = [photo for photo in batch if photo.image is not None]
             report.failures += [_failure(photo) for photo in batch if photo.image is None]
-            report.contents += [[photo.content, photo.row.image_id] for photo in kept]
             report.images += len(kept)
             report.captions += sum(len(photo.row.captions) for photo in kept)
             if kept:
-                views = tools.encode(np.stack([photo.image for photo in kept]), flip)
-                yield from self._serialize(kept, views, tools.tokenizer)
+                views = encode(np.stack([photo.image for photo in kept]), flip)
+                yield from self._serialize(kept, views, tokenizer)
             done += len(batch)
-            beat(done=done, failed=len(report.failures))
+            if beat(done=done, failed=len(report.failures)) and len(kept) < len(batch):
+                failure_limit.check(self._config.records.dir, limit, report.failures)
 
     def _serialize(self, photos, views, tokenizer) -> Iterator[bytes]:
         tokens = iter(tokenizer.tokenize_all([c for photo in photos for c in photo.row.captions]))
@@ -164,8 +196,8 @@ class EncodeShard(beam.DoFn):
 
 
 def is_same_work(a: shard_files.Report, b: shard_files.Report) -> bool:
-    """Tells whether two reports are of the same photos, encoder and text settings."""
-    return (a.rows, a.encoder, a.text) == (b.rows, b.encoder, b.text)
+    """Tells whether two reports are of the same photos and encoder."""
+    return (a.rows, a.encoder) == (b.rows, b.encoder)
 
 
 def record_path(path: str, config: ConfigDict) -> str:
@@ -185,22 +217,20 @@ def read_photos(rows: Sequence[CaptionedImage], config: ConfigDict) -> Iterator[
     for row in rows:
         # An element that fails raises when its turn comes, and the next call goes on behind it.
         try:
-            image_bytes, image = next(iterator)
+            image = next(iterator).numpy()
         except (tf.errors.OpError, UnicodeDecodeError) as error:
-            yield Photo(row, None, "", images.reason(error))
+            yield Photo(row, None, images.reason(error))
         else:
-            content = hashlib.blake2b(image_bytes.numpy(), digest_size=16).hexdigest()
-            yield Photo(row, image.numpy(), content, "")
+            yield Photo(row, image)
 
 
 @functools.cache
-def _loader(image_size: int, max_pixels: int) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns path -> (file's bytes, image), traced once: a shard may take less than tracing."""
+def _loader(image_size: int, max_pixels: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns path -> image, traced once: a shard may take less time than tracing."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def load(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image_bytes = _read(path)
-        return image_bytes, images.load(image_bytes, image_size, max_pixels)
+    def load(path: tf.Tensor) -> tf.Tensor:
+        return images.load(_read(path), image_size, max_pixels)
 
     return load
 
@@ -235,11 +265,10 @@ def _failure(photo: Photo) -> dict[str, str]:
     return {"image_id": photo.row.image_id, "path": photo.row.path, "reason": photo.reason}
 
 
-class _Tools:
-    """The encoder as one graph and the tokenizer, shared by all threads of a worker."""
+class Encode:
+    """The encoder as one graph, shared by all threads of a worker."""
 
-    def __init__(self, config: ConfigDict, vocabulary: list[str]) -> None:
-        self.tokenizer = text.Tokenizer(vocabulary, config.text.max_length)
+    def __init__(self, config: ConfigDict) -> None:
         self._encoder = encoders.build(config.encoder)
         size = config.encoder.image_size
         dtype = tf.as_dtype(config.records.dtype)
@@ -248,7 +277,7 @@ class _Tools:
             lambda batch: tf.cast(self._encoder(batch), dtype), input_signature=[spec]
         )
 
-    def encode(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
+    def __call__(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
         """float32 [batch, size, size, 3] to features of the photos and of their mirror images,
         [batch, positions, channels] each."""
         views = [self._graph(batch).numpy()]

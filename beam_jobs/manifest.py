@@ -1,147 +1,148 @@
-"""The manifest on its way to the shards: rows packed by shard, and photos that leak left out."""
+"""The manifest on its way to the shards: rows in packs, spread over workers, grouped by shard.
+
+A pack is a compressed list of rows. A billion rows are so a small shuffle, and a runner that holds
+everything in memory holds little.
+"""
 
 from __future__ import annotations
 
 import collections
-import hashlib
+import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
+from ml_collections import ConfigDict
 
-from imcap import records
+from imcap import datasets, records
 from imcap.datasets import CaptionedImage
 
-ShardKey = tuple[str, int]
-_ROWS_PER_PACK = 512
-_ROWS_HELD = 100_000  # Over all shards of a worker.
-_DIGEST_BYTES = 8
+PACK = 512  # Elements in a pack.
+_HELD = 100_000  # Elements that a worker gathers over all packs in the making.
 
 
-class PackByShard(beam.DoFn):
-    """CaptionedImage to ((split, shard), pack): few compressed elements instead of many rows, so
-    that a billion rows are a small shuffle and a runner on one machine can hold them."""
+class ReadManifest(beam.PTransform):
+    """One element to a data set's rows (`rows`), spread over the workers, and to the kinds of
+    problems found (`problems`): (kind, count, first example)."""
 
-    def __init__(self, num_shards: int) -> None:
-        self._num_shards = num_shards
+    def __init__(self, dataset: ConfigDict, limit: int = 0) -> None:
+        """`dataset`: a config's `dataset` part; `limit`: images of each split, 0: all."""
+        super().__init__()
+        self._dataset, self._limit = dataset.to_dict(), limit
+
+    def expand(self, begin: beam.PCollection) -> dict[str, beam.PCollection]:
+        found = begin | "Read" >> beam.FlatMap(
+            lambda _, dataset, limit: read_packs(dataset, limit), self._dataset, self._limit
+        ).with_outputs("problems", main="packs")
+        rows = found.packs | "Spread" >> beam.Reshuffle() | "Unpack" >> beam.FlatMap(unpack_rows)
+        return {"rows": rows, "problems": found.problems}
+
+
+def read_packs(
+    dataset: dict[str, Any], limit: int = 0
+) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
+    """Yields packs of a data set's rows, and at the end the kinds of problems found."""
+    problems, counter = datasets.Problems(), Metrics.counter("imcap", "images_read")
+    rows = first(datasets.read(ConfigDict(dataset), problems), limit)
+    for pack in _batched(rows):
+        counter.inc(len(pack))
+        yield pack_rows(pack)
+    for kind, count in problems.counts.items():
+        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.examples[kind]))
+
+
+def _batched(rows: Iterable[CaptionedImage]) -> Iterator[list[CaptionedImage]]:
+    rows = iter(rows)
+    while batch := list(itertools.islice(rows, PACK)):
+        yield batch
+
+
+def first(rows: Iterable[CaptionedImage], limit: int) -> Iterator[CaptionedImage]:
+    """Yields the first `limit` rows of each split; 0: all."""
+    seen: collections.Counter[str] = collections.Counter()
+    for row in rows:
+        seen[row.split] += 1
+        if not limit or seen[row.split] <= limit:
+            yield row
+
+
+def pack_rows(rows: Iterable[CaptionedImage]) -> bytes:
+    """Returns rows as one pack."""
+    return compress([[row.image_id, row.path, row.captions, row.split] for row in rows])
+
+
+def unpack_rows(pack: bytes) -> Iterator[CaptionedImage]:
+    """Yields a pack's rows."""
+    for image_id, path, captions, split in decompress(pack):
+        yield CaptionedImage(image_id, path, tuple(captions), split)
+
+
+def compress(values: list) -> bytes:
+    """Returns a JSON list, compressed fast."""
+    return zlib.compress(json.dumps(values).encode("ascii"), 1)
+
+
+def decompress(pack: bytes) -> list:
+    """Returns what `compress` was given."""
+    return json.loads(zlib.decompress(pack))
+
+
+class PackByKey(beam.DoFn):
+    """(key, JSON value) pairs to (key, pack of values) pairs."""
 
     def start_bundle(self) -> None:
-        self._rows: dict[ShardKey, list[CaptionedImage]] = collections.defaultdict(list)
+        self._values: dict[Hashable, list] = collections.defaultdict(list)
         self._held = 0
 
-    def process(self, row: CaptionedImage) -> Iterator[tuple[ShardKey, bytes]]:
-        key = row.split, records.shard_of(row.image_id, self._num_shards)
-        self._rows[key].append(row)
+    def process(self, element: tuple[Hashable, Any]) -> Iterator[tuple[Hashable, bytes]]:
+        key, value = element
+        self._values[key].append(value)
         self._held += 1
-        if len(self._rows[key]) == _ROWS_PER_PACK:
-            self._held -= _ROWS_PER_PACK
-            yield key, pack(self._rows.pop(key))
-        elif self._held >= _ROWS_HELD:
+        if len(self._values[key]) == PACK:
+            self._held -= PACK
+            yield key, compress(self._values.pop(key))
+        elif self._held >= _HELD:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for element in self._flush():
             yield WindowedValue(element, MIN_TIMESTAMP, [GlobalWindow()])
 
-    def _flush(self) -> Iterator[tuple[ShardKey, bytes]]:
-        for key, rows in self._rows.items():
-            yield key, pack(rows)
-        self._rows.clear()
+    def _flush(self) -> list[tuple[Hashable, bytes]]:
+        packs = [(key, compress(values)) for key, values in self._values.items()]
+        self._values.clear()
         self._held = 0
+        return packs
 
 
-def pack(rows: Iterable[CaptionedImage]) -> bytes:
-    """Returns rows as compressed JSON."""
-    values = [[row.image_id, row.path, row.captions, row.split] for row in rows]
-    return zlib.compress(json.dumps(values).encode("ascii"), 1)
+class GroupByShard(beam.PTransform):
+    """Rows to ((split, shard), packs)."""
 
-
-def unpack(packs: Iterable[bytes]) -> list[CaptionedImage]:
-    """Returns the rows of all packs, sorted by image_id."""
-    values = [value for packed in packs for value in json.loads(zlib.decompress(packed))]
-    rows = [CaptionedImage(image_id, path, tuple(c), split) for image_id, path, c, split in values]
-    return sorted(rows, key=lambda row: row.image_id)
-
-
-class FindDuplicates(beam.PTransform):
-    """CaptionedImage to photos that are there twice, byte by byte.
-
-    Gives one element per group of equal photos: the [split, image_id] pairs of the group, sorted.
-    Photos that cannot be read have no equal.
-    """
+    def __init__(self, num_shards: int) -> None:
+        super().__init__()
+        self._num_shards = num_shards
 
     def expand(self, rows: beam.PCollection[CaptionedImage]) -> beam.PCollection:
         return (
             rows
-            | "HashContent" >> beam.ParDo(_HashContent())
-            | "GroupByDigest" >> beam.GroupByKey()
-            | "Compare" >> beam.FlatMap(_equal_photos)
+            | "Key" >> beam.Map(_shard_key, self._num_shards)
+            | "Pack" >> beam.ParDo(PackByKey())
+            | "Group" >> beam.GroupByKey()
         )
 
 
-class _HashContent(beam.DoFn):
-    """Rows to (first byte of the digest, packed [digest, split, image_id] entries)."""
-
-    def start_bundle(self) -> None:
-        self._entries: dict[int, list[list[str]]] = collections.defaultdict(list)
-
-    def process(self, row: CaptionedImage) -> Iterator[tuple[int, bytes]]:
-        digest = _content_digest(row.path)
-        if digest is None:
-            return
-        bucket = digest[0]
-        self._entries[bucket].append([digest.hex(), row.split, row.image_id])
-        if len(self._entries[bucket]) == _ROWS_PER_PACK:
-            yield bucket, _compress(self._entries.pop(bucket))
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        for bucket, entries in self._entries.items():
-            element = bucket, _compress(entries)
-            yield WindowedValue(element, MIN_TIMESTAMP, [GlobalWindow()])
+def _shard_key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], list]:
+    key = row.split, records.shard_of(row.image_id, num_shards)
+    return key, [row.image_id, row.path, row.captions, row.split]
 
 
-def _content_digest(path: str) -> bytes | None:
-    try:
-        if "://" in path:
-            with FileSystems.open(path) as file:
-                content = file.read()
-        else:
-            with open(path, "rb") as file:
-                content = file.read()
-    except OSError:
-        return None
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-
-
-def _compress(entries: list[list[str]]) -> bytes:
-    return zlib.compress(json.dumps(entries).encode("ascii"), 1)
-
-
-def _equal_photos(element: tuple[int, Iterable[bytes]]) -> Iterator[list[list[str]]]:
-    groups: dict[str, list[list[str]]] = collections.defaultdict(list)
-    for packed in element[1]:
-        for digest, split, image_id in json.loads(zlib.decompress(packed)):
-            groups[digest].append([split, image_id])
-    for digest in sorted(groups):
-        if len(groups[digest]) > 1:
-            yield sorted(groups[digest])
-
-
-def leaks(group: list[list[str]]) -> Iterator[str]:
-    """Yields the image_ids of a group that have to go so that no photo is in two splits.
-
-    The training split loses them first, then dev: scores on what is left stay honest.
-    """
-    splits = {split for split, _ in group}
-    if len(splits) == 1:
-        return
-    keep = min(splits, key=lambda split: (_KEEPS.get(split, 0), split))
-    yield from (image_id for split, image_id in group if split != keep)
-
-
-_KEEPS = {"test": 1, "dev": 2, "train": 3}  # The lowest keeps a shared photo; others come first.
+def rows_of(packs: Iterable[bytes]) -> list[CaptionedImage]:
+    """Returns the rows of a shard's packs, sorted by image_id."""
+    rows = [row for pack in packs for row in unpack_rows(pack)]
+    return sorted(rows, key=lambda row: row.image_id)

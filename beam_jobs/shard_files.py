@@ -36,7 +36,6 @@ class Report:
       rows, encoder, text: fingerprints of the manifest rows, of the encoder with its
         preprocessing, and of the vocabulary with its tokenizer settings.
       digest: of all the shard's records in order.
-      contents: [content digest, image_id] of every image kept, to find duplicates.
       failures: per failed image `image_id`, `path` and `reason`.
     """
 
@@ -49,7 +48,6 @@ class Report:
     captions: int = 0
     bytes: int = 0
     digest: str = ""
-    contents: list[list[str]] = dataclasses.field(default_factory=list)
     failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
 
@@ -133,6 +131,11 @@ def report_path(folder: str, split: str, shard: int) -> str:
     return FileSystems.join(folder, "shards", f"{split}-{shard:05d}.json")
 
 
+def count_reports(folder: str) -> int:
+    """Returns how many shards have a report."""
+    return len(_find(folder, "shards/*-?????.json"))
+
+
 def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report | None:
     """Returns the report of a shard whose file is there in full, else None."""
     values = read_json(report_path(folder, split, shard))
@@ -148,7 +151,11 @@ def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report 
 
 
 def write_shard(
-    folder: str, report: Report, num_shards: int, serialized: Iterable[bytes]
+    folder: str,
+    report: Report,
+    num_shards: int,
+    serialized: Iterable[bytes],
+    compression: str = "",
 ) -> Report:
     """Writes a shard and its report from an iterable that may fill in `report` as it goes.
 
@@ -161,7 +168,7 @@ def write_shard(
     local = os.path.join(tempfile.gettempdir(), os.path.basename(temporary))
     local = local if is_remote else temporary
     try:
-        report.digest = _write_records(local, serialized, path)
+        report.digest = _write_records(local, serialized, path, compression)
         report.bytes = os.path.getsize(local)
         with _writing(path):
             if is_remote:
@@ -175,10 +182,10 @@ def write_shard(
     return report
 
 
-def _write_records(temporary: str, serialized: Iterable[bytes], path: str) -> str:
+def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compression: str) -> str:
     digest = records.Digest()
     with _writing(path):
-        writer = tf.io.TFRecordWriter(temporary)
+        writer = tf.io.TFRecordWriter(temporary, compression)
     try:
         for record in serialized:
             with _writing(path):
@@ -203,12 +210,18 @@ class Heartbeat:
         self._path = FileSystems.join(folder, "progress", f"{split}-{shard:05d}.json")
         self._next = 0.0
 
-    def beat(self, *, done: int = 0, failed: int = 0, skipped: int = 0, last: bool = False) -> None:
-        """Writes how many images are done, failed ones included, and how many needed no work."""
-        if last or time.monotonic() >= self._next:
+    def beat(self, *, done: int = 0, failed: int = 0, skipped: int = 0, last: bool = False) -> bool:
+        """Writes how many images are done, failed ones included, and how many needed no work.
+
+        Returns:
+          Whether it was time to write, or the shard's `last` word.
+        """
+        is_due = last or time.monotonic() >= self._next
+        if is_due:
             self._next = time.monotonic() + _PROGRESS_SECONDS
             counts = {"done": done, "failed": failed, "skipped": skipped}
             write_text(self._path, json.dumps(counts))
+        return is_due
 
 
 def total_progress(folder: str) -> dict[str, int]:

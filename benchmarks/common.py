@@ -13,7 +13,6 @@ from typing import Any
 
 import tensorflow as tf
 
-
 # When the first photo was decoded. Beam pickles what its functions close over, but not a module.
 BEGAN: list[float] = []
 

@@ -27,6 +27,7 @@ _SPLIT = flags.DEFINE_string("split", "dev", "eval: which split to caption and s
 _DISTRIBUTE = flags.DEFINE_string(
     "distribute", "auto", "train: auto, none, mirrored (all devices) or multiworker (TF_CONFIG)."
 )
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "records: say what would be done, and do nothing.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "records: start over in a used folder.")
 _MODEL = flags.DEFINE_multi_string(
     "model", [], "caption: an exported model's folder; serve: NAME=FOLDER, may be repeated."
@@ -51,6 +52,9 @@ def records(beam_args: Sequence[str]) -> None:
     with _quiet():
         from beam_jobs import build_records
 
+    if _DRY_RUN.value:
+        print("\n".join(build_records.dry_run(config)))
+        return
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 

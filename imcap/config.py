@@ -14,6 +14,7 @@ ConfigDict = ml_collections.ConfigDict
 _CHOICES = {
     "encoder.pooling": ("spatial", "avg"),
     "records.dtype": ("float16", "bfloat16", "float32"),
+    "records.compression": ("", "GZIP"),
     "model.decoder": ("attention", "inject"),
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
     "train.best_metric": ("cider", "bleu4"),
@@ -28,7 +29,7 @@ _POSITIVE = (
     "encoder.pretrain.batch_size",
     "encoder.pretrain.learning_rate",
     "encoder.pretrain.words",
-    "records.num_shards",
+    "records.shard_mb",
     "text.max_length",
     "text.min_count",
     "text.vocab_size",
@@ -71,8 +72,12 @@ def default() -> ConfigDict:
     config.records = ConfigDict(
         {
             "dir": "",  # Empty: WORKDIR/records. Several runs can share one folder.
-            "num_shards": 16,  # Of each split.
+            "num_shards": 16,  # Of each split; 0: as many as `shard_mb` asks for.
+            "shard_mb": 256.0,  # Wanted size of the largest split's shards, where num_shards is 0.
             "dtype": "float16",
+            "compression": "",  # Or GZIP: features shrink little, and reading costs more.
+            "limit": 0,  # Images of each split, for a first look; 0: all.
+            "max_failures": "",  # Photos (100) or share of them (1%) that may fail; empty: any.
             "flip": False,  # Also encode each training photo mirrored, as a second view.
         }
     )

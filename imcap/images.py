@@ -10,6 +10,8 @@ import re
 
 import tensorflow as tf
 
+from imcap import orientation
+
 MAX_PIXELS = 100_000_000
 # The declared size lies within these bytes, in every format; no whole image is shorter.
 _HEADER_BYTES = 30
@@ -37,7 +39,7 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
 
 
 def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Decodes one image to uint8 [height, width, 3] RGB; see `load`."""
+    """Decodes one image to uint8 [height, width, 3] RGB, upright by its EXIF tag; see `load`."""
     height, width = declared_size(image_bytes)
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     fits = (pixels > 0) & (pixels <= max_pixels)
@@ -50,7 +52,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         ],
         default=lambda: tf.io.decode_image(image_bytes, channels=3, expand_animations=False),
     )
-    return tf.ensure_shape(image, (None, None, 3))
+    return tf.ensure_shape(orientation.upright(image, image_bytes), (None, None, 3))
 
 
 def reason(error: Exception) -> str:

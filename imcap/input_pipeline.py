@@ -56,7 +56,9 @@ def train_dataset(
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.compat.v1.set_random_seed(_GRAPH_SEED)  # Of this function's graph alone.
-        batches = _epoch_batches(paths, batch_size, shuffle_buffer, seed, number, readers)
+        batches = _epoch_batches(
+            paths, batch_size, shuffle_buffer, seed, number, readers, info.compression
+        )
         # Batches already seen are skipped before the costly parsing.
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
         return batches.take(per_epoch).skip(tf.cast(seen, tf.int64))
@@ -84,11 +86,15 @@ def eval_dataset(
     """Returns a split's batches in the records' order, the last one smaller; they also hold
     `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]. `limit`: only
     that many images, 0 for all."""
-    dataset = tf.data.TFRecordDataset(records.shard_paths(folder, info, split)).take(limit or -1)
-    dataset = dataset.batch(batch_size).map(
-        lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
-        num_parallel_calls=_PARALLEL,
-        deterministic=True,
+    dataset = records.dataset(records.shard_paths(folder, info, split), info.compression)
+    dataset = (
+        dataset.take(limit or -1)
+        .batch(batch_size)
+        .map(
+            lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
+            num_parallel_calls=_PARALLEL,
+            deterministic=True,
+        )
     )
     return dataset.prefetch(_PREFETCH).with_options(NO_AUTOTUNE)
 
@@ -100,17 +106,12 @@ def _epoch_batches(
     seed: int,
     epoch: tf.Tensor,
     readers: int,
+    compression: str,
 ) -> tf.data.Dataset:
     """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
     epoch_seed = tf.cast(seed, tf.int64) * 1_000_003 + epoch
     shards = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=epoch_seed)
-    open_shards = min(len(paths), 16)
-    examples = shards.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=open_shards,
-        num_parallel_calls=min(readers, open_shards),
-        deterministic=True,
-    )
+    examples = records.interleave(shards, compression, min(len(paths), 16), readers)
     windows = examples.shuffle(shuffle_buffer, seed=epoch_seed).batch(batch_size * _WINDOW)
     batches = windows.enumerate().flat_map(
         lambda number, window: tf.data.Dataset.from_tensor_slices(

@@ -47,14 +47,15 @@ def _verify(folder: str, info: records.Info) -> None:
         for name, split in info.splits.items():
             for path in records.shard_paths(folder, info, name):
                 index = int(os.path.basename(path).split("-")[-3])
-                _verify_shard(path, split["shard_lengths"][index], split["shard_digests"][index])
+                expected = split["shard_lengths"][index], split["shard_digests"][index]
+                _verify_shard(path, info.compression, *expected)
                 bar.update(split["shard_bytes"][index])
 
 
-def _verify_shard(path: str, length: int, expected: str) -> None:
+def _verify_shard(path: str, compression: str, length: int, expected: str) -> None:
     digest, count = records.Digest(), 0
     try:
-        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        for serialized in records.dataset([path], compression).as_numpy_iterator():
             digest.update(serialized)
             count += 1
     except tf.errors.OpError as error:
@@ -104,7 +105,7 @@ def _samples(folder, info, tokenizer, count: int) -> Iterator[dict[str, object]]
     each = max(count // max(len(info.splits), 1), 1)
     for name in sorted(info.splits):
         paths = records.shard_paths(folder, info, name)
-        dataset = tf.data.TFRecordDataset(paths).take(each).batch(each)
+        dataset = records.dataset(paths, info.compression).take(each).batch(each)
         for batch in dataset.map(lambda serialized: records.parse(serialized, info)):
             for index, image_id in enumerate(batch["image_id"].numpy()):
                 relative = batch["path"][index].numpy().decode("utf-8", "surrogateescape")

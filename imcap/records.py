@@ -145,6 +145,7 @@ class Info:
       splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
         `views`: which of VIEWS its records hold.
       feature_shape: (positions, channels).
+      compression: of the shards, empty or GZIP.
       feature_grid: (rows, columns) of the positions.
       counts: images kept, failed and duplicate, and captions.
       problems: what the reader left out: by kind its `count` and the `first` example.
@@ -155,6 +156,7 @@ class Info:
     feature_shape: tuple[int, int]
     feature_grid: tuple[int, int]
     feature_dtype: str
+    compression: str
     encoder: dict[str, Any]
     preprocessing: dict[str, Any]
     text: dict[str, Any]
@@ -202,6 +204,30 @@ def read_vocabulary(folder: str) -> list[str]:
         raise UserError(f"{path} cannot be read: {error.message}") from error
 
 
+def dataset(paths: Sequence[str], compression: str, readers: int = 1) -> tf.data.Dataset:
+    """Returns serialized Examples, string [], in the order of the paths.
+
+    Args:
+      paths: of shards.
+      compression: as info.json has it.
+      readers: shards read at a time, which then take turns in a fixed order.
+    """
+    shards = tf.data.Dataset.from_tensor_slices(list(paths))
+    return interleave(shards, compression, min(readers, len(paths)), readers)
+
+
+def interleave(
+    shards: tf.data.Dataset, compression: str, cycle: int, readers: int
+) -> tf.data.Dataset:
+    """Reads `cycle` of the shards (a dataset of paths) in turns, `readers` of them at a time."""
+    return shards.interleave(
+        lambda path: tf.data.TFRecordDataset(path, compression),
+        cycle_length=max(cycle, 1),
+        num_parallel_calls=max(min(readers, cycle), 1),
+        deterministic=True,
+    )
+
+
 def shard_paths(folder: str, info: Info, split: str) -> list[str]:
     """Returns the paths of a split's shards that hold images, in order."""
     info.num_images(split)
@@ -214,7 +240,7 @@ def raise_damaged(folder: str, info: Info, split: str, error: Exception) -> NoRe
     """Raises UserError naming the first shard of a split that cannot be read; else `error`."""
     for path in shard_paths(folder, info, split):
         try:
-            for batch in tf.data.TFRecordDataset(path).batch(256):
+            for batch in dataset([path], info.compression).batch(256):
                 parse_lengths(batch)
         except tf.errors.OpError as damage:
             raise UserError(describe_damage(path, damage)) from error

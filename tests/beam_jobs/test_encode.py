@@ -140,13 +140,6 @@ def test_photos_come_in_order_with_what_fails_in_its_place(zoo):
             np.testing.assert_array_equal(photo.image, images.load(image_bytes, 32))
 
 
-def test_a_digest_of_a_photo_is_of_its_bytes(zoo):
-    rows = {row.image_id: row for row in read(zoo.dataset, Problems())}
-    chosen = [rows[name] for name in ("plain.jpg", "twin.jpg", "progressive.jpg")]
-    plain, twin, progressive = (p.content for p in encode.read_photos(chosen, zoo))
-    assert plain == twin != progressive
-
-
 def test_a_record_s_path_moves_with_the_data_set_s_folder(zoo):
     inside = os.path.join(zoo.dataset.dir, "sub", "a.jpg")
     assert encode.record_path(inside, zoo) == "sub/a.jpg"

@@ -1,0 +1,72 @@
+"""Which way up a photo is: the EXIF orientation, read and applied within a graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_HEAD = 1024  # The tag lies in the first bytes of a JPEG, where every camera puts it.
+_ENTRIES = 32  # Of the first directory; cameras write about a dozen.
+_EXIF = b"Exif\0\0"
+_TAG = 0x0112
+_FLIPS_LEFT_RIGHT = (2, 3, 6, 7)
+_FLIPS_UP_DOWN = (3, 4, 7, 8)
+
+
+def upright(image: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
+    """Turns a photo as its EXIF orientation asks.
+
+    Args:
+      image: uint8 [height, width, 3], as decoded.
+      image_bytes: string [], the file; one that is no JPEG, or has no or a damaged tag, is taken
+        to be upright.
+
+    Returns:
+      uint8 [height, width, 3] or, for a photo on its side, [width, height, 3].
+    """
+    orientation = read(image_bytes)
+    return tf.cond(orientation == 1, lambda: image, lambda: _turn(image, orientation))
+
+
+def read(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Returns the orientation of a JPEG, int32 [] in 1..8, and 1 for anything else."""
+    is_jpeg = tf.equal(tf.strings.substr(image_bytes, 0, 3), b"\xff\xd8\xff")
+    return tf.cond(is_jpeg, lambda: _read_jpeg(image_bytes), lambda: tf.constant(1))
+
+
+def _read_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    head = tf.strings.join([tf.strings.substr(image_bytes, 0, _HEAD), bytes(_HEAD)])
+    raw = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int32)[:_HEAD]
+    starts = tf.stack([raw[i : _HEAD - len(_EXIF) + i] for i in range(len(_EXIF))], axis=1)
+    found = tf.where(tf.reduce_all(starts == list(_EXIF), axis=1))[:, 0]
+    return tf.cond(
+        tf.size(found) > 0,
+        lambda: _read_directory(raw, tf.cast(found[0], tf.int32) + len(_EXIF)),
+        lambda: tf.constant(1),
+    )
+
+
+def _read_directory(raw: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+    is_little = tf.equal(_at(raw, tiff), ord("I"))
+
+    def short(position: tf.Tensor) -> tf.Tensor:
+        first, second = _at(raw, position), _at(raw, position + 1)
+        return tf.where(is_little, first + 256 * second, 256 * first + second)
+
+    # Offsets beyond the head are of no use: two of the four bytes are enough.
+    directory = tiff + short(tf.where(is_little, tiff + 4, tiff + 6))
+    entries = directory + 2 + 12 * tf.range(_ENTRIES)
+    is_tag = (short(entries) == _TAG) & (tf.range(_ENTRIES) < short(directory))
+    value = tf.reduce_max(tf.where(is_tag, short(entries + 8), 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _at(raw: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    return tf.gather(raw, tf.clip_by_value(position, 0, _HEAD - 1))
+
+
+def _turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    for axis, kinds in ((1, _FLIPS_LEFT_RIGHT), (0, _FLIPS_UP_DOWN)):
+        is_asked = tf.reduce_any(orientation == list(kinds))
+        image = tf.cond(is_asked, lambda i=image, a=axis: tf.reverse(i, [a]), lambda i=image: i)
+    return image
