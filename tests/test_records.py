@@ -32,6 +32,7 @@ def make_info(dtype: str = "float32", splits: dict | None = None) -> records.Inf
         feature_shape=(POSITIONS, CHANNELS),
         feature_grid=(2, 3),
         feature_dtype=dtype,
+        compression="",
         encoder={},
         preprocessing={},
         text={},

@@ -107,16 +107,22 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
         assert text.UNKNOWN in photo_sets.values(after, "caption_tokens")
 
 
-def test_a_photo_that_left_the_data_set_leaves_the_records(tmp_path):
+def test_photos_that_left_the_data_set_leave_the_records(tmp_path):
     data = photo_sets.write_photos(tmp_path / "data")
+    rows = [("00.jpg", "train", "A dog"), ("01.jpg", "dev", "A cat")]
+    photo_sets.write_table(data, [*rows, ("02.jpg", "dev", "A bird"), ("03.jpg", "test", "A fox")])
     config = photo_sets.make_config(tmp_path, data, records__num_shards=1)
     build_records.run(config)
-    photo_sets.write_table(data, [("03.jpg", "train", "A dog"), ("04.jpg", "train", "A boat")])
+    before = photo_sets.identities(config.records.dir)
+    photo_sets.write_table(data, rows)
     build_records.run(config)
+    after = photo_sets.identities(config.records.dir)
+    assert sorted(after) == ["dev-00000-of-00001.tfrecord", "train-00000-of-00001.tfrecord"]
+    assert [name for name in after if after[name] == before[name]] == [sorted(after)[1]]
     info = records.read_info(config.records.dir)
-    assert list(info.splits) == ["train"]
-    ids = [photo_sets.values(e, "image_id") for e in photo_sets.examples(config.records.dir, "*")]
-    assert ids == [[b"03.jpg"], [b"04.jpg"]]
+    assert (info.num_images("train"), info.num_images("dev")) == (1, 1)
+    (left,) = photo_sets.examples(config.records.dir, "dev")
+    assert photo_sets.values(left, "image_id") == [b"01.jpg"]
 
 
 def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
