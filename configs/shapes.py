@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> config_lib.ConfigDict:
     config.encoder.weights = "{workdir}/encoder.weights.h5"
     config.encoder.image_size = 96
     config.encoder.width = 24
-    config.encoder.pretrain.epochs = 8
+    config.encoder.pretrain.epochs = 10
     config.records.num_shards = 4
     config.text.min_count = 1
     config.model.units = 128
@@ -27,7 +27,7 @@ def get_config(variant: str = "") -> config_lib.ConfigDict:
     config.model.dropout = 0.1
     config.model.embedding_dropout = 0.1
     config.model.feature_dropout = 0.0
-    config.train.epochs = 8
+    config.train.epochs = 12
     config.train.learning_rate = 3e-3
     config.train.label_smoothing = 0.0
     if variant == "tiny":
