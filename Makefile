@@ -56,9 +56,9 @@ test: setup ## Run the tests
 test-flink: setup $(FLINK)/.ready ## Run the records job on a Flink cluster made here, and kill a part of it
 	$(BIN)/python -m pytest -m flink tests/flink $(ARGS)
 
-# Flink from PyPI, and Beam's job server for it from Maven Central: 1 GB on disk.
+# Flink from PyPI, and Beam's job server for it from Maven Central: 600 MB on disk.
 $(FLINK)/.ready: tests/flink/pom.xml | $(VENV)/.ready
-	@command -v java mvn >/dev/null || { echo "make test-flink needs java (17) and mvn in PATH" >&2; exit 1; }
+	@command -v java >/dev/null && command -v mvn >/dev/null || { echo "make test-flink needs java (17) and mvn in PATH" >&2; exit 1; }
 	rm -rf $(FLINK)/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(FLINK)/dist apache-flink-libraries==1.19.3
 	mvn --quiet --batch-mode --file tests/flink/pom.xml -Dmaven.repo.local=$(abspath $(FLINK)/maven) -Dfolder=$(abspath $(FLINK)/job-server) package

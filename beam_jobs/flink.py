@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +30,7 @@ from imcap.errors import UserError
 _NAMES = ("flink", "flinkrunner")
 _TIMEOUT_SECONDS = 10.0
 # A batch job's own options cannot ask for restarts: Beam's and Flink's are for streams.
-_RESTARTS = ("restart-strategy.type", "restart-strategy")
+_RESTARTS = {"restart-strategy.type", "restart-strategy"}
 _NO_RESTARTS = (
     "imcap: this Flink cluster ends a job that loses a host, and the same command goes on from "
     "there; with restart-strategy.type: fixed-delay in Flink's config.yaml it goes on by itself"
@@ -66,32 +65,39 @@ def _has(args: Sequence[str], key: str) -> bool:
 
 def _cluster_options(master: str) -> dict[str, Any]:
     """Asks the JobManager for what depends on its cluster."""
-    overview = _ask(master, "/overview")
-    version = ".".join(overview["flink-version"].split(".")[:2])
+    release, slots, settings = _ask(master)
+    version = ".".join(release.split(".")[:2])
     known = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
     if version not in known:
         raise UserError(
             f"--flink_master={master} is a Flink {version} cluster; Beam {beam_version} runs on "
             f"Flink {', '.join(known)}"
         )
-    if not overview["slots-total"]:
+    if not slots:
         raise UserError(f"--flink_master={master} has no task slot: start a TaskManager")
-    if not any(entry["key"] in _RESTARTS for entry in _ask(master, "/jobmanager/config")):
+    if not settings & _RESTARTS:
         print(_NO_RESTARTS, file=sys.stderr)
-    return {"flink_version": version, "parallelism": overview["slots-total"]}
+    return {"flink_version": version, "parallelism": slots}
 
 
-def _ask(master: str, path: str) -> Any:
-    url = flink_runner.FlinkRunner.add_http_scheme(master).rstrip("/") + path
+def _ask(master: str) -> tuple[str, int, set[str]]:
+    """Returns a cluster's Flink version, its slots, and the keys of its settings."""
+    url = flink_runner.FlinkRunner.add_http_scheme(master).rstrip("/")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-            return json.load(response)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
+        overview, settings = _get(f"{url}/overview"), _get(f"{url}/jobmanager/config")
+        keys = {setting["key"] for setting in settings}
+        return str(overview["flink-version"]), int(overview["slots-total"]), keys
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
         raise UserError(
-            f"--flink_master={master}: no Flink JobManager answers there ({reason}); it must be "
-            "the address of its REST API, such as HOST:8081"
+            f"--flink_master={master}: no Flink JobManager answers there "
+            f"({getattr(error, 'reason', error)}); it must be the address of its REST API, such "
+            "as HOST:8081"
         ) from error
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        return json.load(response)
 
 
 def _environment(options: PipelineOptions) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from imcap import config as config_lib
 from imcap import decoders
 from imcap.decoders import NO_DROPOUT, Dropout
 from imcap.decoders.attention import attend
+from imcap.decoders.base import lstm
 from imcap.text import START
 
 VOCABULARY, CHANNELS, POSITIONS = 13, 5, 6
@@ -142,17 +144,29 @@ def test_features_of_any_float_type_are_taken(kind, heads, dtype):
 
 
 @KINDS
-def test_gradients_reach_every_weight(kind, heads):
+def test_gradients_reach_every_part_of_every_weight_and_are_the_slopes(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
-    with tf.GradientTape() as tape:
+    decoder.project_bias.assign(tf.abs(decoder.project_bias) + 1)  # No ReLU is dead.
+    rng = np.random.default_rng(0)
+
+    def loss() -> tf.Tensor:
         logits = decoder.logits(decoder.hidden(features, tf.constant(tokens), NO_DROPOUT))
-        loss = tf.reduce_sum(tf.nn.log_softmax(logits)[..., 3])
-    variables = {weight.name: weight.value for weight in decoder.trainable_variables}
-    assert len(variables) == len(decoder.weights)
-    for name, gradient in tape.gradient(loss, variables).items():
-        values = tf.convert_to_tensor(gradient).numpy()
-        assert np.isfinite(values).all(), name
-        assert np.abs(values).max() > 1e-4, name
+        return tf.reduce_mean(tf.nn.log_softmax(logits)[..., 3])
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = tape.gradient(value, [weight.value for weight in decoder.trainable_variables])
+    assert len(gradients) == len(decoder.weights)
+    for weight, gradient in zip(decoder.trainable_variables, gradients, strict=True):
+        gradient, before = tf.convert_to_tensor(gradient).numpy(), weight.numpy()
+        assert (np.abs(gradient).reshape(-1, gradient.shape[-1]).max(0) > 0).all(), weight.name
+        step = 1e-2 * np.where(rng.random(before.shape) < 0.5, 1, -1)
+        weight.assign(before + step)
+        above = float(loss())
+        weight.assign(before - step)
+        slope = (above - float(loss())) / 2
+        weight.assign(before)
+        assert slope == pytest.approx(np.sum(gradient * step), rel=0.02, abs=1e-5), weight.name
 
 
 @KINDS
@@ -214,6 +228,18 @@ def test_attention_is_the_softmax_of_scaled_dot_products(heads):
     answer, weight = attend(tf.constant(query), tf.constant(values), heads)
     np.testing.assert_allclose(answer, np.concatenate(answers, axis=-1), atol=1e-6)
     np.testing.assert_allclose(weight, np.mean(weights, axis=0), atol=1e-6)
+
+
+def test_the_lstm_is_the_usual_one_with_a_forget_bias_of_one():
+    rng = np.random.default_rng(0)
+    inputs, hidden, cell = (rng.normal(size=(4, 8)).astype(np.float32) for _ in range(3))
+    layer = keras.layers.LSTMCell(8, unit_forget_bias=True)
+    layer.build((4, 8))
+    expected, (_, expected_cell) = layer(inputs, [hidden, cell])
+    gates = inputs @ layer.kernel.numpy() + hidden @ layer.recurrent_kernel.numpy()
+    found, found_cell = lstm(tf.constant(gates), tf.constant(cell))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found_cell, expected_cell, atol=1e-6)
 
 
 @pytest.mark.parametrize("heads", [1, 4])

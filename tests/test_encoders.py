@@ -56,6 +56,7 @@ def save_network(path: Path, side: int | None = SIZE) -> keras.Model:
     inputs = keras.Input((side, side, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs)
     x = keras.layers.Conv2D(6, 3, strides=4, padding="same", name="inner")(x)
+    x = keras.layers.Dropout(0.5)(x)  # For training alone.
     network = keras.Model(inputs, keras.layers.Conv2D(5, 1)(x))
     network.save(path)
     return network
