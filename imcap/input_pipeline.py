@@ -130,9 +130,10 @@ def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.T
     """
     window = window[: tf.shape(window)[0] // batch_size * batch_size]
     order = tf.argsort(records.parse_lengths(window), stable=True)
-    batches = tf.reshape(tf.gather(window, order), (-1, batch_size))
+    batches = tf.reshape(order, (-1, batch_size))
     shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
-    return tf.gather(batches, shuffled)
+    # Indices are shuffled, and the records, which hold the features, copied once.
+    return tf.gather(window, tf.gather(batches, shuffled))
 
 
 def _coin(seed: tf.Tensor) -> tf.Tensor:
