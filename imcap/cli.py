@@ -80,6 +80,7 @@ def pretrain(_: Sequence[str]) -> None:
 
 def train(_: Sequence[str]) -> None:
     """train the decoder, or go on where it stopped"""
+    memory.share_one_heap()
     config = _load_config()
     with _quiet():
         from imcap import train

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny_config
 from ml_collections import ConfigDict
+from tiny_runs import tiny_config
 
 from imcap import datasets, input_pipeline, records, text
 from imcap.errors import UserError

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
-from conftest import tiny_config
 from ml_collections import ConfigDict
+from tiny_runs import tiny_config
 
 from imcap import datasets, encoders, pretrain
 from imcap.datasets import CaptionedImage

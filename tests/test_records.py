@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import tiny_config
 from ml_collections import ConfigDict
+from tiny_runs import tiny_config
 
 from imcap import decoders, evaluate, records, text, train
 from imcap.errors import UserError
@@ -252,6 +252,22 @@ def test_a_damaged_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> No
     assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} ")
     path.unlink()
     assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} cannot be read: ")
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_shards_are_read_in_order_and_several_at_a_time_take_turns(tmp_path, compression) -> None:
+    paths = [str(tmp_path / name) for name in "abc"]
+    for path in paths:
+        with tf.io.TFRecordWriter(path, compression) as writer:
+            for number in (b"1", b"2"):
+                writer.write(path[-1].encode() + number)
+
+    def read(readers: int) -> list[bytes]:
+        return list(records.dataset(paths, compression, readers).as_numpy_iterator())
+
+    assert read(1) == [b"a1", b"a2", b"b1", b"b2", b"c1", b"c2"]
+    assert read(2) == [b"a1", b"b1", b"a2", b"b2", b"c1", b"c2"]
+    assert read(8) == [b"a1", b"b1", b"c1", b"a2", b"b2", b"c2"]
 
 
 def flip_a_byte(path: Path) -> None:

@@ -1,0 +1,47 @@
+"""All threads share one heap once asked to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import processes
+import pytest
+
+_CHURN = """
+import sys, threading
+from imcap import memory
+if sys.argv[1] == "one":
+    memory.share_one_heap()
+
+def allocate():
+    [bytearray(100_000) for _ in range(100)]
+    met.wait()
+    met.wait()
+
+met = threading.Barrier(5)
+for _ in range(4):
+    threading.Thread(target=allocate).start()
+met.wait()
+reserved = 0
+with open("/proc/self/maps") as file:
+    for line in file:
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        reserved += line.split()[1] == "---p" and end - begin > 16 << 20
+met.wait()
+print(reserved)
+"""
+
+
+def _heaps(mode: str) -> int:
+    """Returns how many heaps beside the main one have reserved their 64 MiB of addresses."""
+    command = [sys.executable, "-c", _CHURN, mode]
+    found = subprocess.run(
+        command, cwd=processes.ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return int(found.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps are Linux' own")
+def test_threads_make_no_heaps_of_their_own():
+    assert _heaps("many") > _heaps("one") == 0

@@ -1,0 +1,19 @@
+"""The configs of runs that take seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs import shapes
+from imcap import config as config_lib
+
+
+def tiny_config(workdir: Path, **changes: object) -> ConfigDict:
+    """A resolved config of a run on shapes; `changes` by dotted key with `__`."""
+    config = shapes.get_config("tiny")
+    config.encoder.weights = ""
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config_lib.resolve(config, str(workdir))
