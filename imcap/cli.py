@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from imcap import config as config_lib
+from imcap import memory
 from imcap.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
