@@ -47,6 +47,8 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "dataset.holdout",
+    "records.num_shards",
+    "records.limit",
     "train.weight_decay",
     "train.clip_norm",
     "train.patience",

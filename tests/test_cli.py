@@ -279,7 +279,7 @@ def test_an_interrupted_job_says_how_to_go_on(run, tmp_path):
     out, err = tmp_path / "out", tmp_path / "err"
     flags = (CONFIG, f"--workdir={run[0]}", *SMALL, f"--config.records.dir={tmp_path / 'records'}")
     process = processes.fork(processes.main, ["records", *flags], str(out), str(err))
-    while process.is_alive() and not list(tmp_path.glob("records/*.tmp")):
+    while process.is_alive() and not (tmp_path / "records" / "shards" / "settings.json").exists():
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGINT)
     process.join()

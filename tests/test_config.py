@@ -33,7 +33,9 @@ def test_the_defaults_are_valid() -> None:
         ("encoder.pretrain.batch_size", 0, "greater than 0"),
         ("encoder.pretrain.learning_rate", 0.0, "greater than 0"),
         ("encoder.pretrain.words", 0, "greater than 0"),
-        ("records.num_shards", 0, "greater than 0"),
+        ("records.num_shards", -1, "at least 0"),
+        ("records.shard_mb", 0.0, "greater than 0"),
+        ("records.limit", -1, "at least 0"),
         ("text.max_length", 0, "greater than 0"),
         ("text.min_count", 0, "greater than 0"),
         ("text.vocab_size", -5, "greater than 0"),
@@ -60,6 +62,7 @@ def test_the_defaults_are_valid() -> None:
         ("decode.no_repeat_ngram", -1, "at least 0"),
         ("encoder.pooling", "max", "spatial, avg"),
         ("records.dtype", "float64", "float16, bfloat16, float32"),
+        ("records.compression", "ZIP", "GZIP"),
         ("model.decoder", "transformer", "attention"),
         ("train.compute_dtype", "int8", "float32, bfloat16"),
         ("train.best_metric", "loss", "cider, bleu4"),
@@ -124,7 +127,7 @@ def test_resolving_leaves_its_argument_alone_and_locks_the_result() -> None:
 
 def test_resolving_refuses_what_validate_refuses() -> None:
     with pytest.raises(UserError, match=r"records\.num_shards"):
-        config_lib.resolve(changed("records.num_shards", 0), "runs/a")
+        config_lib.resolve(changed("records.num_shards", -1), "runs/a")
 
 
 def test_config_json_holds_every_setting(tmp_path) -> None:

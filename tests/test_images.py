@@ -201,7 +201,8 @@ def test_one_pixel_is_an_image(kind: str) -> None:
         (webp(b"ALPH" + bytes(40)), "not a kind of WebP"),
         (webp(FILES["webp lossless"][0][20:]), "not a kind of WebP"),  # Bare pixels.
         (webp_declaring(4, 4), "Failed to decode WebP"),
-        (gif_declaring(10, 10), "a GIF without a first frame inside its canvas"),
+        (gif_declaring(WIDTH - 1, HEIGHT), "a GIF without a first frame inside its canvas"),
+        (gif_declaring(WIDTH, HEIGHT - 1), "a GIF without a first frame inside its canvas"),
         (FILES["gif"][0][:781] + b";" + bytes(20), "a GIF without a first frame"),
         (encoded(picture("1"), "BMP"), "channels"),
         (png_declaring(0, 10), "declares no pixels or more than 100000000"),
