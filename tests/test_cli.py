@@ -265,10 +265,10 @@ def test_a_served_model_answers_until_it_is_told_to_stop(run):
         url = re.fullmatch(r"serving .*/export/1 at (http://.*/v1/models/shapes:predict)\n", line)
         instance = {"image_bytes": {"b64": base64.b64encode(photo).decode()}}
         body = json.dumps({"instances": [instance]}).encode()
-        with urllib.request.urlopen(url[1], body, timeout=60) as response:
+        with urllib.request.urlopen(url[1], body, timeout=200) as response:
             (answer,) = json.load(response)["predictions"]
         server.send_signal(signal.SIGTERM)
-        out, err = server.communicate(timeout=60)
+        out, err = server.communicate(timeout=200)
     assert (server.returncode, out, err) == (0, "", "")
     (expected,) = (row for row in predictions if row["image_id"] == "test-00000.jpg")
     assert answer["caption"] == expected["caption"]
