@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,8 @@ def main(arguments: list[str], out: str, err: str) -> None:
     """What a fork does for `imcap ARGUMENTS`: its output goes to files."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    # Tests that were started in the background have inherited that it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(ROOT)
     sys.argv = ["imcap", *arguments]
     from imcap import cli

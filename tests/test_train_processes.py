@@ -130,6 +130,10 @@ def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
     dropout = dict.fromkeys(("dropout", "embedding_dropout", "feature_dropout"), 0.3)
     changes |= {f"model__{key}": rate for key, rate in dropout.items()}
     config = landscapes.make_config(tmp_path, landscape_data, **changes)
+    whole = processes.fork(
+        train_worker.train, config.to_dict(), str(tmp_path / "whole"), "none",
+        str(tmp_path / "whole.npz"), {},
+    )  # fmt: skip
     rng = np.random.default_rng(20)
     stops = [
         kill_behind(config, tmp_path, step, rng.uniform(0, 0.05))
@@ -138,7 +142,8 @@ def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
     assert 0 < stops[0] < stops[-1] < 8 * STEPS_PER_EPOCH
     assert any(step % STEPS_PER_EPOCH for step in stops)
     train.run(config, str(tmp_path / "none"), "none")
-    train.run(config, str(tmp_path / "whole"), "none")
+    whole.join(DEADLINE)
+    assert whole.exitcode == 0
     for name in ("last", "best"):
         found, expected = (saved_state(tmp_path / run, name) for run in ("none", "whole"))
         assert set(found) == set(expected)
