@@ -56,12 +56,16 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     config = _with_num_shards(config, encoder, overwrite)
     settings = encoder_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
+    model, fingerprint = shared.Shared(), records.fingerprint(settings)
+    # Workers that are threads of this process find the encoder that is built already.
+    built = model.acquire(lambda: encode.Encode(config, encoder), fingerprint)
     with (
         worker_errors.passed_on(),
         progress.Progress(config.records.dir, local="://" not in config.records.dir),
         beam.Pipeline(runner=chosen, options=options) as pipeline,
     ):
-        build(pipeline, config, settings, encoder, given)
+        build(pipeline, config, settings, encoder, model, given)
+    del built
     _summarize(config)
 
 
@@ -122,6 +126,7 @@ def build(
     config: ConfigDict,
     settings: dict[str, Any],
     encoder: encoders.Encoder,
+    model: shared.Shared,
     given_vocabulary: list[str] | None = None,
 ) -> None:
     """Adds the job's transforms to a pipeline; without a vocabulary the job builds one."""
@@ -142,7 +147,7 @@ def build(
         | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
         | "EncodeShard"
         >> beam.ParDo(
-            encode.EncodeShard(config, fingerprint, shared.Shared()),
+            encode.EncodeShard(config, fingerprint, model),
             beam.pvalue.AsSingleton(lines),
             beam.pvalue.AsList(leaked),
         )
@@ -192,6 +197,7 @@ def encoder_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str,
             "name": config.encoder.name,
             "layer": config.encoder.layer,
             "pooling": config.encoder.pooling,
+            "compute_dtype": config.encoder.compute_dtype,
             "weights_digest": encoder.digest(),
         },
         "preprocessing": {

@@ -7,10 +7,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from beam_jobs import manifest
+from beam_jobs import manifest, photos
 from imcap.datasets import CaptionedImage
 
 Group = list[list[str]]
@@ -37,19 +36,11 @@ class FindDuplicates(beam.PTransform):
 
 def _hash(row: CaptionedImage) -> Iterator[tuple[int, list[str]]]:
     try:
-        content = _read(row.path)
+        content = photos.read_bytes(row.path)
     except OSError:
         return
     digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
     yield digest[0], [digest.hex(), row.split, row.image_id]
-
-
-def _read(path: str) -> bytes:
-    if "://" in path:
-        with FileSystems.open(path) as file:
-            return file.read()
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _compare(element: tuple[int, Iterable[bytes]]) -> Iterator[Group]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -19,19 +18,13 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 from ml_collections import ConfigDict
 
-from beam_jobs import failure_limit, manifest, retokenize, shard_files
+from beam_jobs import failure_limit, manifest, photos, retokenize, shard_files
 from beam_jobs.ahead import ahead
-from imcap import encoders, images, records, text
+from imcap import encoders, records, text
 from imcap.datasets import CaptionedImage
-from imcap.input_pipeline import NO_AUTOTUNE
 
-
-class Photo(NamedTuple):
-    """A manifest row with its decoded photo, or with the reason why there is none."""
-
-    row: CaptionedImage
-    image: np.ndarray | None  # float32 [image_size, image_size, 3]
-    reason: str = ""
+# Of TensorFlow's graph optimizer. Weights, sums and all else stay float32.
+_CONVOLVE_IN_BFLOAT16 = {"auto_mixed_precision_onednn_bfloat16": True}
 
 
 class _Task(NamedTuple):
@@ -46,7 +39,7 @@ class _Task(NamedTuple):
 
     report: shard_files.Report
     images: int
-    batches: Iterator[list[Photo]]
+    batches: Iterator[list[photos.Photo]]
     vocabulary: list[str]
 
 
@@ -67,7 +60,7 @@ class EncodeShard(beam.DoFn):
 
     def setup(self) -> None:
         self._config = ConfigDict(self._config)
-        self._batch_size = self._config.encoder.batch_size
+        self._batch_size = encoders.batch_size(self._config.encoder)
 
     def start_bundle(self) -> None:
         self._waiting: _Task | None = None
@@ -84,7 +77,7 @@ class EncodeShard(beam.DoFn):
         if finished and is_same_work(finished, report) and not self._has_mended(finished, rows):
             yield self._reuse(finished, report, rows, vocabulary)
             return
-        batches = ahead(_batches(read_photos(rows, self._config), self._batch_size), 2)
+        batches = _batches(photos.read_ahead(rows, self._config), self._batch_size)
         task = _Task(report, len(rows), batches, vocabulary)
         # This shard's photos are being read while the one before goes through the CNN.
         before, self._waiting = self._waiting, task
@@ -132,7 +125,8 @@ class EncodeShard(beam.DoFn):
         """Tells whether a photo that failed can be read by now."""
         failed = {failure["image_id"] for failure in report.failures}
         rows = [row for row in rows if row.image_id in failed]
-        return bool(rows) and any(p.image is not None for p in read_photos(rows, self._config))
+        again = photos.read_ahead(rows, self._config)
+        return any(photo.image is not None for photo in again)
 
     def _run(self, task: _Task) -> shard_files.Report:
         report, records_config = task.report, self._config.records
@@ -176,15 +170,15 @@ class EncodeShard(beam.DoFn):
             report.images += len(kept)
             report.captions += sum(len(photo.row.captions) for photo in kept)
             if kept:
-                views = encode(np.stack([photo.image for photo in kept]), flip)
+                views = encode([photo.image for photo in kept], flip)
                 yield from self._serialize(kept, views, tokenizer)
             done += len(batch)
             if beat(done=done, failed=len(report.failures)) and len(kept) < len(batch):
                 failure_limit.check(self._config.records.dir, limit, report.failures)
 
-    def _serialize(self, photos, views, tokenizer) -> Iterator[bytes]:
-        tokens = iter(tokenizer.tokenize_all([c for photo in photos for c in photo.row.captions]))
-        for index, photo in enumerate(photos):
+    def _serialize(self, kept, views, tokenizer) -> Iterator[bytes]:
+        tokens = iter(tokenizer.tokenize_all([c for photo in kept for c in photo.row.captions]))
+        for index, photo in enumerate(kept):
             row = photo.row
             yield records.serialize(
                 row.image_id,
@@ -207,52 +201,9 @@ def record_path(path: str, config: ConfigDict) -> str:
     return path.removeprefix(prefix)
 
 
-def read_photos(rows: Sequence[CaptionedImage], config: ConfigDict) -> Iterator[Photo]:
-    """Reads and decodes photos in the background, in order; yields the bad ones with a reason."""
-    load = _loader(config.encoder.image_size, config.encoder.max_pixels)
-    paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
-    dataset = tf.data.Dataset.from_tensor_slices(paths)
-    dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
-    iterator = iter(dataset.prefetch(2 * config.encoder.batch_size).with_options(NO_AUTOTUNE))
-    for row in rows:
-        # An element that fails raises when its turn comes, and the next call goes on behind it.
-        try:
-            image = next(iterator).numpy()
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            yield Photo(row, None, images.reason(error))
-        else:
-            yield Photo(row, image)
-
-
-@functools.cache
-def _loader(image_size: int, max_pixels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns path -> image, traced once: a shard may take less time than tracing."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-    def load(path: tf.Tensor) -> tf.Tensor:
-        return images.load(_read(path), image_size, max_pixels)
-
-    return load
-
-
-def _read(path: tf.Tensor) -> tf.Tensor:
-    """Reads a file in the graph; one with a scheme (gs://, s3://, hdfs://) through Beam."""
-    is_remote = tf.strings.regex_full_match(path, r"[a-z0-9]+://.*")
-    return tf.cond(
-        is_remote,
-        lambda: tf.ensure_shape(tf.numpy_function(_read_remote, [path], tf.string), []),
-        lambda: tf.io.read_file(path),
-    )
-
-
-def _read_remote(path: bytes) -> bytes:
-    with FileSystems.open(path.decode()) as file:
-        return file.read()
-
-
-def _batches(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:
-    batch: list[Photo] = []
-    for photo in photos:
+def _batches(read: Iterable[photos.Photo], size: int) -> Iterator[list[photos.Photo]]:
+    batch: list[photos.Photo] = []
+    for photo in read:
         batch.append(photo)
         if len(batch) == size:
             yield batch
@@ -261,26 +212,50 @@ def _batches(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:
         yield batch
 
 
-def _failure(photo: Photo) -> dict[str, str]:
+def _failure(photo: photos.Photo) -> dict[str, str]:
     return {"image_id": photo.row.image_id, "path": photo.row.path, "reason": photo.reason}
 
 
 class Encode:
     """The encoder as one graph, shared by all threads of a worker."""
 
-    def __init__(self, config: ConfigDict) -> None:
-        self._encoder = encoders.build(config.encoder)
-        size = config.encoder.image_size
-        dtype = tf.as_dtype(config.records.dtype)
-        spec = tf.TensorSpec([None, size, size, 3], tf.float32)
+    def __init__(self, config: ConfigDict, encoder: encoders.Encoder | None = None) -> None:
+        """`encoder`: what `config.encoder` describes, where it is built already."""
+        encoder = encoder or encoders.build(config.encoder)
+        size, dtype = config.encoder.image_size, tf.as_dtype(config.records.dtype)
+        self._batch_size = encoders.batch_size(config.encoder)
+        if config.encoder.compute_dtype == "bfloat16":
+            # Of the whole process, in which nothing else computes.
+            tf.config.optimizer.set_experimental_options(_CONVOLVE_IN_BFLOAT16)
         self._graph = tf.function(
-            lambda batch: tf.cast(self._encoder(batch), dtype), input_signature=[spec]
+            lambda batch: tf.cast(encoder(batch), dtype),
+            input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
         )
 
-    def __call__(self, batch: np.ndarray, flip: bool) -> list[np.ndarray]:
-        """float32 [batch, size, size, 3] to features of the photos and of their mirror images,
-        [batch, positions, channels] each."""
-        views = [self._graph(batch).numpy()]
-        if flip:
-            views.append(self._graph(np.ascontiguousarray(batch[:, :, ::-1])).numpy())
-        return views
+    def __call__(self, batch: Sequence[tf.Tensor], flip: bool) -> list[np.ndarray]:
+        """Photos float32 [size, size, 3] to their features and, where asked, those of their mirror
+        images: [photos, positions, channels] each."""
+        photos = tf.stack(batch)
+        views = [photos, tf.reverse(photos, [2])] if flip else [photos]
+        return [self._encode(view) for view in views]
+
+    def _encode(self, photos: tf.Tensor) -> np.ndarray:
+        parts, start = [], 0
+        for size in part_sizes(len(photos), self._batch_size):
+            part = photos[start : start + size]
+            # A batch of one takes other kernels, which round differently.
+            part = tf.repeat(part, 2, axis=0) if size == 1 else part
+            parts.append(self._graph(part).numpy()[:size])
+            start += size
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def part_sizes(count: int, batch_size: int) -> list[int]:
+    """Returns sizes that add up to `count`: full batches, and powers of two for the rest.
+
+    The libraries below compile their kernels for each size of batch: 0.6 s for a new one with
+    ResNet50 on a CPU, and shards end in every size.
+    """
+    rest = count % batch_size
+    powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
+    return [batch_size] * (count // batch_size) + powers

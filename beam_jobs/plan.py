@@ -7,10 +7,9 @@ import itertools
 import math
 import time
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from beam_jobs import encode, manifest
+from beam_jobs import encode, manifest, photos
 from imcap import datasets, encoders, records
 
 _RECORD_BYTES = 1_000  # What a record holds beside features, about.
@@ -47,7 +46,7 @@ def describe(config: ConfigDict, encoder: encoders.Encoder, counts: dict[str, in
         )
         total += size
         views += images * (2 if config.records.flip and split == "train" else 1)
-    rate = _views_per_second(config)
+    rate = _views_per_second(config, encoder)
     lines.append(
         f"in all about {total / 1e9:,.2f} GB, and {views / rate / 60:,.1f} minutes on this machine "
         f"alone, at the {rate:,.1f} pictures/s measured on the first photos"
@@ -55,16 +54,16 @@ def describe(config: ConfigDict, encoder: encoders.Encoder, counts: dict[str, in
     return lines
 
 
-def _views_per_second(config: ConfigDict) -> float:
+def _views_per_second(config: ConfigDict, encoder: encoders.Encoder) -> float:
     rows = itertools.islice(datasets.read(config.dataset, datasets.Problems()), _PROBE_PHOTOS)
-    photos = [p for p in encode.read_photos(list(rows), config) if p.image is not None]
-    run = encode.Encode(config)
-    batch = np.stack([photo.image for photo in photos][: config.encoder.batch_size])
+    found = [photo for photo in photos.read_ahead(rows, config) if photo.image is not None]
+    run = encode.Encode(config, encoder)
+    batch = [photo.image for photo in found][: encoders.batch_size(config.encoder)]
     run(batch, flip=False)  # Traces.
     began = time.monotonic()
     run(batch, flip=False)
     encoding = (time.monotonic() - began) / len(batch)
     began = time.monotonic()
-    decoded = sum(1 for _ in encode.read_photos([photo.row for photo in photos], config))
+    decoded = sum(1 for _ in photos.read_ahead([photo.row for photo in found], config))
     decoding = (time.monotonic() - began) / decoded
     return 1 / (encoding + decoding)  # They share the cores, so their times add up.

@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
+from imcap import folding
 from imcap.errors import UserError
 
 
@@ -20,9 +21,10 @@ class Encoder(tf.Module):
     """Turns RGB images in 0..255 into features, with the network's own preprocessing inside."""
 
     def __init__(self, network: keras.Model, preprocess, image_size: int) -> None:
-        """`network` maps preprocessed images to [batch, ...features]; see `build`."""
+        """`network` maps preprocessed images to [batch, ...features]; see `load`."""
         super().__init__(name="encoder")
-        self.network = network
+        self._digest = _digest(network)
+        self.network = folding.fold(network)
         self.image_size = image_size
         self.preprocess = preprocess
         # A network may leave the size of its images open.
@@ -38,10 +40,14 @@ class Encoder(tf.Module):
 
     def digest(self) -> str:
         """Returns a hash of all weights: the same for the same numbers, wherever read from."""
-        sha = hashlib.sha256()
-        for weight in self.network.weights:
-            sha.update(np.ascontiguousarray(weight.numpy()).tobytes())
-        return sha.hexdigest()[:32]
+        return self._digest
+
+
+def _digest(network: keras.Model) -> str:
+    sha = hashlib.sha256()
+    for weight in network.weights:
+        sha.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    return sha.hexdigest()[:32]
 
 
 def build(config: ml_collections.ConfigDict) -> Encoder:
@@ -49,6 +55,22 @@ def build(config: ml_collections.ConfigDict) -> Encoder:
 
     Raises:
       UserError: an unknown name or layer, or weights that are missing or do not fit.
+    """
+    network, preprocess = load(config)
+    try:
+        return Encoder(network, preprocess, config.image_size)
+    except ValueError as error:
+        message = str(error).splitlines()[0]
+        raise UserError(
+            f"config.encoder.image_size={config.image_size} does not fit {config.name}: {message}"
+        ) from error
+
+
+def load(config: ml_collections.ConfigDict) -> tuple[keras.Model, object]:
+    """Returns the network as Keras has it, cut at the asked layer, and its preprocessing.
+
+    Raises:
+      UserError: as `build` does.
     """
     if not config.weights:
         keras.utils.set_random_seed(config.seed)  # Not pretrained, yet the same every time.
@@ -61,13 +83,12 @@ def build(config: ml_collections.ConfigDict) -> Encoder:
         network, preprocess = _build_application(config)
     network = _cut(network, config)
     network.trainable = False
-    try:
-        return Encoder(network, preprocess, config.image_size)
-    except ValueError as error:
-        message = str(error).splitlines()[0]
-        raise UserError(
-            f"config.encoder.image_size={config.image_size} does not fit {config.name}: {message}"
-        ) from error
+    return network, preprocess
+
+
+def batch_size(config: ml_collections.ConfigDict) -> int:
+    """Returns `config.batch_size`, or where it is 0 one that suits this machine."""
+    return config.batch_size or (128 if tf.config.list_physical_devices("GPU") else 16)
 
 
 def custom_cnn(config: ml_collections.ConfigDict) -> keras.Model:

@@ -25,7 +25,7 @@ def test_the_defaults_are_valid() -> None:
     ("key", "value", "rule"),
     [
         ("encoder.image_size", 0, "greater than 0"),
-        ("encoder.batch_size", -1, "greater than 0"),
+        ("encoder.batch_size", -1, "at least 0"),
         ("encoder.max_pixels", 0, "greater than 0"),
         ("encoder.width", 0, "greater than 0"),
         ("encoder.stages", 0, "greater than 0"),

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import photo_sets
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from beam_jobs import build_records, encode
-from imcap import images, records
-from imcap.datasets import CaptionedImage, Problems, read
+from imcap import records
 from imcap.errors import UserError
 
 GOOD = ("bilevel.png", "bitmap.bmp", "cmyk.jpg", "deep.png", "extended.webp", "grey.jpg",
@@ -125,23 +125,56 @@ def test_all_photos_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
     assert json.loads(line)["image_id"] == "a.jpg"
 
 
-def test_photos_come_in_order_with_what_fails_in_its_place(zoo):
-    rows = list(read(zoo.dataset, Problems()))
-    gone = CaptionedImage("gone.jpg", os.path.join(zoo.dataset.dir, "gone.jpg"), ("Hi",), "dev")
-    rows.insert(3, gone)
-    photos = list(encode.read_photos(rows, zoo))
-    assert [photo.row for photo in photos] == rows
-    assert photos[3].image is None and "No such file or directory" in photos[3].reason
-    for photo in photos:
-        if photo.image is None:
-            assert photo.reason
-        else:
-            image_bytes = Path(photo.row.path).read_bytes()
-            np.testing.assert_array_equal(photo.image, images.load(image_bytes, 32))
-
-
 def test_a_record_s_path_moves_with_the_data_set_s_folder(zoo):
     inside = os.path.join(zoo.dataset.dir, "sub", "a.jpg")
     assert encode.record_path(inside, zoo) == "sub/a.jpg"
     assert encode.record_path("/elsewhere/a.jpg", zoo) == "/elsewhere/a.jpg"
     assert encode.record_path(zoo.dataset.dir + "2/a.jpg", zoo) == zoo.dataset.dir + "2/a.jpg"
+
+
+@pytest.mark.parametrize("count", range(1, 40))
+def test_a_rest_is_encoded_in_batches_of_few_sizes(count):
+    sizes = encode.part_sizes(count, 12)
+    assert sum(sizes) == count
+    assert set(sizes) <= {12, 8, 4, 2, 1}
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_features_do_not_depend_on_the_size_of_the_batch(zoo):
+    run = encode.Encode(zoo)
+    photos = [np.float32(photo_sets.draw(seed, (32, 32))) for seed in range(9)]
+    (together,) = run(photos, flip=False)
+    for count in (1, 2, 6):
+        (some,) = run(photos[:count], flip=False)
+        np.testing.assert_array_equal(some, together[:count])
+
+
+def test_the_second_view_is_of_the_mirror_image(zoo):
+    run = encode.Encode(zoo)
+    photo = np.float32(photo_sets.draw(3, (32, 32)))
+    features, mirrored = run([photo], flip=True)
+    np.testing.assert_array_equal(mirrored, run([photo[:, ::-1]], flip=False)[0])
+    assert (features != mirrored).any()
+
+
+def test_bfloat16_gives_nearly_the_same_features(zoo, tmp_path):
+    changed = photo_sets.make_config(
+        tmp_path, Path(zoo.dataset.dir), encoder__compute_dtype="bfloat16"
+    )
+    photos = [np.float32(photo_sets.draw(seed, (32, 32))) for seed in range(4)]
+    (exact,) = encode.Encode(zoo)(photos, flip=False)
+    try:
+        (rounded,) = encode.Encode(changed)(photos, flip=False)
+    finally:
+        tf.config.optimizer.set_experimental_options(
+            {"auto_mixed_precision_onednn_bfloat16": False}
+        )
+    error = np.linalg.norm(np.float32(exact) - np.float32(rounded)) / np.linalg.norm(exact)
+    assert 1e-5 < error < 0.05
+
+
+def test_records_of_another_compute_dtype_do_not_mix(zoo):
+    config = zoo.copy_and_resolve_references()
+    config.encoder.compute_dtype = "bfloat16"
+    with pytest.raises(UserError, match=r"encoder.compute_dtype='float32', now 'bfloat16'"):
+        build_records.run(config)

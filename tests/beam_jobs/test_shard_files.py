@@ -133,7 +133,7 @@ def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
     for finished in (0, 1, 3):
         process = processes.fork(build_records.run, config)
         _wait_for(process, folder, finished)
-        time.sleep(rng.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.005))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
