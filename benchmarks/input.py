@@ -44,14 +44,14 @@ def run(config: ConfigDict, repeats: int) -> list[common.Row]:
 
 
 def _reading(config, info, readers: int, temperature: str, repeats: int) -> list[common.Row]:
-    paths = records.shard_paths(config.records.dir, info, "train")
+    paths = [path for path, _ in records.shards(config.records.dir, info, "train")]
     steps = input_pipeline.steps_per_epoch(info, config.train.batch_size)
     images = steps * config.train.batch_size
     size = sum(os.path.getsize(path) for path in paths) / 1e6
 
     def bare() -> None:
         files = tf.data.TFRecordDataset(paths, num_parallel_reads=readers)
-        for _ in files.batch(256):
+        for _ in files.batch(256).with_options(input_pipeline.NO_AUTOTUNE):
             pass
 
     def ready() -> None:

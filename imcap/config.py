@@ -81,6 +81,7 @@ def default() -> ConfigDict:
             "compression": "",  # Or GZIP: features shrink little, and reading costs more.
             "limit": 0,  # Images of each split, for a first look; 0: all.
             "max_failures": "",  # Photos (100) or share of them (1%) that may fail; empty: any.
+            "skip_damaged": False,  # Train and score without what a damaged shard has lost.
             "flip": False,  # Also encode each training photo mirrored, as a second view.
         }
     )

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from imcap import (
     attention_maps,
     checkpoints,
+    damage,
     decode,
     input_pipeline,
     metrics,
@@ -78,8 +79,8 @@ def predict(
             totals[0] -= float(tf.reduce_sum(log_probabilities))
             totals[1] += float(tf.reduce_sum(counts))
             bar.update(len(batch["image_id"]))
-    except records.DAMAGE as error:
-        records.raise_damaged(config.records.dir, info, split, error)
+    except damage.ERRORS as error:
+        damage.raise_first(config.records.dir, info, split, error)
     bar.close()
     predictions.loss = totals[0] / max(totals[1], 1.0)
     return predictions
@@ -132,6 +133,8 @@ def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
       UserError: no such split, no finished records, or nothing trained.
     """
     info = records.read_info(config.records.dir)
+    if config.records.skip_damaged:
+        info = damage.leave_out(config.records.dir, info, split)
     info.num_images(split)
     tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
     decoder = checkpoints.load_decoder(config, workdir, info)

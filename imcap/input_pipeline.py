@@ -52,12 +52,12 @@ def train_dataset(
     """
     per_epoch = steps_per_epoch(info, batch_size)
     batch_size = min(batch_size, info.num_images("train"))
-    paths = records.shard_paths(folder, info, "train")
+    shards = records.shards(folder, info, "train")
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.compat.v1.set_random_seed(_GRAPH_SEED)  # Of this function's graph alone.
         batches = _epoch_batches(
-            paths, batch_size, shuffle_buffer, seed, number, readers, info.compression
+            shards, batch_size, shuffle_buffer, seed, number, readers, info.compression
         )
         # Batches already seen are skipped before the costly parsing.
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
@@ -86,9 +86,10 @@ def eval_dataset(
     """Returns a split's batches in the records' order, the last one smaller; they also hold
     `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]. `limit`: only
     that many images, 0 for all."""
-    dataset = records.dataset(records.shard_paths(folder, info, split), info.compression)
+    shards = _as_dataset(records.shards(folder, info, split))
     dataset = (
-        dataset.take(limit or -1)
+        records.interleave(shards, info.compression, cycle=1, readers=1)
+        .take(limit or -1)
         .batch(batch_size)
         .map(
             lambda serialized: _finish(records.parse(serialized, info), keep_text=True),
@@ -100,7 +101,7 @@ def eval_dataset(
 
 
 def _epoch_batches(
-    paths: list[str],
+    shards: list[tuple[str, int]],
     batch_size: int,
     shuffle_buffer: int,
     seed: int,
@@ -110,8 +111,8 @@ def _epoch_batches(
 ) -> tf.data.Dataset:
     """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
     epoch_seed = tf.cast(seed, tf.int64) * 1_000_003 + epoch
-    shards = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=epoch_seed)
-    examples = records.interleave(shards, compression, min(len(paths), 16), readers)
+    order = _as_dataset(shards).shuffle(len(shards), seed=epoch_seed)
+    examples = records.interleave(order, compression, min(len(shards), 16), readers)
     windows = examples.shuffle(shuffle_buffer, seed=epoch_seed).batch(batch_size * _WINDOW)
     batches = windows.enumerate().flat_map(
         lambda number, window: tf.data.Dataset.from_tensor_slices(
@@ -121,6 +122,12 @@ def _epoch_batches(
     return batches.enumerate().map(
         lambda number, batch: (batch, _coin(tf.stack([epoch_seed, -1 - number])))
     )
+
+
+def _as_dataset(shards: list[tuple[str, int]]) -> tf.data.Dataset:
+    paths, lengths = zip(*shards, strict=True) if shards else ((), ())
+    slices = tf.constant(paths, tf.string), tf.constant(lengths, tf.int64)
+    return tf.data.Dataset.from_tensor_slices(slices)
 
 
 def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 import tqdm
 
-from imcap import pages, records, text
+from imcap import damage, pages, records, text
 from imcap.errors import UserError
 
 PAGE = "inspect.html"
@@ -45,10 +45,9 @@ def _verify(folder: str, info: records.Info) -> None:
     total = sum(sum(split["shard_bytes"]) for split in splits)
     with tqdm.tqdm(total=total, unit="B", unit_scale=True, desc="verify") as bar:
         for name, split in info.splits.items():
-            for path in records.shard_paths(folder, info, name):
-                index = int(os.path.basename(path).split("-")[-3])
-                expected = split["shard_lengths"][index], split["shard_digests"][index]
-                _verify_shard(path, info.compression, *expected)
+            for path, length in records.shards(folder, info, name):
+                index = records.shard_index(path)
+                _verify_shard(path, info.compression, length, split["shard_digests"][index])
                 bar.update(split["shard_bytes"][index])
 
 
@@ -59,7 +58,7 @@ def _verify_shard(path: str, compression: str, length: int, expected: str) -> No
             digest.update(serialized)
             count += 1
     except tf.errors.OpError as error:
-        raise UserError(records.describe_damage(path, error)) from error
+        raise UserError(damage.describe(path, error)) from error
     if count != length or digest.hexdigest() != expected:
         raise UserError(
             f"{path} holds {count} records with digest {digest.hexdigest()}, info.json says "
@@ -104,7 +103,7 @@ def _write_page(folder, info, facts, vocabulary, samples: int) -> None:
 def _samples(folder, info, tokenizer, count: int) -> Iterator[dict[str, object]]:
     each = max(count // max(len(info.splits), 1), 1)
     for name in sorted(info.splits):
-        paths = records.shard_paths(folder, info, name)
+        paths = [path for path, _ in records.shards(folder, info, name)]
         dataset = records.dataset(paths, info.compression).take(each).batch(each)
         for batch in dataset.map(lambda serialized: records.parse(serialized, info)):
             for index, image_id in enumerate(batch["image_id"].numpy()):

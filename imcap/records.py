@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -19,8 +19,6 @@ from imcap.errors import UserError
 SCHEMA_VERSION = 1
 INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
 VIEWS = ("features", "features_flip")
-# What a shard raises that is cut, changed or gone.
-DAMAGE = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
 # Little-endian on every machine, whatever the host's order.
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -180,17 +178,30 @@ def read_info(folder: str) -> Info:
         raise UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
     path = os.path.join(folder, INFO)
     try:
-        values = json.loads(tf.io.gfile.GFile(path).read())
+        content = tf.io.gfile.GFile(path).read()
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise _damaged_info(path, error) from error
+    return parse_info(content, path)
+
+
+def parse_info(content: str, path: str) -> Info:
+    """Returns the Info that info.json holds; raises UserError naming `path`."""
+    try:
+        values = json.loads(content)
         version = values["schema_version"]
         if version != SCHEMA_VERSION:
             raise UserError(f"{path} has schema {version}; this imcap reads {SCHEMA_VERSION}")
         for key in ("feature_shape", "feature_grid"):
             values[key] = tuple(values[key])
         return Info(**values)
-    except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged ({error}); run `imcap records` again") from error
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged_info(path, error) from error
+
+
+def _damaged_info(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged ({error}); run `imcap records` again")
 
 
 def read_vocabulary(folder: str) -> list[str]:
@@ -204,53 +215,39 @@ def read_vocabulary(folder: str) -> list[str]:
         raise UserError(f"{path} cannot be read: {error.message}") from error
 
 
-def dataset(paths: Sequence[str], compression: str, readers: int = 1) -> tf.data.Dataset:
-    """Returns serialized Examples, string [], in the order of the paths.
+def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
+    """Returns the serialized Examples of whole files, string [], in the order of the paths."""
+    return tf.data.TFRecordDataset(list(paths), compression)
+
+
+def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: int):
+    """Reads shards in turns, in a fixed order.
 
     Args:
-      paths: of shards.
+      shards: a dataset of (path, records to read).
       compression: as info.json has it.
-      readers: shards read at a time, which then take turns in a fixed order.
+      cycle: shards that take turns.
+      readers: shards read at a time.
+
+    Returns:
+      A tf.data.Dataset of serialized Examples, string [].
     """
-    shards = tf.data.Dataset.from_tensor_slices(list(paths))
-    return interleave(shards, compression, min(readers, len(paths)), readers)
-
-
-def interleave(
-    shards: tf.data.Dataset, compression: str, cycle: int, readers: int
-) -> tf.data.Dataset:
-    """Reads `cycle` of the shards (a dataset of paths) in turns, `readers` of them at a time."""
     return shards.interleave(
-        lambda path: tf.data.TFRecordDataset(path, compression),
+        lambda path, length: tf.data.TFRecordDataset(path, compression).take(length),
         cycle_length=max(cycle, 1),
         num_parallel_calls=max(min(readers, cycle), 1),
         deterministic=True,
     )
 
 
-def shard_paths(folder: str, info: Info, split: str) -> list[str]:
-    """Returns the paths of a split's shards that hold images, in order."""
+def shards(folder: str, info: Info, split: str) -> list[tuple[str, int]]:
+    """Returns path and length of a split's shards that hold images, in order."""
     info.num_images(split)
     lengths = info.splits[split]["shard_lengths"]
-    names = [shard_name(split, i, len(lengths)) for i, n in enumerate(lengths) if n]
-    return [os.path.join(folder, name) for name in names]
+    names = [shard_name(split, index, len(lengths)) for index in range(len(lengths))]
+    return [(os.path.join(folder, name), n) for name, n in zip(names, lengths, strict=True) if n]
 
 
-def raise_damaged(folder: str, info: Info, split: str, error: Exception) -> NoReturn:
-    """Raises UserError naming the first shard of a split that cannot be read; else `error`."""
-    for path in shard_paths(folder, info, split):
-        try:
-            for batch in dataset([path], info.compression).batch(256):
-                parse_lengths(batch)
-        except tf.errors.OpError as damage:
-            raise UserError(describe_damage(path, damage)) from error
-    raise error
-
-
-def describe_damage(path: str, error: tf.errors.OpError) -> str:
-    """Returns one line on a shard that cannot be read, with the offset that TensorFlow names."""
-    lines = error.message.split("[[{{")[0].split("}} ")[-1].strip().splitlines()
-    return (
-        f"{path} is damaged ({lines[0] if lines else type(error).__name__}): delete it and run "
-        "`imcap records`, which makes that shard again"
-    )
+def shard_index(path: str) -> int:
+    """Returns a shard's number: 3 for `.../train-00003-of-00016.tfrecord`."""
+    return int(os.path.basename(path).split("-")[-3])

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from imcap import (
     checkpoints,
+    damage,
     decoders,
     evaluate,
     input_pipeline,
@@ -39,6 +40,9 @@ def run(config: ConfigDict, workdir: str, distribute: str = "auto") -> History:
     """
     strategy = strategies.build(distribute)
     info = records.read_info(config.records.dir)
+    if config.records.skip_damaged:
+        for split in sorted({"train", "dev"} & info.splits.keys()):
+            info = damage.leave_out(config.records.dir, info, split)
     os.makedirs(workdir, exist_ok=True)
     trainer = Trainer(config, workdir, info, strategy)
     trainer.restore()
@@ -139,8 +143,8 @@ class Trainer:
     def _batches(self, dataset):
         try:
             yield from dataset
-        except records.DAMAGE as error:
-            records.raise_damaged(self.config.records.dir, self.info, "train", error)
+        except damage.ERRORS as error:
+            damage.raise_first(self.config.records.dir, self.info, "train", error)
 
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Updates the weights; returns the mean cross-entropy per token, without smoothing."""

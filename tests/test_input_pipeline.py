@@ -40,7 +40,7 @@ def assert_same(batches: list[dict[str, np.ndarray]], others: list[dict[str, np.
 def serialized(config: ConfigDict, split: str) -> list[bytes]:
     """A split's records in their order."""
     info = records.read_info(config.records.dir)
-    paths = records.shard_paths(config.records.dir, info, split)
+    paths = [path for path, _ in records.shards(config.records.dir, info, split)]
     return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
 
 

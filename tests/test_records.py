@@ -5,19 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from ml_collections import ConfigDict
-from tiny_runs import tiny_config
+from refusals import refusal
 
-from imcap import decoders, evaluate, records, text, train
-from imcap.errors import UserError
+from imcap import records
 
 POSITIONS, CHANNELS = 6, 4
 CAPTIONS = ("A dog runs .", "Zwei Hunde – naß", "")
@@ -173,14 +169,6 @@ def write_info(folder: Path, **changes: object) -> Path:
     return folder / records.INFO
 
 
-def refusal(function: Callable, *arguments: object) -> str:
-    with pytest.raises(UserError) as caught:
-        function(*arguments)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
-
-
 def test_info_is_read_as_it_was_written(tmp_path) -> None:
     write_info(tmp_path)
     info = records.read_info(str(tmp_path))
@@ -239,9 +227,9 @@ def test_a_missing_split_is_refused_with_those_there() -> None:
 
 def test_shards_without_images_are_passed_over() -> None:
     info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}})
-    assert records.shard_paths("r", info, "train") == [
-        "r/train-00000-of-00003.tfrecord",
-        "r/train-00002-of-00003.tfrecord",
+    assert records.shards("r", info, "train") == [
+        ("r/train-00000-of-00003.tfrecord", 2),
+        ("r/train-00002-of-00003.tfrecord", 3),
     ]
 
 
@@ -262,76 +250,15 @@ def test_shards_are_read_in_order_and_several_at_a_time_take_turns(tmp_path, com
             for number in (b"1", b"2"):
                 writer.write(path[-1].encode() + number)
 
-    def read(readers: int) -> list[bytes]:
-        return list(records.dataset(paths, compression, readers).as_numpy_iterator())
+    def read(cycle: int, length: int) -> list[bytes]:
+        shards = tf.data.Dataset.from_tensor_slices(
+            (paths, tf.fill([3], tf.cast(length, tf.int64)))
+        )
+        return list(records.interleave(shards, compression, cycle, 2).as_numpy_iterator())
 
-    assert read(1) == [b"a1", b"a2", b"b1", b"b2", b"c1", b"c2"]
-    assert read(2) == [b"a1", b"b1", b"a2", b"b2", b"c1", b"c2"]
-    assert read(8) == [b"a1", b"b1", b"c1", b"a2", b"b2", b"c2"]
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    path.write_bytes(bytes(content))
-
-
-def cut_off(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 10)
-
-
-def write_garbage(path: Path) -> None:
-    """A whole TFRecord file whose record is no Example."""
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(b"garbage")
-
-
-DAMAGES = (flip_a_byte, cut_off, write_garbage, Path.unlink)
-
-
-@pytest.fixture
-def damaged(tiny_run: ConfigDict, tmp_path: Path) -> Callable[[str, Callable], tuple]:
-    """Returns a function that copies the tiny run's records and damages a split's last shard; it
-    gives the config, the info and how the refusal begins."""
-
-    def damage(split: str, harm: Callable[[Path], object]) -> tuple[ConfigDict, records.Info, str]:
-        config = tiny_config(tmp_path)
-        shutil.copytree(tiny_run.records.dir, config.records.dir)
-        info = records.read_info(config.records.dir)
-        path = records.shard_paths(config.records.dir, info, split)[-1]
-        harm(Path(path))
-        return config, info, f"{path} is damaged ("
-
-    return damage
-
-
-@pytest.mark.parametrize("harm", DAMAGES)
-def test_a_damaged_shard_is_found_by_name(damaged, harm) -> None:
-    config, info, beginning = damaged("dev", harm)
-    error = tf.errors.DataLossError(None, None, "corrupted record")
-    line = refusal(records.raise_damaged, config.records.dir, info, "dev", error)
-    assert line.startswith(beginning)
-    assert line.endswith("delete it and run `imcap records`, which makes that shard again")
-
-
-def test_an_error_for_another_reason_stays_itself(tiny_run) -> None:
-    error = tf.errors.InvalidArgumentError(None, None, "something else")
-    info = records.read_info(tiny_run.records.dir)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
-        records.raise_damaged(tiny_run.records.dir, info, "dev", error)
-
-
-@pytest.mark.parametrize("harm", DAMAGES)
-def test_evaluating_names_the_damaged_shard(damaged, harm) -> None:
-    config, info, beginning = damaged("dev", harm)
-    tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), 22)
-    decoder = decoders.build(config.model, tokenizer.size, info.feature_shape[1])
-    line = refusal(evaluate.predict, decoder, config, info, "dev", tokenizer)
-    assert line.startswith(beginning)
-
-
-@pytest.mark.parametrize("harm", DAMAGES)
-def test_training_names_the_damaged_shard(damaged, harm) -> None:
-    config, _, beginning = damaged("train", harm)
-    workdir = os.path.dirname(config.records.dir)
-    assert refusal(train.run, config, workdir, "none").startswith(beginning)
+    in_order = [b"a1", b"a2", b"b1", b"b2", b"c1", b"c2"]
+    assert list(records.dataset(paths, compression).as_numpy_iterator()) == in_order
+    assert read(1, 2) == in_order
+    assert read(2, 2) == [b"a1", b"b1", b"a2", b"b2", b"c1", b"c2"]
+    assert read(8, 2) == [b"a1", b"b1", b"c1", b"a2", b"b2", b"c2"]
+    assert read(8, 1) == [b"a1", b"b1", b"c1"]

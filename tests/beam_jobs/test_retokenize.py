@@ -10,14 +10,14 @@ from imcap import records, text
 
 def _examples(config, split: str = "train") -> list[tf.train.Example]:
     info = records.read_info(config.records.dir)
-    paths = records.shard_paths(config.records.dir, info, split)
+    paths = [path for path, _ in records.shards(config.records.dir, info, split)]
     dataset = records.dataset(paths, info.compression)
     return [tf.train.Example.FromString(raw) for raw in dataset.as_numpy_iterator()]
 
 
 def test_only_the_tokens_change(built):
     info = records.read_info(built.records.dir)
-    paths = records.shard_paths(built.records.dir, info, "dev")
+    paths = [path for path, _ in records.shards(built.records.dir, info, "dev")]
     tokenizer = text.Tokenizer(["[START]", "[END]", "photo"], max_length=3)
     new = retokenize.retokenize(records.dataset(paths, ""), tokenizer)
     for before, raw in zip(_examples(built, "dev"), new, strict=True):

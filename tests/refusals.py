@@ -1,0 +1,18 @@
+"""How tests look at a refusal: one line, whatever was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from imcap.errors import UserError
+
+
+def refusal(function: Callable, *arguments: object) -> str:
+    """Returns the one line with which `function` refuses."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
