@@ -28,6 +28,7 @@ from beam_jobs import (
     runner,
     shard_files,
     summary,
+    table_rows,
     vocabulary,
     worker_errors,
 )
@@ -48,6 +49,7 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
         or the encoder cannot be read; no image was kept.
     """
     options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
+    FileSystems.set_options(options)
     chosen = runner.choose(options)
     config = config if runner.is_local(options) else runner.absolute_paths(config)
     _check_readable(config)
@@ -106,7 +108,7 @@ def _settings_path(folder: str) -> str:
 def _check_readable(config: ConfigDict) -> None:
     """Raises a bad setting's or the reader's UserError in one line, before any worker starts."""
     failure_limit.allowed(config.records.max_failures, total=1)
-    if next(datasets.read(config.dataset, datasets.Problems()), None) is None:
+    if datasets.first(config.dataset) is None:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no photo with a caption")
 
 
@@ -131,11 +133,7 @@ def build(
 ) -> None:
     """Adds the job's transforms to a pipeline; without a vocabulary the job builds one."""
     fingerprint = records.fingerprint(settings)
-    read = (
-        pipeline
-        | "Start" >> beam.Create([None])
-        | "Manifest" >> manifest.ReadManifest(config.dataset, config.records.limit)
-    )
+    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _reader(config)
     rows = read["rows"]
     lines = _vocabulary(pipeline, rows, config, given_vocabulary)
     total = rows | "CountRows" >> beam.combiners.Count.Globally()
@@ -171,6 +169,14 @@ def build(
             facts,
         )
     )
+
+
+def _reader(config: ConfigDict) -> beam.PTransform:
+    """A table is read side by side; any other layout by one worker, and so is the source of a
+    sample, as its order says which images are the first."""
+    if config.dataset.name == "table" and not config.records.limit:
+        return table_rows.ReadTable(config.dataset.to_dict())
+    return manifest.ReadManifest(config.dataset, config.records.limit)
 
 
 def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
@@ -246,7 +252,9 @@ def _check_settings(folder: str, before: Any, now: dict[str, Any]) -> None:
 
 
 def _summarize(config: ConfigDict) -> None:
-    info = records.read_info(config.records.dir)
+    path = FileSystems.join(config.records.dir, records.INFO)
+    with FileSystems.open(path) as file:
+        info = records.parse_info(file.read().decode("utf-8"), path)
     counts = info.counts
     if not counts["kept"]:
         raise UserError(

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from beam_jobs import manifest, photos
-from imcap.datasets import CaptionedImage
+from beam_jobs import manifest
+from imcap.datasets import CaptionedImage, files
+from imcap.errors import UserError
 
 Group = list[list[str]]
 _DIGEST_BYTES = 8
@@ -36,8 +37,8 @@ class FindDuplicates(beam.PTransform):
 
 def _hash(row: CaptionedImage) -> Iterator[tuple[int, list[str]]]:
     try:
-        content = photos.read_bytes(row.path)
-    except OSError:
+        content = files.read_bytes(row.path)
+    except (OSError, UserError):
         return
     digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
     yield digest[0], [digest.hex(), row.split, row.image_id]

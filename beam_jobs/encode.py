@@ -103,10 +103,12 @@ class EncodeShard(beam.DoFn):
         folder, compression = self._config.records.dir, self._config.records.compression
         report = dataclasses.replace(finished, text=text_fingerprint)
         name = records.shard_name(report.split, report.shard, self._num_shards)
-        dataset = records.dataset([FileSystems.join(folder, name)], compression)
         tokenizer = self._tokenizer(vocabulary, text_fingerprint)
-        serialized = retokenize.retokenize(dataset, tokenizer)
-        return shard_files.write_shard(folder, report, self._num_shards, serialized, compression)
+        with shard_files.local_copy(FileSystems.join(folder, name)) as path:
+            serialized = retokenize.retokenize(records.dataset([path], compression), tokenizer)
+            return shard_files.write_shard(
+                folder, report, self._num_shards, serialized, compression
+            )
 
     def _tokenizer(self, vocabulary: list[str], text_fingerprint: str) -> text.Tokenizer:
         if getattr(self, "_tokenizer_of", None) != text_fingerprint:

@@ -24,6 +24,7 @@ from imcap import datasets, records
 from imcap.datasets import CaptionedImage
 
 PACK = 512  # Elements in a pack.
+IMAGES_READ = Metrics.counter("imcap", "images_read")
 _HELD = 100_000  # Elements that a worker gathers over all packs in the making.
 
 
@@ -48,10 +49,10 @@ def read_packs(
     dataset: dict[str, Any], limit: int = 0
 ) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
     """Yields packs of a data set's rows, and at the end the kinds of problems found."""
-    problems, counter = datasets.Problems(), Metrics.counter("imcap", "images_read")
+    problems = datasets.Problems()
     rows = first(datasets.read(ConfigDict(dataset), problems), limit)
     for pack in _batched(rows):
-        counter.inc(len(pack))
+        IMAGES_READ.inc(len(pack))
         yield pack_rows(pack)
     for kind, count in problems.counts.items():
         yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.examples[kind]))

@@ -11,11 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import tensorflow as tf
-from apache_beam.io.filesystems import FileSystems
 from ml_collections import ConfigDict
 
 from imcap import encoders, images
-from imcap.datasets import CaptionedImage
+from imcap.datasets import CaptionedImage, files
+from imcap.errors import UserError
 
 _CORES = os.cpu_count() or 1
 _REMOTE_READERS = 32  # Waiting for a bucket takes no core.
@@ -27,19 +27,6 @@ class Photo(NamedTuple):
     row: CaptionedImage
     image: tf.Tensor | None  # float32 [image_size, image_size, 3]
     reason: str = ""
-
-
-def read_bytes(path: str) -> bytes:
-    """Reads a file; one with a scheme (gs://, s3://, hdfs://) through Beam's filesystems.
-
-    Raises:
-      OSError: it cannot be read.
-    """
-    if "://" in path:
-        with FileSystems.open(path, compression_type="uncompressed") as file:
-            return file.read()
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def read_ahead(rows: Iterable[CaptionedImage], config: ConfigDict) -> Iterator[Photo]:
@@ -63,7 +50,7 @@ def _take(
 
 
 def _begin(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Future[Photo]:
-    return _threads("://" in row.path).submit(_photo, row, load)
+    return _threads(files.is_remote(row.path)).submit(_photo, row, load)
 
 
 @functools.cache
@@ -74,9 +61,11 @@ def _threads(is_remote: bool) -> ThreadPoolExecutor:
 
 def _photo(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Photo:
     try:
-        return Photo(row, load(read_bytes(row.path)))
+        return Photo(row, load(files.read_bytes(row.path)))
     except OSError as error:
         return Photo(row, None, error.strerror or str(error))
+    except UserError as error:  # Of a bucket that cannot be reached.
+        return Photo(row, None, str(error))
     except (tf.errors.OpError, UnicodeDecodeError, ValueError) as error:
         return Photo(row, None, images.reason(error))
 

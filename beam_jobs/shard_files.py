@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -26,6 +27,7 @@ from imcap.errors import UserError
 SETTINGS = "settings.json"
 _SHARDS = "*-?????-of-?????.tfrecord"
 _PROGRESS_SECONDS = 1.0
+_BLOCK = 1 << 24  # Bytes copied at a time.
 
 
 @dataclasses.dataclass
@@ -197,10 +199,24 @@ def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compr
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """Gives a local path of a file, a copy for a time where it is remote: TensorFlow reads few of
+    the filesystems that Beam does."""
+    if "://" not in path:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, FileSystems.split(path)[1])
+        source = FileSystems.open(path, compression_type="uncompressed")
+        with source, open(local, "wb") as target:
+            shutil.copyfileobj(source, target, _BLOCK)
+        yield local
+
+
 def _upload(local: str, remote: str) -> None:
     with open(local, "rb") as source, FileSystems.create(remote) as target:
-        while block := source.read(1 << 24):
-            target.write(block)
+        shutil.copyfileobj(source, target, _BLOCK)
 
 
 class Heartbeat:

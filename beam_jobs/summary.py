@@ -29,8 +29,7 @@ def finish(
     config = ConfigDict(config)
     folder = config.records.dir
     reports = sorted(reports, key=lambda report: (report.split, report.shard))
-    problems = {kind: {"count": n, "first": example} for kind, n, example in sorted(problems)}
-    problems |= _leak_problem(equals)
+    problems = _merge(problems) | _leak_problem(equals)
     facts["duplicate"] = sum(len(group) - 1 for group in equals)
     info = _info(config, reports, problems, lines, facts)
     shard_files.drop_stale(folder, reports, config.records.num_shards)
@@ -40,6 +39,14 @@ def finish(
     content = json.dumps(info, indent=2, sort_keys=True) + "\n"
     shard_files.write_text(FileSystems.join(folder, records.INFO), content)
     shard_files.write_text(FileSystems.join(folder, records.COMPLETED), "")
+
+
+def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]]:
+    """Sums up the kinds of problems of all workers, with an example that is always the same."""
+    merged: dict[str, dict[str, Any]] = {}
+    for kind, count, example in sorted(problems, key=lambda problem: (problem[0], problem[2])):
+        merged.setdefault(kind, {"count": 0, "first": example})["count"] += count
+    return merged
 
 
 def _leak_problem(equals: list[duplicates.Group]) -> dict[str, dict[str, Any]]:

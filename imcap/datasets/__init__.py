@@ -10,7 +10,7 @@ from imcap.datasets import coco, flickr8k, flickr30k, folder, karpathy, shapes, 
 from imcap.datasets.base import CaptionedImage, Problems
 from imcap.errors import UserError
 
-__all__ = ["READERS", "CaptionedImage", "Problems", "read"]
+__all__ = ["READERS", "CaptionedImage", "Problems", "first", "read"]
 
 READERS = {
     "coco": coco.read,
@@ -43,3 +43,14 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
             f" There are {', '.join(READERS)}."
         )
     return READERS[name](config, problems)
+
+
+def first(config: Any) -> CaptionedImage | None:
+    """Returns one photo of a config's `dataset` part, found without reading a whole table.
+
+    Raises:
+      UserError: as `read` does.
+    """
+    if config.get("name") == "table":
+        return table.first(config)
+    return next(read(config, Problems()), None)

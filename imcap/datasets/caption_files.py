@@ -148,7 +148,8 @@ def _token_rows(path: str, problems: Problems) -> Iterator[Row]:
 
 def _csv_rows(path: str, problems: Problems) -> Iterator[Row]:
     columns = 2
-    for index, (number, text, fields) in enumerate(rows.read_csv(path, problems, max_lines=1)):
+    read = rows.csv_rows(rows.read_lines(path, problems), max_lines=1)
+    for index, (number, text, fields) in enumerate(read):
         if index == 0 and fields and fields[0].strip().lower() in _HEADERS:
             columns = max(2, len(fields))
             continue

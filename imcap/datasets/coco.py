@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imcap.datasets import photos as find
-from imcap.datasets import rows
+from imcap.datasets import files, rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 from imcap.errors import UserError
 
@@ -57,7 +57,7 @@ def _annotation_files(config: Any, folder: str, problems: Problems) -> list[tupl
         name, split = _PARTS[0] if "val" in base else _PARTS[1]
         return [(path, name + next((y for y in _YEARS if y in base), _YEARS[0]), split)]
     years = {year: _of_year(folder, year) for year in _YEARS}
-    kept = next((files for files in years.values() if files), [])
+    kept = next((found for found in years.values() if found), [])
     for path, *_ in years["2014"] if years["2017"] else ():
         problems.add("annotation files of 2014 left out, 2017 is here too", path)
     if not kept:
@@ -69,12 +69,12 @@ def _annotation_files(config: Any, folder: str, problems: Problems) -> list[tupl
 
 
 def _of_year(folder: str, year: str) -> list[tuple[str, str, str]]:
-    files = []
+    found = []
     for name, split in _PARTS:
         path = os.path.join(folder, "annotations", f"captions_{name}{year}.json")
-        if os.path.isfile(path):
-            files.append((path, name + year, split))
-    return files
+        if files.is_file(path):
+            found.append((path, name + year, split))
+    return found
 
 
 def _photos(config: Any, folder: str, part: str) -> find.Photos:

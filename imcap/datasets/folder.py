@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from imcap.datasets import files, rows, splits
 from imcap.datasets import photos as find
-from imcap.datasets import rows, splits
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 
 
@@ -33,9 +33,7 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
 
 
 def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Iterator[CaptionedImage]:
-    for parent, below, files in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        names = sorted(name for name in files if not name.startswith("."))
+    for parent, names in files.walk(root):
         texts = {name for name in names if name.lower().endswith(".txt")}
         used: set[str] = set()
         for name in filter(find.is_photo, names):

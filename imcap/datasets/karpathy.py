@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imcap.datasets import coco, flickr8k, flickr30k, rows, splits
+from imcap.datasets import coco, files, flickr8k, flickr30k, rows, splits
 from imcap.datasets import photos as find
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 from imcap.errors import UserError
@@ -44,7 +44,7 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
 
 
 def _dataset_file(config: Any, folder: str) -> str:
-    here = [name for name in FILES if os.path.isfile(os.path.join(folder, name))]
+    here = [name for name in FILES if files.is_file(os.path.join(folder, name))]
     if len(here) > 1 and not config.get("captions"):
         raise UserError(
             f"{folder}: {', '.join(here)} lie here; choose one with config.dataset.captions"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from imcap.datasets import files
 from imcap.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
@@ -25,7 +26,7 @@ def data_folder(config: Any) -> str:
     path = os.path.expanduser(str(config.get("dir") or ""))
     if not path:
         raise UserError("config.dataset.dir: not set; name the data set's folder")
-    if not os.path.isdir(path):
+    if not files.is_folder(path):
         raise UserError(f"config.dataset.dir: there is no folder {path}")
     return path
 
@@ -38,11 +39,11 @@ def captions_file(config: Any, folder: str, candidates: Sequence[str]) -> str:
     """
     if named := config.get("captions"):
         path = os.path.join(folder, os.path.expanduser(str(named)))
-        if not os.path.isfile(path):
+        if not files.is_file(path):
             raise UserError(f"config.dataset.captions: there is no file {path}")
         return path
     paths = (os.path.join(folder, name) for name in candidates)
-    found = next((path for path in paths if os.path.isfile(path)), None)
+    found = next((path for path in paths if files.is_file(path)), None)
     if found is None:
         raise UserError(f"{folder}: no captions file; looked for {', '.join(candidates)}")
     return found
@@ -56,7 +57,7 @@ class Photos:
     """
 
     def __init__(self, roots: Iterable[str]) -> None:
-        self.roots = [root for root in roots if os.path.isdir(root)]
+        self.roots = [root for root in roots if files.is_folder(root)]
         self._listed: dict[str, frozenset[str]] = {}
 
     @classmethod
@@ -68,20 +69,28 @@ class Photos:
         """
         if named := config.get("images"):
             root = os.path.join(folder, os.path.expanduser(str(named)))
-            if not os.path.isdir(root):
+            if not files.is_folder(root):
                 raise UserError(f"config.dataset.images: there is no folder {root}")
             return cls([root])
-        photos = cls(os.path.normpath(os.path.join(folder, name)) for name in candidates)
+        photos = cls(files.join(folder, name) for name in candidates)
         if not photos.roots:
             wanted = ", ".join(f"{name}/" for name in candidates)
             raise UserError(f"{folder}: no folder of photos; looked for {wanted}")
         return photos
 
     def find(self, name: str) -> str | None:
-        """Returns the path of the file `name` (it may have subfolders), or None."""
+        """Returns the path of the file `name` (it may have subfolders), or None.
+
+        What names a bucket's file, or has to be in one, is taken to be there: listing a bucket of
+        a billion photos takes hours, and one that is missing fails when it is read.
+        """
+        if files.is_remote(name):
+            return name
+        if len(self.roots) == 1 and files.is_remote(self.roots[0]):
+            return files.join(self.roots[0], name)
         below, base = os.path.split(name)
         for root in self.roots:
-            folder = os.path.normpath(os.path.join(root, below)) if below else root
+            folder = files.join(root, below) if below else root
             if base in self._names(folder):
                 return os.path.join(folder, base)
         return None
@@ -92,14 +101,5 @@ class Photos:
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:
-            self._listed[folder] = _list_files(folder)
+            self._listed[folder] = files.names(folder)
         return self._listed[folder]
-
-
-def _list_files(folder: str) -> frozenset[str]:
-    # A name from a damaged table may hold what no path can, hence ValueError.
-    try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
-    except (OSError, ValueError):
-        return frozenset()

@@ -9,9 +9,10 @@ import gzip
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
+from imcap.datasets import files
 from imcap.datasets.base import Problems
 from imcap.errors import UserError
 
@@ -27,7 +28,9 @@ def open_bytes(path: str) -> IO[bytes]:
       UserError: when it cannot be opened.
     """
     try:
-        return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
+        if not path.endswith(".gz"):
+            return files.open_bytes(path)
+        return gzip.open(files.open_bytes(path) if files.is_remote(path) else path)
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -43,26 +46,54 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     """
     with open_bytes(path) as handle:
         for number, raw in enumerate(_raw_lines(handle, path), start=1):
-            if number == 1:
-                raw = _without_mark(raw, path)
-            try:
-                line = raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                problems.add("lines that are not UTF-8", f"{path}, line {number}")
-                continue
-            if line.strip():
+            raw = _without_mark(raw, path) if number == 1 else raw
+            line = _decode(raw, f"{path}, line {number}", problems)
+            if line:
                 yield number, line
 
 
-def read_csv(
-    path: str, problems: Problems, delimiter: str = ",", max_lines: int = MAX_LINES_PER_ROW
+def read_part(path: str, start: int, end: int, problems: Problems) -> Iterator[tuple[int, str]]:
+    """Yields (offset in bytes, text) of the lines that begin at `start` or behind it, before `end`.
+
+    So parts that border on each other give each line once. Otherwise as `read_lines`.
+    """
+    with open_bytes(path) as handle:
+        # A line that began before belongs to the part before.
+        handle.seek(max(start - 1, 0))
+        offset = start - 1 + len(handle.readline()) if start else 0
+        for raw in _raw_lines(handle, path):
+            if offset >= end:
+                return
+            whole = _without_mark(raw, path) if offset == 0 else raw
+            line = _decode(whole, f"{path}, byte {offset}", problems)
+            if line:
+                yield offset, line
+            offset += len(raw)
+
+
+def _decode(raw: bytes, where: str, problems: Problems) -> str:
+    """Returns a line as text; empty where it is blank or, which is counted, not UTF-8."""
+    try:
+        line = raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        problems.add("lines that are not UTF-8", where)
+        return ""
+    return line if line.strip() else ""
+
+
+def csv_rows(
+    lines: Iterator[tuple[int, str]], delimiter: str = ",", max_lines: int = MAX_LINES_PER_ROW
 ) -> Iterator[tuple[int, str, list[str] | None]]:
-    """Yields (line number, raw text, fields) per CSV row; fields are None where quotes are broken.
+    """Yields (number, raw text, fields) per CSV row; fields are None where quotes are broken.
 
     Only wholly quoted fields are unquoted, so quotation marks within a caption stay. Where a quote
     does not close within `max_lines` lines, its first line alone is a row with broken quotes.
+
+    Args:
+      lines: numbered, as `read_lines` gives them.
+      delimiter: between fields.
+      max_lines: that a row may span.
     """
-    lines = read_lines(path, problems)
     pending: collections.deque[tuple[int, str]] = collections.deque()
     while True:
         if not pending:
@@ -102,9 +133,12 @@ def read_json(path: str) -> Any:
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
-def read_json_lines(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (line number, object) per line of JSON; other lines are counted and left out."""
-    for number, line in read_lines(path, problems):
+def json_objects(
+    lines: Iterator[tuple[int, str]], where: Callable[[int], str], problems: Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number, object) per numbered line of JSON; other lines are counted, with `where` they
+    stand, and left out."""
+    for number, line in lines:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
@@ -112,7 +146,7 @@ def read_json_lines(path: str, problems: Problems) -> Iterator[tuple[int, dict[s
         if isinstance(value, dict):
             yield number, value
         else:
-            problems.add("lines that are not JSON objects", f"{path}, line {number}")
+            problems.add("lines that are not JSON objects", where(number))
 
 
 def clean(value: Any) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from imcap.datasets import photos, rows
+from imcap.datasets import files, photos, rows
 from imcap.datasets.base import CaptionedImage, Problems
 from imcap.errors import UserError
 
@@ -116,7 +116,7 @@ def assignment(
     found: dict[str, str] = {}
     for split, names in lists.items():
         paths = (os.path.join(folder, name) for name in names)
-        if path := next((path for path in paths if os.path.isfile(path)), None):
+        if path := next((path for path in paths if files.is_file(path)), None):
             found[split] = path
     return ListedSplit(found, problems) if found else ratio_split(config)
 

@@ -125,13 +125,6 @@ def test_what_is_left_out_is_counted_by_kind(make, read):
     }
 
 
-def test_a_photo_has_one_id_and_so_one_split(make, read):
-    make({"t.csv": "key,image,caption\n1,a.jpg,Hi\n2,a.jpg,Ho\n3,./a.jpg,Hm\n"}, PHOTOS)
-    (image,), problems = read("table", columns={"id": "key"})
-    assert (image.image_id, image.captions) == ("1", ("Hi",))
-    assert problems.counts == {"rows that give a photo another id": 2}
-
-
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
 def test_a_missing_column_names_the_table_and_the_columns_there_are(name, make, read):
     make({name: CONTENTS[name]}, PHOTOS)

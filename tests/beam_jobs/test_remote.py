@@ -1,0 +1,87 @@
+"""Data sets and records in a bucket."""
+
+from __future__ import annotations
+
+import json
+
+import memory_files
+import photo_sets
+import pytest
+
+from beam_jobs import build_records
+from imcap.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def bucket():
+    memory_files.FILES.clear()
+    yield
+    memory_files.FILES.clear()
+
+
+@pytest.fixture
+def config(tmp_path, photos):
+    """Returns a function: the config of a job on the photos, from a bucket into a bucket."""
+    memory_files.upload(photos, "memory://data/set")
+
+    def make(**changes):
+        return photo_sets.make_config(
+            tmp_path,
+            "memory://data/set",
+            records__dir="memory://out/records",
+            records__flip=True,
+            **changes,
+        )
+
+    return make
+
+
+def shards(contents: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in contents.items() if name.endswith(".tfrecord")}
+
+
+def test_they_are_the_bytes_of_a_local_job(built, config):
+    build_records.run(config())
+    found = memory_files.download("memory://out/records")
+    assert shards(found) == shards(photo_sets.contents(built.records.dir))
+    assert "COMPLETED" in found
+    assert not [name for name in found if name.endswith(".tmp")]
+
+
+def test_a_sample_comes_through_one_reader_and_is_the_same(config):
+    build_records.run(config(records__limit=100))
+    sample = shards(memory_files.download("memory://out/records"))
+    build_records.run(config(), overwrite=True)
+    assert shards(memory_files.download("memory://out/records")) == sample
+
+
+def test_new_words_rewrite_the_tokens(config):
+    build_records.run(config())
+    before = shards(memory_files.download("memory://out/records"))
+    # Were a photo read again, it would fail now.
+    memory_files.FILES["memory://data/set/00.jpg"] += b"?"
+    build_records.run(config(text__min_count=2))
+    after = shards(memory_files.download("memory://out/records"))
+    assert before.keys() == after.keys()
+    assert before != after
+
+
+def test_a_photo_that_is_not_there_is_a_failure(config):
+    del memory_files.FILES["memory://data/set/03.jpg"]
+    build_records.run(config())
+    found = memory_files.download("memory://out/records")
+    (failure,) = map(json.loads, found["failures.jsonl"].splitlines())
+    assert failure["image_id"] == "03.jpg"
+    assert "there is no memory://data/set/03.jpg" in failure["reason"]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("memory://data/none", "there is no folder memory://data/none"),
+        ("nothing://data", "nothing://data/\\*\\*: cannot be read \\(Unable to get filesystem"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_refused(config, url, reason):
+    with pytest.raises(UserError, match=reason):
+        build_records.run(config(dataset__dir=url))
