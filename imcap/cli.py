@@ -39,8 +39,8 @@ _HOST = flags.DEFINE_string("host", "127.0.0.1", "serve: the address to listen o
 _PORT = flags.DEFINE_integer("port", 8501, "serve: the port to listen on.")
 _MAX_BODY = flags.DEFINE_integer("max_body_mib", 64, "serve: largest request, in MiB.")
 _OUT = flags.DEFINE_string("out", "", "bench: a JSON file for the figures.")
-_PHOTOS = flags.DEFINE_string("photos", "", "bench records: a folder of photos.")
-_IMAGES = flags.DEFINE_integer("images", 3000, "bench records: photos encoded, by repetition.")
+_PHOTOS = flags.DEFINE_string("photos", "", "bench records and scale: a folder of photos.")
+_IMAGES = flags.DEFINE_integer("images", 3000, "bench records and scale: photos encoded.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "bench: runs of each measurement.")
 _THREADS = flags.DEFINE_integer("threads", 4, "serve: requests that the model works on at once.")
 
@@ -56,6 +56,7 @@ def records(beam_args: Sequence[str]) -> None:
     if _DRY_RUN.value:
         print("\n".join(build_records.dry_run(config)))
         return
+    memory.share_one_heap()
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 
@@ -158,18 +159,20 @@ def serve(_: Sequence[str]) -> None:
 
 
 def bench(names: Sequence[str]) -> None:
-    """measure: records or input, beside a limit and a peer of the same run"""
+    """measure: records, scale or input, beside a limit or a peer of the same run"""
     with _quiet():
-        from benchmarks import common, input, records
+        from benchmarks import common, input, records, scale
 
     if list(names) == ["records"]:
         if not _PHOTOS.value:
             raise UserError("imcap bench records needs --photos=FOLDER")
         rows = records.run(_PHOTOS.value, _config_file().encoder, _IMAGES.value, _REPEATS.value)
+    elif list(names) == ["scale"]:
+        rows = scale.run(_PHOTOS.value, _config_file().encoder, _IMAGES.value)
     elif list(names) == ["input"]:
         rows = input.run(_load_config(), _REPEATS.value)
     else:
-        raise UserError("imcap bench needs the name of one benchmark: records or input")
+        raise UserError("imcap bench needs the name of one benchmark: records, scale or input")
     common.report(names[0], rows, _OUT.value)
 
 

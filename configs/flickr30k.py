@@ -1,0 +1,18 @@
+"""Flickr30k, in Kaggle's or the authors' layout: as configs/flickr8k.py, with more photos.
+
+Without Flickr30k Entities' split lists, 85% of the photos are for training and 15% for dev, and ten
+are held out for a look (the split `look`).
+"""
+
+from configs import flickr8k
+from imcap import config as config_lib
+
+
+def get_config(variant: str = "") -> config_lib.ConfigDict:
+    """`variant`: empty, or `inject` for Show and Tell's decoder."""
+    config = flickr8k.get_config(variant)
+    config.dataset.name = "flickr30k"
+    config.dataset.ratios = (0.85, 0.15, 0.0)
+    config.dataset.holdout = 10
+    config.records.num_shards = 32
+    return config
