@@ -25,10 +25,10 @@ FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
 BEAM_FLAGS = $(if $(RUNNER),--runner=$(RUNNER)) $(if $(FLINK_MASTER),--flink_master=$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-flink lint records pretrain train eval export serve bench clean
+.PHONY: help setup demo test fetch-flink test-flink lint records pretrain train eval export serve bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  Variables: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) DATA= WEIGHTS= SPLIT=$(SPLIT) ARGS= PYTHON=$(PYTHON)"
 
 setup: $(VENV)/.ready ## Make .venv with the pinned packages
@@ -53,7 +53,9 @@ demo: setup ## Draw shapes, learn to caption them, export, caption a few
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-flink: setup $(FLINK)/.ready ## Run the records job on a Flink cluster made here, and kill a part of it
+fetch-flink: setup $(FLINK)/.ready ## Fetch what test-flink needs (600 MB)
+
+test-flink: fetch-flink ## Run the records job on a Flink cluster made here, and kill a part of it
 	$(BIN)/python -m pytest -m flink tests/flink $(ARGS)
 
 # Flink from PyPI, and Beam's job server for it from Maven Central: 600 MB on disk.

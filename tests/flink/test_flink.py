@@ -37,7 +37,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config = config_lib.resolve(config, str(workdir))
     with config.unlocked():
         unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
-    encoders.build(unweighted).network.save_weights(config.encoder.weights)
+    network, _ = encoders.load(unweighted)
+    network.save_weights(config.encoder.weights)
     build_records.run(config)
     return config
 
