@@ -26,7 +26,7 @@ class Encoder(tf.Module):
         self._digest = _digest(network)
         self.network = folding.fold(network)
         self.image_size = image_size
-        self.preprocess = preprocess
+        self.preprocess = _as_convolution(preprocess)
         # A network may leave the size of its images open.
         shape = network.compute_output_shape((None, image_size, image_size, 3))[1:]
         positions = int(np.prod(shape[:-1])) if len(shape) > 1 else 1
@@ -41,6 +41,24 @@ class Encoder(tf.Module):
     def digest(self) -> str:
         """Returns a hash of all weights: the same for the same numbers, wherever read from."""
         return self._digest
+
+
+def _as_convolution(preprocess):
+    """Returns a Keras preprocessing as one pass: they reorder, scale and shift channels, which
+    takes Keras a pass each. What does anything else comes back as it is."""
+    if preprocess is tf.identity:
+        return preprocess
+    corners = np.float32([[[[0, 0, 0], [256, 0, 0], [0, 256, 0], [0, 0, 256]]]])
+    black, *primaries = np.array(preprocess(tf.constant(corners)))[0, 0]
+    kernel = (np.array(primaries) - black) / 256
+    colours = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3)).astype(np.float32)
+    if not np.allclose(colours @ kernel + black, preprocess(tf.constant(colours)), atol=1e-3):
+        return preprocess
+
+    def convolve(images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.bias_add(tf.nn.conv2d(images, kernel[None, None], 1, "VALID"), black)
+
+    return convolve
 
 
 def _digest(network: keras.Model) -> str:

@@ -15,6 +15,7 @@ from imcap import orientation
 MAX_PIXELS = 100_000_000
 # The declared size lies within these bytes, in every format; no whole image is shorter.
 _HEADER_BYTES = 30
+_JPEG = b"\xff\xd8\xff"
 _GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C  # What the first byte of a block announces.
 
 
@@ -40,11 +41,25 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
 
 def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes one image to uint8 [height, width, 3] RGB, upright by its EXIF tag; see `load`."""
+    is_whole = tf.strings.length(image_bytes) >= _HEADER_BYTES
+    image_bytes = _require(is_whole, f"fewer than {_HEADER_BYTES} bytes", image_bytes)
+    image = tf.cond(
+        _starts(image_bytes, _JPEG),  # Nearly all: what the others need takes time to ask.
+        lambda: _decode_jpeg(image_bytes, max_pixels),
+        lambda: _decode_other(image_bytes, max_pixels),
+    )
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    image_bytes = _require_size(image_bytes, tf.io.extract_jpeg_shape(image_bytes)[:2], max_pixels)
+    return orientation.upright(tf.io.decode_jpeg(image_bytes, channels=3), image_bytes)
+
+
+def _decode_other(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     height, width = declared_size(image_bytes)
-    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    fits = (pixels > 0) & (pixels <= max_pixels)
-    image_bytes = _require(fits, f"declares no pixels or more than {max_pixels}", image_bytes)
-    image = tf.case(
+    image_bytes = _require_size(image_bytes, (height, width), max_pixels)
+    return tf.case(
         [
             (_is_webp(image_bytes), lambda: _decode_webp(image_bytes)),
             (_starts(image_bytes, b"GIF8"), lambda: _decode_gif(image_bytes, height, width)),
@@ -52,7 +67,12 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         ],
         default=lambda: tf.io.decode_image(image_bytes, channels=3, expand_animations=False),
     )
-    return tf.ensure_shape(orientation.upright(image, image_bytes), (None, None, 3))
+
+
+def _require_size(image_bytes: tf.Tensor, size: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    fits = (pixels > 0) & (pixels <= max_pixels)
+    return _require(fits, f"declares no pixels or more than {max_pixels}", image_bytes)
 
 
 def reason(error: Exception) -> str:
@@ -141,11 +161,11 @@ def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def declared_size(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads height and width (int32 []) from the header of an image file, string []."""
-    is_whole = tf.strings.length(image_bytes) >= _HEADER_BYTES
-    image_bytes = _require(is_whole, f"fewer than {_HEADER_BYTES} bytes", image_bytes)
+    """Reads height and width (int32 []) from the header of an image file other than JPEG.
+
+    `image_bytes`: string [], of at least the length of a header.
+    """
     kinds = {
-        b"\xff\xd8\xff": lambda: tf.io.extract_jpeg_shape(image_bytes)[:2],
         b"\x89PNG\r\n\x1a\n": lambda: _png_size(image_bytes),
         b"GIF8": lambda: _little_endian_size(image_bytes, 6, 2),
         b"BM": lambda: tf.abs(_little_endian_size(image_bytes, 18, 4)),

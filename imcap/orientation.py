@@ -34,18 +34,18 @@ def read(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _read_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    head = tf.strings.join([tf.strings.substr(image_bytes, 0, _HEAD), bytes(_HEAD)])
-    raw = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int32)[:_HEAD]
-    starts = tf.stack([raw[i : _HEAD - len(_EXIF) + i] for i in range(len(_EXIF))], axis=1)
-    found = tf.where(tf.reduce_all(starts == list(_EXIF), axis=1))[:, 0]
+    head = tf.strings.substr(image_bytes, 0, _HEAD)
+    pieces = tf.strings.split(head[tf.newaxis], _EXIF, maxsplit=1).values
     return tf.cond(
-        tf.size(found) > 0,
-        lambda: _read_directory(raw, tf.cast(found[0], tf.int32) + len(_EXIF)),
+        tf.size(pieces) > 1,
+        lambda: _read_directory(head, tf.strings.length(pieces[0]) + len(_EXIF)),
         lambda: tf.constant(1),
     )
 
 
-def _read_directory(raw: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+def _read_directory(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+    padded = tf.strings.join([head, bytes(_HEAD)])
+    raw = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int32)[:_HEAD]
     is_little = tf.equal(_at(raw, tiff), ord("I"))
 
     def short(position: tf.Tensor) -> tf.Tensor:

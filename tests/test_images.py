@@ -287,7 +287,9 @@ def test_the_limit_of_pixels_is_inclusive(name: str) -> None:
         images.decode(image_bytes, WIDTH * HEIGHT - 1)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [n for n, (content, *_) in FILES.items() if content[:2] != b"\xff\xd8"]
+)
 def test_the_declared_size_is_the_decoded_size(name: str) -> None:
     height, width = images.declared_size(tf.constant(FILES[name][0]))
     assert (int(height), int(width)) == (HEIGHT, WIDTH)

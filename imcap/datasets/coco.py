@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imcap.datasets import photos as find
 from imcap.datasets import files, rows
+from imcap.datasets import photos as find
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 from imcap.errors import UserError
 

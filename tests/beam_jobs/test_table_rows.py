@@ -62,9 +62,7 @@ def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
         "columns": {"split": "split"},
     }
     problems = datasets.Problems()
-    expected = sorted(
-        datasets.read(ConfigDict(config), problems), key=lambda row: row.image_id
-    )
+    expected = sorted(datasets.read(ConfigDict(config), problems), key=lambda row: row.image_id)
     assert len(expected) == 40
     assert len(problems.counts) == 4
 
