@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ class EncodeShard(beam.DoFn):
         names = ("kept", "failed", "skipped", "retokenized")
         self._counters = {n: Metrics.counter("imcap", f"images_{n}") for n in names}
         self._counters |= {n: Metrics.counter("imcap", n) for n in ("captions", "bytes")}
+        self._rate = Metrics.distribution("imcap", "images_per_second")  # Of each shard.
 
     def setup(self) -> None:
         self._config = ConfigDict(self._config)
@@ -131,7 +133,7 @@ class EncodeShard(beam.DoFn):
         return any(photo.image is not None for photo in again)
 
     def _run(self, task: _Task) -> shard_files.Report:
-        report, records_config = task.report, self._config.records
+        report, records_config, began = task.report, self._config.records, time.monotonic()
         encode = self._shared.acquire(lambda: Encode(self._config), self._encoder_fingerprint)
         beat = shard_files.Heartbeat(records_config.dir, report.split, report.shard).beat
         # The CNN works in a thread of its own while this one writes.
@@ -146,6 +148,7 @@ class EncodeShard(beam.DoFn):
         self._counters["failed"].inc(len(report.failures))
         self._counters["captions"].inc(report.captions)
         self._counters["bytes"].inc(report.bytes)
+        self._rate.update(round(report.images / (time.monotonic() - began)))
         return report
 
     def _expected(self, split, shard, rows, vocabulary) -> shard_files.Report:

@@ -56,6 +56,8 @@ class Report:
 def write_text(path: str, content: str) -> None:
     """Writes a small file whole or not at all; raises UserError if it cannot be written."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    if "://" in path:
+        content = content or "\n"  # Beam cannot write an empty file to s3://.
     with _writing(path):
         with FileSystems.create(temporary, "application/octet-stream") as file:
             file.write(content.encode("utf-8"))
@@ -65,9 +67,13 @@ def write_text(path: str, content: str) -> None:
 @contextlib.contextmanager
 def _writing(path: str) -> Iterator[None]:
     """Names the file in what a failed write raises, as on a full disk."""
+    # Each cloud's library has exceptions of its own.
+    errors = (OSError, tf.errors.OpError) if "://" not in path else Exception
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
+    except UserError:
+        raise
+    except errors as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
         # TensorFlow puts the temporary file's name in front.
         raise UserError(f"{path} cannot be written: {reason.rpartition('; ')[2]}") from error

@@ -18,6 +18,8 @@ class _Upload(io.BytesIO):
 
     def close(self) -> None:
         if not self.closed:
+            if not self.getvalue():
+                raise RuntimeError("an empty file, which Beam cannot write to s3://")
             FILES[self._path] = self.getvalue()
         super().close()
 
