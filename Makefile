@@ -88,7 +88,7 @@ export: setup ## Write the SavedModel
 serve: setup ## Serve the exported model: MODEL=NAME=FOLDER PORT=8501
 	$(RUN) serve --model=$(MODEL) --port=$(PORT) $(ARGS)
 
-bench: setup ## Measure: BENCH=records or input, ARGS='--photos=FOLDER --out=FILE.json'
+bench: setup ## Measure: BENCH=records, scale or input, ARGS='--photos=FOLDER --out=FILE.json'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) bench $(BENCH) $(FLAGS)
 

@@ -138,7 +138,7 @@ def build(
     lines = _vocabulary(pipeline, rows, config, given_vocabulary)
     total = rows | "CountRows" >> beam.combiners.Count.Globally()
     _ = total | "WriteTotal" >> beam.Map(_write_total, config.records.dir)
-    equals = rows | "FindDuplicates" >> duplicates.FindDuplicates()
+    equals = _duplicates(pipeline, rows, config)
     leaked = equals | "Leaks" >> beam.FlatMap(duplicates.leaks)
     reports = (
         rows
@@ -177,6 +177,12 @@ def _reader(config: ConfigDict) -> beam.PTransform:
     if config.dataset.name == "table" and not config.records.limit:
         return table_rows.ReadTable(config.dataset.to_dict())
     return manifest.ReadManifest(config.dataset, config.records.limit)
+
+
+def _duplicates(pipeline, rows, config: ConfigDict) -> beam.PCollection[duplicates.Group]:
+    if config.records.find_duplicates:
+        return rows | "FindDuplicates" >> duplicates.FindDuplicates()
+    return pipeline | "NoDuplicates" >> beam.Create([])
 
 
 def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:

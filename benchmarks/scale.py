@@ -81,7 +81,8 @@ def _prepare(folder: str, photos: str, count: int) -> str:
         writer = csv.writer(file)
         writer.writerow(["image", "caption"])
         for number in range(count):
-            writer.writerow([_tiny_name(number), f"two colours that meet, number {number}"])
+            words = f"two colours that meet, the {number % 1000} of {number % 997}"
+            writer.writerow([_tiny_name(number), words])
     return folder
 
 

@@ -81,6 +81,9 @@ def default() -> ConfigDict:
             "compression": "",  # Or GZIP: features shrink little, and reading costs more.
             "limit": 0,  # Images of each split, for a first look; 0: all.
             "max_failures": "",  # Photos (100) or share of them (1%) that may fail; empty: any.
+            # Photos in two splits leave the training split. It reads each photo once more, which a
+            # bucket charges for.
+            "find_duplicates": True,
             "skip_damaged": False,  # Train and score without what a damaged shard has lost.
             "flip": False,  # Also encode each training photo mirrored, as a second view.
         }

@@ -120,6 +120,17 @@ def test_what_a_layer_holds_beside_its_weights_is_kept() -> None:
     assert_same(network, folded)
 
 
+def test_networks_inside_a_network_and_bare_operations_stay_as_they_are() -> None:
+    inner_inputs = keras.Input((SIDE, SIDE, 4))
+    inner = keras.Model(inner_inputs, normalized(layers.Conv2D(4, 3)(inner_inputs)))
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = normalized(layers.Conv2D(4, 3, padding="same")(inputs))
+    network = model(inputs, keras.ops.relu(inner(x) * 2.0) + 1.0)
+    folded = folding.fold(network)
+    assert not norms(folded)
+    assert_same(network, folded)
+
+
 def test_the_network_given_still_computes_the_same() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     network = model(inputs, normalized(layers.Conv2D(4, 3, name="inner")(inputs)))
@@ -132,7 +143,8 @@ def test_the_network_given_still_computes_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "left"), [("MobileNetV2", 0), ("EfficientNetB0", 0), ("DenseNet121", 62)]
+    ("name", "left"),
+    [("MobileNetV2", 0), ("MobileNetV3Small", 0), ("EfficientNetB0", 0), ("DenseNet121", 62)],
 )
 def test_published_networks(name: str, left: int) -> None:
     network = getattr(keras.applications, name)(

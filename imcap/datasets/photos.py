@@ -1,4 +1,4 @@
-"""Finding photos: each folder is listed once, which beats asking for every file."""
+"""Finding photos: by listing each folder once, or by asking for every file."""
 
 from __future__ import annotations
 
@@ -50,18 +50,23 @@ def captions_file(config: Any, folder: str, candidates: Sequence[str]) -> str:
 
 
 class Photos:
-    """The files below one or several folders, each subfolder listed once, when first needed.
+    """The files below one or several folders.
 
     Args:
       roots: folders that are searched in this order; those that do not exist are passed over.
+      is_listed: list each subfolder once, when first needed, which is fast and keeps the names of
+        all files in memory; or ask for each file.
     """
 
-    def __init__(self, roots: Iterable[str]) -> None:
+    def __init__(self, roots: Iterable[str], *, is_listed: bool = True) -> None:
         self.roots = [root for root in roots if files.is_folder(root)]
+        self._is_listed = is_listed
         self._listed: dict[str, frozenset[str]] = {}
 
     @classmethod
-    def of(cls, config: Any, folder: str, candidates: Sequence[str]) -> Photos:
+    def of(
+        cls, config: Any, folder: str, candidates: Sequence[str], *, is_listed: bool = True
+    ) -> Photos:
         """Returns the photos in `config.images`, or in the `candidates` below `folder` that exist.
 
         Raises:
@@ -71,8 +76,8 @@ class Photos:
             root = os.path.join(folder, os.path.expanduser(str(named)))
             if not files.is_folder(root):
                 raise UserError(f"config.dataset.images: there is no folder {root}")
-            return cls([root])
-        photos = cls(files.join(folder, name) for name in candidates)
+            return cls([root], is_listed=is_listed)
+        photos = cls((files.join(folder, name) for name in candidates), is_listed=is_listed)
         if not photos.roots:
             wanted = ", ".join(f"{name}/" for name in candidates)
             raise UserError(f"{folder}: no folder of photos; looked for {wanted}")
@@ -91,8 +96,9 @@ class Photos:
         below, base = os.path.split(name)
         for root in self.roots:
             folder = files.join(root, below) if below else root
-            if base in self._names(folder):
-                return os.path.join(folder, base)
+            path = os.path.join(folder, base)
+            if base in self._names(folder) if self._is_listed else files.is_file(path):
+                return path
         return None
 
     def names(self) -> list[str]:

@@ -63,7 +63,8 @@ class Table:
         folder = find.data_folder(config)
         self._paths = table_files.find_tables(config, folder)
         self._columns = table_files.columns(config)
-        self._photos = find.Photos.of(config, folder, (".", "images", "Images"))
+        # A table may tell of more photos than there is memory for their names.
+        self._photos = find.Photos.of(config, folder, (".", "images", "Images"), is_listed=False)
         self._by_ratio = None if self._columns.split else splits.ratio_split(config)
         self.name = f"{folder} ({', '.join(self._paths[:3])})"
 

@@ -52,3 +52,12 @@ def test_the_records_hold_no_photo_in_two_splits(tmp_path):
     (problem,) = info.problems.values()
     assert problem == {"count": 1, "first": "00.jpg"}
     assert json.dumps(info.counts["kept"]) == "23"
+
+
+def test_they_need_not_be_looked_for(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "photos")
+    shutil.copy(data / "16.jpg", data / "00.jpg")
+    config = photo_sets.make_config(tmp_path, data, records__find_duplicates=False)
+    build_records.run(config)
+    info = records.read_info(config.records.dir)
+    assert (info.counts["duplicate"], info.num_images("train")) == (0, 16)

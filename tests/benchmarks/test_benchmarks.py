@@ -33,13 +33,15 @@ def test_a_figure_is_met_from_above_or_where_negative_from_below(ratio, to_reach
     assert common.Row("a figure", 1.0, "s", ratio, to_reach).met is met
 
 
-def test_the_report_is_a_table_and_a_file(tmp_path, capsys):
+def test_the_report_is_a_table_and_a_file_without_private_paths(tmp_path, capsys, monkeypatch):
     rows = [common.Row("ours", 3.0, "images/s", 1.5, 2.0), common.Row("theirs", 2.0, "images/s")]
+    monkeypatch.setattr("sys.argv", ["imcap", "bench", "records", "--photos=/home/me/photos", "-x"])
     common.report("records", rows, str(tmp_path / "out.json"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["ours", "3.0", "images/s", "1.50", "2.00", "MISSED"]
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["rows"][0]["met"] is False
+    assert content["command"] == "imcap bench records --photos=photos -x"
     assert content["machine"]["cores"] >= 1
 
 
