@@ -33,6 +33,7 @@ from beam_jobs import (
     worker_errors,
 )
 from imcap import datasets, encoders, records, text
+from imcap.datasets import files
 from imcap.errors import UserError
 
 
@@ -63,7 +64,7 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     built = model.acquire(lambda: encode.Encode(config, encoder), fingerprint)
     with (
         worker_errors.passed_on(),
-        progress.Progress(config.records.dir, local="://" not in config.records.dir),
+        progress.Progress(config.records.dir, local=not files.is_remote(config.records.dir)),
         beam.Pipeline(runner=chosen, options=options) as pipeline,
     ):
         build(pipeline, config, settings, encoder, model, given)

@@ -12,6 +12,7 @@ from apache_beam.runners import PipelineRunner, create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from ml_collections import ConfigDict
 
+from imcap.datasets import files
 from imcap.errors import UserError
 
 
@@ -36,7 +37,7 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
     """Returns a copy of a config whose local paths hold for workers that start in other folders."""
     config = ConfigDict(config.to_dict())
     for part in (config.dataset, config.records):
-        if part.dir and "://" not in part.dir and not part.dir.startswith("~"):
+        if part.dir and not files.is_remote(part.dir) and not part.dir.startswith("~"):
             part.dir = os.path.abspath(part.dir)
     for key in ("name", "weights"):
         # Without an extension it names a network, or the weights that Keras fetches.

@@ -136,8 +136,8 @@ def encoder_defaults() -> ConfigDict:
             "layer": "",  # A named inner layer instead of the last one.
             "pooling": "spatial",  # Or avg: one vector per image.
             "batch_size": 0,  # Images; 0: 16 on CPUs, which gain nothing from more, 128 on a GPU.
-            # Of the convolutions in the records job. On CPUs with AVX512-BF16 or AMX, bfloat16
-            # takes half the time; features then differ by about 2% (ResNet50).
+            # Of the convolutions in the records job. bfloat16 is faster on CPUs with AVX512-BF16 or
+            # AMX, and features then differ a little.
             "compute_dtype": "float32",
             "max_pixels": 100_000_000,  # Larger images are refused before decoding.
             "seed": 0,  # Of weights that are not pretrained.

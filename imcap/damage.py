@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from imcap import records
 from imcap.errors import UserError
+from imcap.input_pipeline import NO_AUTOTUNE
 
 # What a shard raises that is cut, changed or gone.
 ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
-_BATCH = 256
 
 
 def describe(path: str, error: tf.errors.OpError) -> str:
@@ -63,8 +63,9 @@ def _readable(path: str, compression: str) -> tuple[int, tf.errors.OpError | Non
     """Returns how many records can be read and parsed, and what ends that before its time."""
     count = 0
     try:
-        for record in records.dataset([path], compression):
-            records.parse_lengths(record[tf.newaxis])
+        dataset = records.dataset([path], compression)
+        parsed = dataset.map(lambda record: records.parse_lengths(record[tf.newaxis]))
+        for _ in parsed.with_options(NO_AUTOTUNE):
             count += 1
     except tf.errors.OpError as error:
         return count, error
