@@ -3,15 +3,18 @@
 Five times the captions of a word are no longer rare, and mirrored photos are not needed.
 """
 
-from configs import flickr8k
 from imcap import config as config_lib
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
     """`variant`: empty, or `inject` for Show and Tell's decoder."""
-    config = flickr8k.get_config(variant)
+    config = config_lib.default()
+    config.model.decoder = variant or "attention"
+    config.train.epochs = 16
+    config.train.compute_dtype = "auto"
+    config.decode.beam_size = 5
+    config.decode.length_penalty = 0.9
     config.dataset.name = "coco"
-    config.records.flip = False
     config.records.num_shards = 128
     config.text.min_count = 5
     config.train.eval_images = 5000

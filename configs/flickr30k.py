@@ -4,13 +4,18 @@ Without Flickr30k Entities' split lists, 85% of the photos are for training and 
 are held out for a look (the split `look`).
 """
 
-from configs import flickr8k
 from imcap import config as config_lib
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
     """`variant`: empty, or `inject` for Show and Tell's decoder."""
-    config = flickr8k.get_config(variant)
+    config = config_lib.default()
+    config.model.decoder = variant or "attention"
+    config.train.epochs = 16
+    config.train.compute_dtype = "auto"
+    config.decode.beam_size = 5
+    config.decode.length_penalty = 0.9
+    config.records.flip = True
     config.dataset.name = "flickr30k"
     config.dataset.ratios = (0.85, 0.15, 0.0)
     config.dataset.holdout = 10

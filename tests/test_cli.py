@@ -287,3 +287,16 @@ def test_an_interrupted_job_says_how_to_go_on(run, tmp_path):
     assert "Traceback" not in err.read_text()
     last = err.read_text().splitlines()[-1]
     assert last == "imcap: interrupted; the same command continues"
+
+
+@pytest.mark.parametrize("name", ["coco", "flickr30k", "flickr8k", "shapes"])
+def test_every_config_loads_from_any_folder(tmp_path, name):
+    finished = processes.run(
+        "records",
+        f"--config={processes.ROOT / 'configs' / name}.py",
+        f"--workdir={tmp_path}",
+        "--config.dataset.name=coco",
+        "--config.dataset.dir=/nowhere",
+    )
+    assert finished.status == 2
+    assert finished.err.splitlines()[-1] == "imcap: config.dataset.dir: there is no folder /nowhere"
