@@ -1,79 +1,33 @@
-"""Work that runs ahead of its consumer, in a thread."""
+"""Work that threads do ahead of whoever takes its results."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import queue
-import threading
-from collections.abc import Iterable, Iterator
+import collections
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
-_END = object()
 
 
-def ahead(items: Iterable[T], buffer: int) -> Iterator[T]:
-    """Computes up to `buffer` items before they are asked for, beginning at once.
+def ahead(begun: Iterator[Future[T]], window: int) -> Iterator[T]:
+    """Returns the results of work in its order; what a piece raises is raised in its place.
 
     Args:
-      items: iterated in a thread of its own; what it raises is raised to the consumer.
-      buffer: items held at most.
-
-    Returns:
-      An iterator over the items in their order. Closing it stops the thread. It raises
-      RuntimeError where the process ends before the items do.
+      begun: each step of it begins a piece of work.
+      window: pieces that are begun before the first is asked for; from then on, one more is begun
+        for each one taken.
     """
-    return _drain(_Producer(items, buffer))
+    return _results(collections.deque(itertools.islice(begun, window)), begun)
 
 
-class _Producer(threading.Thread):
-    def __init__(self, items: Iterable[T], buffer: int) -> None:
-        super().__init__(daemon=True)
-        self._items = items
-        self.closed = threading.Event()
-        self.buffered: queue.Queue = queue.Queue(buffer)
-        # A thread that is inside TensorFlow when the interpreter ends aborts the process.
-        atexit.register(self.stop)
-        self.start()
-
-    def run(self) -> None:
-        error: BaseException | None = None
-        try:
-            for item in self._items:
-                self.buffered.put((item, None))
-                if self.closed.is_set():
-                    return
-        except BaseException as raised:  # Whatever it is, it belongs to the consumer.
-            error = raised
-        self.buffered.put((_END, error))
-
-    def stop(self) -> None:
-        """Ends the thread after the item that it is at, and waits for that."""
-        self.closed.set()
-        self._empty()
-        while self.is_alive():  # It may be waiting for room.
-            self.join(0.1)
-            self._empty()
-        self.buffered.put((_END, None))  # For a consumer that waits.
-        atexit.unregister(self.stop)
-
-    def _empty(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self.buffered.get_nowait()
-
-
-def _drain(producer: _Producer) -> Iterator[T]:
+def _results(waiting: collections.deque[Future[T]], begun: Iterator[Future[T]]) -> Iterator[T]:
     try:
-        while True:
-            item, error = producer.buffered.get()
-            if producer.closed.is_set():  # By the process's end: what is left is not the rest.
-                raise RuntimeError("the process ends")
-            if error is not None:
-                raise error
-            if item is _END:
-                return
-            yield item
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(itertools.islice(begun, 1))
+            yield result
     finally:
-        producer.stop()
+        for future in waiting:  # Of a consumer that gave up.
+            future.cancel()

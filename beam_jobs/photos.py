@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import functools
-import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from beam_jobs.ahead import ahead
 from imcap import encoders, images
 from imcap.datasets import CaptionedImage, files
 from imcap.errors import UserError
@@ -36,17 +35,7 @@ def read_ahead(rows: Iterable[CaptionedImage], config: ConfigDict) -> Iterator[P
     """
     load = _loader(config.encoder.image_size, config.encoder.max_pixels)
     begun = (_begin(row, load) for row in rows)
-    waiting = collections.deque(itertools.islice(begun, 2 * encoders.batch_size(config.encoder)))
-    return _take(waiting, begun)
-
-
-def _take(
-    waiting: collections.deque[Future[Photo]], begun: Iterator[Future[Photo]]
-) -> Iterator[Photo]:
-    while waiting:
-        photo = waiting.popleft().result()
-        waiting.extend(itertools.islice(begun, 1))
-        yield photo
+    return ahead(begun, 2 * encoders.batch_size(config.encoder))
 
 
 def _begin(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Future[Photo]:

@@ -1,11 +1,11 @@
-"""Work that runs ahead in a thread."""
+"""Work that threads do ahead of whoever takes its results."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import processes
 import pytest
@@ -13,60 +13,62 @@ import pytest
 from beam_jobs.ahead import ahead
 
 
-def wait_until(condition) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
 
 
-@pytest.mark.parametrize("buffer", [1, 3, 100])
-def test_items_come_in_their_order(buffer):
-    assert list(ahead(range(20), buffer)) == list(range(20))
-    assert list(ahead([], buffer)) == []
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_results_come_in_their_order_whoever_is_first(threads, window):
+    def work(n: int) -> int:
+        time.sleep(0.01 * (n % 3 == 0))
+        return n
+
+    assert list(ahead((threads.submit(work, n) for n in range(20)), window)) == list(range(20))
+    assert list(ahead(iter([]), window)) == []
 
 
-def test_no_more_is_computed_than_the_buffer_holds():
+def test_as_many_begin_at_once_as_the_window_holds_and_one_more_for_each_taken(threads):
     begun = []
-    items = ahead((begun.append(n) or n for n in range(100)), 2)
-    assert wait_until(lambda: len(begun) == 3)  # Two wait in the buffer, one for room.
-    time.sleep(0.05)
-    assert len(begun) == 3
-    assert next(items) == 0
-    assert wait_until(lambda: len(begun) == 4)
-    items.close()
+    results = ahead((threads.submit(begun.append, n) for n in range(100)), 3)
+    threads.shutdown()
+    assert begun == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="after shutdown"):  # It asks for the fourth.
+        next(results)
 
 
-def test_what_the_work_raises_is_raised_in_its_place():
-    def work():
-        yield 1
-        raise KeyError("lost")
-
-    items = ahead(work(), 5)
-    assert next(items) == 1
-    with pytest.raises(KeyError, match="lost"):
-        next(items)
+def test_what_the_work_raises_is_raised_in_its_place(threads):
+    results = ahead((threads.submit(divmod, 6, n) for n in (2, 3, 0, 1)), 4)
+    assert [next(results), next(results)] == [(3, 0), (2, 0)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
-@pytest.mark.parametrize("taken", [1, 2])
-def test_closing_ends_the_thread(taken):
-    before = threading.active_count()
-    items = ahead(iter(int, 1), 2)  # Zeros without end.
-    for _ in range(taken):
-        next(items)
-    assert threading.active_count() == before + 1
-    items.close()
-    assert threading.active_count() == before
+def test_work_that_nobody_will_take_is_not_done(threads):
+    done = []
+
+    def work(n: int) -> None:
+        time.sleep(0.05)
+        done.append(n)
+
+    results = ahead((threads.submit(work, n) for n in range(100)), 20)
+    next(results)
+    results.close()
+    threads.shutdown()
+    assert len(done) < 10  # What was under way by then.
 
 
-def test_a_thread_at_work_does_not_break_the_end_of_the_process():
+def test_work_under_way_does_not_break_the_end_of_the_process():
+    """A thread that is inside TensorFlow when the interpreter ends would abort the process."""
     script = (
         "import sys, tensorflow as tf\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
         "from beam_jobs.ahead import ahead\n"
-        "data = tf.data.Dataset.range(10**9).map(lambda x: tf.random.uniform([200, 200]) @"
-        " tf.random.uniform([200, 200]))\n"
-        "one, two = ahead(data, 10**6), ahead(ahead(data, 2), 2)\n"
-        "next(one), next(two)\n"
+        "threads = ThreadPoolExecutor(2)\n"
+        "work = tf.function(lambda: tf.linalg.inv(tf.random.uniform([700, 700])))\n"
+        "results = ahead((threads.submit(work) for _ in range(50)), 20)\n"
+        "next(results)\n"
         "sys.exit(2)\n"
     )
     command = [sys.executable, "-c", script]
@@ -74,29 +76,25 @@ def test_a_thread_at_work_does_not_break_the_end_of_the_process():
     assert ended.returncode == 2, ended.stderr
 
 
-# The main thread ends while a daemon thread, as those of Beam's workers are, is amid its items.
+# The main thread ends while a daemon thread, as those of Beam's workers are, is amid its results.
 ENDING = """
 import atexit, threading, time
-# What is registered first runs last: the consumer gets the time to see how its items end.
-atexit.register(lambda: consumer.join(20))
+from concurrent.futures import ThreadPoolExecutor
 from beam_jobs.ahead import ahead
-
-def work():
-    for item in range({count}):
-        time.sleep({work_seconds})
-        yield item
+# The consumer gets the time to see how its results end.
+atexit.register(lambda: consumer.join(20))
 
 def consume():
     try:
-        for item in items:
+        for _ in ahead((threads.submit(time.sleep, {work_seconds}) for _ in range({count})), 4):
             begun.set()
             time.sleep({consumer_seconds})
         print("complete", flush=True)
     except RuntimeError as error:
         print(error, flush=True)
 
+threads = ThreadPoolExecutor(2)
 begun = threading.Event()
-items = ahead(work(), 4)
 consumer = threading.Thread(target=consume, daemon=True)
 consumer.start()
 begun.wait()
@@ -104,18 +102,17 @@ begun.wait()
 
 
 @pytest.mark.parametrize(
-    ("count", "work_seconds", "consumer_seconds"),
-    [(50, 0.05, 0.0), (50, 0.0, 0.05), (3, 0.0, 0.3)],
-    ids=["the consumer waits", "the work waits for room", "the work is done"],
+    ("work_seconds", "consumer_seconds"),
+    [(0.05, 0.0), (0.0, 0.05)],
+    ids=["the consumer waits", "the results wait"],
 )
-def test_items_cut_off_by_the_end_of_the_process_do_not_look_complete(
-    count, work_seconds, consumer_seconds
+def test_results_cut_off_by_the_end_of_the_process_do_not_look_complete(
+    work_seconds, consumer_seconds
 ):
-    script = ENDING.format(
-        count=count, work_seconds=work_seconds, consumer_seconds=consumer_seconds
-    )
+    """A shard of what came until then would count as finished."""
+    script = ENDING.format(count=50, work_seconds=work_seconds, consumer_seconds=consumer_seconds)
     command = [sys.executable, "-c", script]
     ended = subprocess.run(
         command, cwd=processes.ROOT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert ended.stdout == "the process ends\n", ended.stderr
+    assert ended.stdout.startswith("cannot schedule new futures after"), ended.stderr
