@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from imcap import folding
+from imcap import addends, folding
 from imcap.errors import UserError
 
 
@@ -24,7 +24,7 @@ class Encoder(tf.Module):
         """`network` maps preprocessed images to [batch, ...features]; see `load`."""
         super().__init__(name="encoder")
         self._digest = _digest(network)
-        self.network = folding.fold(network)
+        self.network = addends.guard(folding.fold(network))
         self.image_size = image_size
         self.preprocess = _as_convolution(preprocess)
         # A network may leave the size of its images open.

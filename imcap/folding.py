@@ -6,12 +6,12 @@ away: half as many images/s again for EfficientNet-Lite0 on a CPU, a tenth for R
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
+
+from imcap.uses import trace
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
@@ -43,46 +43,15 @@ def fold(network: keras.Model) -> keras.Model:
     return result
 
 
-@dataclasses.dataclass
-class _Uses:
-    """Who makes and who takes each tensor of a network, by the tensor's id."""
-
-    tensors: list[Any] = dataclasses.field(default_factory=list)  # Keeps the ids from reuse.
-    makers: dict[int, keras.layers.Layer] = dataclasses.field(default_factory=dict)
-    takers: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-    calls: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    inputs: dict[str, int] = dataclasses.field(default_factory=dict)
-
-
-def _trace(network: keras.Model) -> _Uses:
-    uses = _Uses()
-
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        outputs = layer(*args, **kwargs)
-        taken, made = keras.tree.flatten((args, kwargs)), keras.tree.flatten(outputs)
-        uses.tensors += taken + made
-        uses.takers.update(id(tensor) for tensor in taken if tensor is not None)
-        uses.makers.update((id(tensor), layer) for tensor in made)
-        uses.inputs[layer.name] = id(taken[0])
-        uses.calls[layer.name] += 1
-        return outputs
-
-    traced = keras.models.clone_model(
-        network, clone_function=lambda layer: layer, call_function=call
-    )
-    uses.takers.update(id(tensor) for tensor in traced.outputs)
-    return uses
-
-
 def _pairs(network: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
     """Returns by a convolution's name the normalization that it can take over."""
-    uses, pairs = _trace(network), {}
+    uses, pairs = trace(network), {}
     for norm in network.layers:
         if type(norm) is not keras.layers.BatchNormalization or uses.calls[norm.name] != 1:
             continue
-        tensor = uses.inputs[norm.name]
+        (tensor, *_) = uses.inputs[norm.name]
         maker = uses.makers.get(tensor)
-        if uses.takers[tensor] == 1 and _can_take(maker, norm) and uses.calls[maker.name] == 1:
+        if len(uses.takers[tensor]) == 1 and _can_take(maker, norm) and uses.calls[maker.name] == 1:
             pairs[maker.name] = norm
     return pairs
 
