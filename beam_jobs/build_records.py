@@ -32,7 +32,7 @@ from beam_jobs import (
     vocabulary,
     worker_errors,
 )
-from imcap import datasets, encoders, records, text
+from imcap import datasets, encoders, memory, records, text
 from imcap.datasets import files
 from imcap.errors import UserError
 
@@ -62,6 +62,7 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     model, fingerprint = shared.Shared(), records.fingerprint(settings)
     # Workers that are threads of this process find the encoder that is built already.
     built = model.acquire(lambda: encode.Encode(config, encoder), fingerprint)
+    memory.return_large_blocks()  # Of the manifest's shuffles; the CNN has its own wishes.
     with (
         worker_errors.passed_on(),
         progress.Progress(config.records.dir, local=not files.is_remote(config.records.dir)),

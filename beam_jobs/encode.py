@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from beam_jobs import failure_limit, manifest, photos, retokenize, shard_files
 from beam_jobs.ahead import ahead
-from imcap import encoders, records, text
+from imcap import encoders, memory, records, text
 from imcap.datasets import CaptionedImage
 
 # Two batches at once: at the end of every layer some cores wait for the others, 7% of the time
@@ -66,6 +66,7 @@ class EncodeShard(beam.DoFn):
         self._rate = Metrics.distribution("imcap", "images_per_second")  # Of each shard.
 
     def setup(self) -> None:
+        memory.keep_large_blocks()
         self._config = ConfigDict(self._config)
         self._batch_size = encoders.batch_size(self._config.encoder)
 

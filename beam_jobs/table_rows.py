@@ -15,7 +15,7 @@ from imcap.datasets.table_files import Part
 
 # Photos are put together one group at a time; the rows of a group are about this much of the
 # table, so that few are in memory and packs are full.
-_GROUP_BYTES = 1_000_000
+_GROUP_BYTES = 500_000
 
 
 class ReadTable(beam.PTransform):
