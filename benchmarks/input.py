@@ -51,7 +51,7 @@ def _reading(config, info, readers: int, temperature: str, repeats: int) -> list
 
     def bare() -> None:
         files = tf.data.TFRecordDataset(paths, num_parallel_reads=readers)
-        for _ in files.batch(256).with_options(input_pipeline.NO_AUTOTUNE):
+        for _ in files.batch(256).with_options(records.NO_AUTOTUNE):
             pass
 
     def ready() -> None:

@@ -23,7 +23,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from benchmarks import common
 from imcap import config as config_lib
 from imcap import encoders, memory, records, text
-from imcap.input_pipeline import NO_AUTOTUNE
 
 _BATCH_SIZES = (16, 32, 64)
 _PROBE_BATCHES = 4
@@ -53,7 +52,7 @@ def limit(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
     dataset = tf.data.Dataset.from_tensor_slices(_paths(config, count))
     dataset = dataset.map(lambda path: _decode(path, size), num_parallel_calls=os.cpu_count())
     began = time.monotonic()
-    for batch in dataset.batch(batch_size).prefetch(2).with_options(NO_AUTOTUNE):
+    for batch in dataset.batch(batch_size).prefetch(2).with_options(records.NO_AUTOTUNE):
         encode(batch)
     return _figures(start, began, count)
 

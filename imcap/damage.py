@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from imcap import records
 from imcap.errors import UserError
-from imcap.input_pipeline import NO_AUTOTUNE
 
 # What a shard raises that is cut, changed or gone.
 ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
@@ -65,7 +64,7 @@ def _readable(path: str, compression: str) -> tuple[int, tf.errors.OpError | Non
     try:
         dataset = records.dataset([path], compression)
         parsed = dataset.map(lambda record: records.parse_lengths(record[tf.newaxis]))
-        for _ in parsed.with_options(NO_AUTOTUNE):
+        for _ in parsed.with_options(records.NO_AUTOTUNE):
             count += 1
     except tf.errors.OpError as error:
         return count, error

@@ -15,9 +15,6 @@ import tensorflow as tf
 from imcap import records
 from imcap.errors import UserError
 
-# Its optimizer thread can hold up the end of an iterator for seconds (TensorFlow 2.21).
-NO_AUTOTUNE = tf.data.Options()
-NO_AUTOTUNE.autotune.enabled = False
 _PREFETCH = 4  # Batches.
 _PARALLEL = os.cpu_count() or 1
 # Lengths are padded up to a multiple of this, so that a graph sees few different shapes.
@@ -69,7 +66,7 @@ def train_dataset(
     epochs = tf.data.Dataset.range(step // per_epoch, tf.int64.max)
     dataset = epochs.flat_map(epoch)
     dataset = dataset.map(parse, num_parallel_calls=_PARALLEL, deterministic=True)
-    return dataset.prefetch(_PREFETCH).with_options(NO_AUTOTUNE)
+    return dataset.prefetch(_PREFETCH).with_options(records.NO_AUTOTUNE)
 
 
 def steps_per_epoch(info: records.Info, batch_size: int) -> int:
@@ -97,7 +94,7 @@ def eval_dataset(
             deterministic=True,
         )
     )
-    return dataset.prefetch(_PREFETCH).with_options(NO_AUTOTUNE)
+    return dataset.prefetch(_PREFETCH).with_options(records.NO_AUTOTUNE)
 
 
 def _epoch_batches(

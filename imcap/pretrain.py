@@ -19,10 +19,9 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import datasets, encoders, images, text
+from imcap import datasets, encoders, images, records, text
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
-from imcap.input_pipeline import NO_AUTOTUNE
 
 WEIGHTS = "encoder.weights.h5"
 _BACKUPS = "pretrain_backup"
@@ -173,4 +172,4 @@ def _dataset(
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
     # A bad photo is reported by `imcap records`; here it is left out.
     dataset = dataset.ignore_errors().batch(batch_size, drop_remainder=True)
-    return dataset.prefetch(2).with_options(NO_AUTOTUNE)
+    return dataset.prefetch(2).with_options(records.NO_AUTOTUNE)

@@ -19,6 +19,9 @@ from imcap.errors import UserError
 SCHEMA_VERSION = 1
 INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
 VIEWS = ("features", "features_flip")
+# Its optimizer thread can hold up the end of an iterator for seconds (TensorFlow 2.21).
+NO_AUTOTUNE = tf.data.Options()
+NO_AUTOTUNE.autotune.enabled = False
 # Little-endian on every machine, whatever the host's order.
 DTYPES = {
     "float16": np.dtype("<f2"),
@@ -217,7 +220,7 @@ def read_vocabulary(folder: str) -> list[str]:
 
 def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
     """Returns the serialized Examples of whole files, string [], in the order of the paths."""
-    return tf.data.TFRecordDataset(list(paths), compression)
+    return tf.data.TFRecordDataset(list(paths), compression).with_options(NO_AUTOTUNE)
 
 
 def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: int):
