@@ -135,7 +135,7 @@ def encoder_defaults() -> ConfigDict:
             "image_size": 224,
             "layer": "",  # A named inner layer instead of the last one.
             "pooling": "spatial",  # Or avg: one vector per image.
-            "batch_size": 0,  # Images; 0: 16 on CPUs, which gain nothing from more, 128 on a GPU.
+            "batch_size": 0,  # Images; 0: 8 on CPUs, 128 on a GPU.
             # Of the convolutions in the records job. bfloat16 is faster on CPUs with AVX512-BF16 or
             # AMX, and features then differ a little.
             "compute_dtype": "float32",

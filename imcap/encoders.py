@@ -106,7 +106,7 @@ def load(config: ml_collections.ConfigDict) -> tuple[keras.Model, object]:
 
 def batch_size(config: ml_collections.ConfigDict) -> int:
     """Returns `config.batch_size`, or where it is 0 one that suits this machine."""
-    return config.batch_size or (128 if tf.config.list_physical_devices("GPU") else 16)
+    return config.batch_size or (128 if tf.config.list_physical_devices("GPU") else 8)
 
 
 def custom_cnn(config: ml_collections.ConfigDict) -> keras.Model:
