@@ -16,6 +16,8 @@ from apache_beam.portability.api import beam_provision_api_pb2 as provision
 from apache_beam.portability.api import beam_provision_api_pb2_grpc
 from google.protobuf import json_format, text_format
 
+from imcap import inference
+
 _TIMEOUT_SECONDS = 60.0
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     arguments, _ = parser.parse_known_args()
     info = _provision_info(arguments.id, arguments.provision_endpoint)
     os.environ.update(environment(arguments.id, info))
+    inference.assume_frozen_weights()
     # This module reads WORKER_ID while it is imported.
     from apache_beam.runners.worker import sdk_worker_main
 

@@ -22,7 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from benchmarks import common
 from imcap import config as config_lib
-from imcap import encoders, memory, records, text
+from imcap import encoders, inference, memory, records, text
 
 _BATCH_SIZES = (16, 32, 64)
 _PROBE_BATCHES = 4
@@ -84,7 +84,8 @@ def imcap(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
     """The records job as `imcap records` runs it."""
     from beam_jobs import build_records
 
-    memory.share_one_heap()  # As the command does.
+    memory.share_one_heap()  # As the command does, and the next.
+    inference.assume_frozen_weights()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as workdir:
         resolved = config_lib.resolve(config, workdir)

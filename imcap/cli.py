@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from imcap import config as config_lib
-from imcap import memory
+from imcap import inference, memory
 from imcap.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -57,6 +57,7 @@ def records(beam_args: Sequence[str]) -> None:
         print("\n".join(build_records.dry_run(config)))
         return
     memory.share_one_heap()
+    inference.assume_frozen_weights()
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 
