@@ -84,8 +84,6 @@ def imcap(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
     """The records job as `imcap records` runs it."""
     from beam_jobs import build_records
 
-    memory.share_one_heap()  # As the command does, and the next.
-    inference.assume_frozen_weights()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as workdir:
         resolved = config_lib.resolve(config, workdir)
@@ -199,4 +197,7 @@ _VARIANTS = {
 }
 
 if __name__ == "__main__":
+    if sys.argv[1] == "imcap":  # As the command does, for the whole of its process.
+        memory.share_one_heap()
+        inference.assume_frozen_weights()
     main(*sys.argv[1:])
