@@ -13,9 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from imcap.uses import Uses, trace
-
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+from imcap.uses import CONVOLUTIONS, Uses, trace
 
 
 class Copy(keras.layers.Layer):
@@ -48,7 +46,7 @@ def _exposed(layer: keras.layers.Layer, uses: Uses) -> set[int]:
         makers = [uses.makers.get(other) for other in tensors if other != tensor]
         others = [taker for taker in uses.takers[tensor] if taker is not layer]
         for maker in makers:
-            if type(maker) in _CONVOLUTIONS and not _are_before(others, maker, uses):
+            if type(maker) in CONVOLUTIONS and not _are_before(others, maker, uses):
                 found.add(index)
     return found
 

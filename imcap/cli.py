@@ -53,11 +53,11 @@ def records(beam_args: Sequence[str]) -> None:
     with _quiet():
         from beam_jobs import build_records
 
+    inference.assume_frozen_weights()  # A dry run times the CNN.
     if _DRY_RUN.value:
         print("\n".join(build_records.dry_run(config)))
         return
     memory.share_one_heap()
-    inference.assume_frozen_weights()
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 

@@ -11,9 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from imcap.uses import trace
-
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+from imcap.uses import CONVOLUTIONS, trace
 
 
 def fold(network: keras.Model) -> keras.Model:
@@ -57,7 +55,7 @@ def _pairs(network: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
 
 
 def _can_take(layer: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> bool:
-    if type(layer) not in _CONVOLUTIONS or layer.activation is not keras.activations.linear:
+    if type(layer) not in CONVOLUTIONS or layer.activation is not keras.activations.linear:
         return False
     channels = 3 if layer.data_format == "channels_last" else 1
     return norm.axis in (channels, channels - 4)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+
 
 @dataclasses.dataclass
 class Uses:
