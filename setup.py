@@ -33,11 +33,11 @@ setup(
     version="0.1.0",
     description="From photos and captions to a served image captioner, on TensorFlow.",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*", "benchmarks"]),
-    package_data={"imcap": ["templates/*"]},
+    packages=find_packages(include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*"]),
+    package_data={"imcap.reports": ["templates/*"]},
     install_requires=REQUIRES,
     extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES},
     entry_points={
-        "console_scripts": ["imcap=imcap.cli:main", "imcap-worker=beam_jobs.worker:main"]
+        "console_scripts": ["imcap=imcap.cli:main", "imcap-worker=beam_jobs.runners.worker:main"]
     },
 )

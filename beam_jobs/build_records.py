@@ -17,23 +17,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import (
+from beam_jobs import estimate, progress, shard_files
+from beam_jobs.runners import flink, runner_options, worker_errors
+from beam_jobs.transforms import (
     duplicates,
-    encode,
+    encode_shards,
     failure_limit,
-    flink,
     manifest,
-    plan,
-    progress,
-    runner,
-    shard_files,
-    summary,
-    table_rows,
+    read_table,
     vocabulary,
-    worker_errors,
+    write_info,
 )
-from imcap import datasets, encoders, memory, records, text
-from imcap.datasets import files
+from imcap import datasets, encoders, filesystem, records, runtime, text
 from imcap.errors import UserError
 
 
@@ -51,8 +46,8 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     """
     options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
     FileSystems.set_options(options)
-    chosen = runner.choose(options)
-    config = config if runner.is_local(options) else runner.absolute_paths(config)
+    chosen = runner_options.choose(options)
+    config = config if runner_options.is_local(options) else runner_options.absolute_paths(config)
     _check_readable(config)
     given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
@@ -61,11 +56,11 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
     _prepare_folder(config, settings, overwrite)
     model, fingerprint = shared.Shared(), records.fingerprint(settings)
     # Workers that are threads of this process find the encoder that is built already.
-    built = model.acquire(lambda: encode.Encode(config, encoder), fingerprint)
-    memory.return_large_blocks()  # Of the manifest's shuffles; the CNN has its own wishes.
+    built = model.acquire(lambda: encode_shards.Encode(config, encoder), fingerprint)
+    runtime.return_large_blocks()  # Of the manifest's shuffles; the CNN has its own wishes.
     with (
         worker_errors.passed_on(),
-        progress.Progress(config.records.dir, local=not files.is_remote(config.records.dir)),
+        progress.Progress(config.records.dir, local=not filesystem.is_remote(config.records.dir)),
         beam.Pipeline(runner=chosen, options=options) as pipeline,
     ):
         build(pipeline, config, settings, encoder, model, given)
@@ -82,7 +77,7 @@ def dry_run(config: ConfigDict) -> list[str]:
     _check_readable(config)
     encoder = encoders.build(config.encoder)
     config = _with_num_shards(config, encoder, overwrite=False)
-    lines = plan.describe(config, encoder, plan.count_images(config))
+    lines = estimate.describe(config, encoder, estimate.count_images(config))
     settings = shard_files.read_json(_settings_path(config.records.dir))
     _check_settings(config.records.dir, settings, encoder_settings(config, encoder))
     done = shard_files.count_reports(config.records.dir)
@@ -98,8 +93,8 @@ def _with_num_shards(config, encoder, overwrite: bool) -> ConfigDict:
     if before:
         config.records.num_shards = before["records"]["num_shards"]
     else:
-        counts = plan.count_images(config)
-        config.records.num_shards = plan.choose_num_shards(config, encoder, counts)
+        counts = estimate.count_images(config)
+        config.records.num_shards = estimate.choose_num_shards(config, encoder, counts)
     return config
 
 
@@ -147,7 +142,7 @@ def build(
         | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
         | "EncodeShard"
         >> beam.ParDo(
-            encode.EncodeShard(config, fingerprint, model),
+            encode_shards.EncodeShard(config, fingerprint, model),
             beam.pvalue.AsSingleton(lines),
             beam.pvalue.AsList(leaked),
         )
@@ -162,7 +157,7 @@ def build(
         | "End" >> beam.Create([None])
         | "Finish"
         >> beam.Map(
-            summary.finish,
+            write_info.finish,
             beam.pvalue.AsIter(reports),
             beam.pvalue.AsIter(read["problems"]),
             beam.pvalue.AsSingleton(lines),
@@ -177,7 +172,7 @@ def _reader(config: ConfigDict) -> beam.PTransform:
     """A table is read side by side; any other layout by one worker, and so is the source of a
     sample, as its order says which images are the first."""
     if config.dataset.name == "table" and not config.records.limit:
-        return table_rows.ReadTable(config.dataset.to_dict())
+        return read_table.ReadTable(config.dataset.to_dict())
     return manifest.ReadManifest(config.dataset, config.records.limit)
 
 

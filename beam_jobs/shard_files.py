@@ -21,8 +21,7 @@ from typing import Any
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 
-from imcap import records
-from imcap.datasets import files
+from imcap import filesystem, records
 from imcap.errors import UserError
 
 SETTINGS = "settings.json"
@@ -57,7 +56,7 @@ class Report:
 def write_text(path: str, content: str) -> None:
     """Writes a small file whole or not at all; raises UserError if it cannot be written."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    if files.is_remote(path):
+    if filesystem.is_remote(path):
         content = content or "\n"  # Beam cannot write an empty file to s3://.
     with _writing(path):
         with FileSystems.create(temporary, "application/octet-stream") as file:
@@ -69,7 +68,7 @@ def write_text(path: str, content: str) -> None:
 def _writing(path: str) -> Iterator[None]:
     """Names the file in what a failed write raises, as on a full disk."""
     # Each cloud's library has exceptions of its own.
-    errors = Exception if files.is_remote(path) else (OSError, tf.errors.OpError)
+    errors = Exception if filesystem.is_remote(path) else (OSError, tf.errors.OpError)
     try:
         yield
     except UserError:
@@ -92,7 +91,7 @@ def read_json(path: str) -> Any | None:
 
 
 def _replace(source: str, target: str) -> None:
-    if not files.is_remote(target):
+    if not filesystem.is_remote(target):
         os.replace(source, target)
         return
     if FileSystems.exists(target):
@@ -172,7 +171,7 @@ def write_shard(
       UserError: one of them cannot be written.
     """
     path = FileSystems.join(folder, records.shard_name(report.split, report.shard, num_shards))
-    is_remote = files.is_remote(path)
+    is_remote = filesystem.is_remote(path)
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     local = os.path.join(tempfile.gettempdir(), os.path.basename(temporary))
     local = local if is_remote else temporary
@@ -210,7 +209,7 @@ def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compr
 def local_copy(path: str) -> Iterator[str]:
     """Gives a local path of a file, a copy for a time where it is remote: TensorFlow reads few of
     the filesystems that Beam does."""
-    if not files.is_remote(path):
+    if not filesystem.is_remote(path):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:

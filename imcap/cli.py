@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from imcap import config as config_lib
-from imcap import inference, memory
+from imcap import runtime
 from imcap.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -53,19 +53,19 @@ def records(beam_args: Sequence[str]) -> None:
     with _quiet():
         from beam_jobs import build_records
 
-    inference.assume_frozen_weights()  # A dry run times the CNN.
+    runtime.assume_frozen_weights()  # A dry run times the CNN.
     if _DRY_RUN.value:
         print("\n".join(build_records.dry_run(config)))
         return
-    memory.share_one_heap()
+    runtime.share_one_heap()
     build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
 
 
 def _refuse_unknown(beam_args: Sequence[str]) -> None:
     with _quiet():
-        from beam_jobs import runner
+        from beam_jobs.runners import runner_options
 
-    for option in runner.unknown_options(beam_args):
+    for option in runner_options.unknown_options(beam_args):
         name = option.partition("=")[0]
         near = difflib.get_close_matches(name, [f"--{flag}" for flag in flags.FLAGS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -83,7 +83,7 @@ def pretrain(_: Sequence[str]) -> None:
 
 def train(_: Sequence[str]) -> None:
     """train the decoder, or go on where it stopped"""
-    memory.share_one_heap()
+    runtime.share_one_heap()
     config = _load_config()
     with _quiet():
         from imcap import train
@@ -125,7 +125,7 @@ def export(_: Sequence[str]) -> None:
 
 def caption(paths: Sequence[str]) -> int:
     """caption photos: files, folders or globs"""
-    from imcap import captioner
+    from imcap.serving import captioner
 
     if not paths:
         raise UserError("imcap caption needs at least one file, folder or glob")
@@ -140,9 +140,9 @@ def inspect(folders: Sequence[str]) -> None:
     if len(folders) != 1:
         raise UserError("imcap inspect needs one records folder")
     with _quiet():
-        from imcap import inspection
+        from imcap import inspect_records
 
-    print("\n".join(inspection.run(folders[0])))
+    print("\n".join(inspect_records.run(folders[0])))
 
 
 def serve(_: Sequence[str]) -> None:
@@ -162,7 +162,7 @@ def serve(_: Sequence[str]) -> None:
 def bench(names: Sequence[str]) -> None:
     """measure: records, scale or input, beside a limit or a peer of the same run"""
     with _quiet():
-        from benchmarks import common, input, records, scale
+        from imcap.benchmarks import common, input, records, scale
 
     if list(names) == ["records"]:
         if not _PHOTOS.value:

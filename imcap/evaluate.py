@@ -12,19 +12,13 @@ import tensorflow as tf
 import tqdm
 from ml_collections import ConfigDict
 
-from imcap import (
-    attention_maps,
-    checkpoints,
-    damage,
-    decode,
-    input_pipeline,
-    metrics,
-    records,
-    report,
-    text,
-)
+from imcap import input_pipeline, metrics, records, text
 from imcap.decoders import Decoder
+from imcap.decoding import beam_search
 from imcap.errors import UserError
+from imcap.records import corruption
+from imcap.reports import attention_maps, report
+from imcap.training import checkpoints
 
 _BATCH = 64  # Images decoded at a time.
 _MAPS = 4  # Best and worst photos each whose attention is drawn.
@@ -79,8 +73,8 @@ def predict(
             totals[0] -= float(tf.reduce_sum(log_probabilities))
             totals[1] += float(tf.reduce_sum(counts))
             bar.update(len(batch["image_id"]))
-    except damage.ERRORS as error:
-        damage.raise_first(config.records.dir, info, split, error)
+    except corruption.ERRORS as error:
+        corruption.raise_first(config.records.dir, info, split, error)
     bar.close()
     predictions.loss = totals[0] / max(totals[1], 1.0)
     return predictions
@@ -93,14 +87,14 @@ def _graph(decoder: Decoder, config: ConfigDict, spec):
     if key not in cache:
 
         def predict_batch(batch):
-            found = decode.search(decoder, batch["features"], config.decode)
-            return found, *decode.log_probability(decoder, batch["features"], batch["tokens"])
+            found = beam_search.search(decoder, batch["features"], config.decode)
+            return found, *beam_search.log_probability(decoder, batch["features"], batch["tokens"])
 
         cache[key] = tf.function(predict_batch, input_signature=[spec])
     return cache[key]
 
 
-def _add(predictions: Predictions, batch, found: decode.Captions, tokenizer) -> None:
+def _add(predictions: Predictions, batch, found: beam_search.Captions, tokenizer) -> None:
     beam = found.tokens.shape[1]
     captions = tokenizer.detokenize(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
     scores = found.scores.numpy().reshape(-1).tolist()
@@ -134,7 +128,7 @@ def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
     """
     info = records.read_info(config.records.dir)
     if config.records.skip_damaged:
-        info = damage.leave_out(config.records.dir, info, split)
+        info = corruption.leave_out(config.records.dir, info, split)
     info.num_images(split)
     tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
     decoder = checkpoints.load_decoder(config, workdir, info)

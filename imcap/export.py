@@ -11,9 +11,12 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import Image
 
-from imcap import checkpoints, decode, encoders, images, model_card, records, text
+from imcap import encoders, images, records, text
 from imcap.decoders import Decoder
+from imcap.decoding import beam_search
 from imcap.errors import UserError
+from imcap.reports import model_card
+from imcap.training import checkpoints
 
 _WARMUP_BATCHES = (1, 8)
 
@@ -38,7 +41,7 @@ class CaptionModel(tf.Module):
         """string [batch] to `caption` string [batch], `score` float32 [batch] (mean
         log-probability per token), `captions` string [batch, beam] and `scores` float32
         [batch, beam], best first."""
-        found = decode.search(self._decoder, self._features(image_bytes), self._config.decode)
+        found = beam_search.search(self._decoder, self._features(image_bytes), self._config.decode)
         captions = self._tokenizer.detokenize_in_graph(found.tokens)
         return {
             "caption": captions[:, 0],
@@ -57,7 +60,9 @@ class CaptionModel(tf.Module):
         """How well a raw caption fits an image: string [batch] twice to `score`, float32 [batch],
         mean log-probability per token."""
         tokens = self._tokenizer.tokenize(caption).to_tensor()[:, tf.newaxis]
-        total, count = decode.log_probability(self._decoder, self._features(image_bytes), tokens)
+        total, count = beam_search.log_probability(
+            self._decoder, self._features(image_bytes), tokens
+        )
         return {"score": total[:, 0] / count[:, 0]}
 
     def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import re
 
 import tensorflow as tf
 
-from imcap import orientation
+from imcap import exif
 
 MAX_PIXELS = 100_000_000
 # The declared size lies within these bytes, in every format; no whole image is shorter.
@@ -53,7 +53,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
 
 def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     image_bytes = _require_size(image_bytes, tf.io.extract_jpeg_shape(image_bytes)[:2], max_pixels)
-    return orientation.upright(tf.io.decode_jpeg(image_bytes, channels=3), image_bytes)
+    return exif.upright(tf.io.decode_jpeg(image_bytes, channels=3), image_bytes)
 
 
 def _decode_other(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:

@@ -11,21 +11,13 @@ import tensorflow as tf
 import tqdm
 from ml_collections import ConfigDict
 
-from imcap import (
-    checkpoints,
-    damage,
-    decoders,
-    evaluate,
-    input_pipeline,
-    plots,
-    precision,
-    records,
-    strategies,
-    text,
-)
+from imcap import decoders, evaluate, input_pipeline, records, runtime, text
 from imcap.decoders import Dropout
 from imcap.errors import UserError
-from imcap.history import History
+from imcap.records import corruption
+from imcap.reports import plots
+from imcap.training import checkpoints, strategies
+from imcap.training.history import History
 
 _SAMPLES = 4  # Dev photos whose captions go to TensorBoard at each evaluation.
 
@@ -42,7 +34,7 @@ def run(config: ConfigDict, workdir: str, distribute: str = "auto") -> History:
     info = records.read_info(config.records.dir)
     if config.records.skip_damaged:
         for split in sorted({"train", "dev"} & info.splits.keys()):
-            info = damage.leave_out(config.records.dir, info, split)
+            info = corruption.leave_out(config.records.dir, info, split)
     os.makedirs(workdir, exist_ok=True)
     trainer = Trainer(config, workdir, info, strategy)
     trainer.restore()
@@ -71,7 +63,7 @@ class Trainer:
         with strategy.scope():
             self.decoder = decoders.build(
                 config.model, self.tokenizer.size, info.feature_shape[1],
-                precision.compute_dtype(config.train.compute_dtype),
+                runtime.compute_dtype(config.train.compute_dtype),
             )  # fmt: skip
             self.optimizer = build_optimizer(config.train, self.total_steps)
             self.optimizer.build(self.decoder.trainable_variables)
@@ -143,8 +135,8 @@ class Trainer:
     def _batches(self, dataset):
         try:
             yield from dataset
-        except damage.ERRORS as error:
-            damage.raise_first(self.config.records.dir, self.info, "train", error)
+        except corruption.ERRORS as error:
+            corruption.raise_first(self.config.records.dir, self.info, "train", error)
 
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Updates the weights; returns the mean cross-entropy per token, without smoothing."""

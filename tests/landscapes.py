@@ -13,8 +13,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import Image
 
-from imcap import checkpoints
 from imcap import config as config_lib
+from imcap.training import checkpoints
 
 SKIES = {"blue": (70, 130, 250), "grey": (150, 150, 150), "red": (230, 70, 60)}
 GROUNDS = {"grass": (40, 160, 50), "sand": (230, 200, 120), "snow": (250, 250, 250)}

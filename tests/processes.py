@@ -23,9 +23,9 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "beam_jobs.build_records",
-        "imcap.captioner",
+        "imcap.serving.captioner",
         "imcap.export",
-        "imcap.inspection",
+        "imcap.inspect_records",
         "imcap.pretrain",
         "imcap.serving.server",
         "imcap.train",

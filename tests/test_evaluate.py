@@ -14,8 +14,10 @@ from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from imcap import checkpoints, decode, evaluate, input_pipeline, records, text
+from imcap import evaluate, input_pipeline, records, text
+from imcap.decoding import beam_search
 from imcap.errors import UserError
+from imcap.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +133,8 @@ def test_predictions_are_what_the_search_says_with_the_loss_of_the_references(
     found = evaluate.predict(decoder, config, info, "dev", tokenizer)
     batches = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
     (batch,) = batches
-    captions = decode.search(decoder, batch["features"], config.decode)
-    total, count = decode.log_probability(decoder, batch["features"], batch["tokens"])
+    captions = beam_search.search(decoder, batch["features"], config.decode)
+    total, count = beam_search.log_probability(decoder, batch["features"], batch["tokens"])
     assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
     for index, image_id in enumerate(batch["image_id"].numpy()):
         rows = found.captions[image_id.decode()]

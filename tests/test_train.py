@@ -14,7 +14,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from tensorboard.backend.event_processing import event_accumulator
 
-from imcap import decode, input_pipeline, records, text, train
+from imcap import input_pipeline, records, text, train
+from imcap.decoding import beam_search
 from imcap.errors import UserError
 
 STEPS_PER_EPOCH = 5
@@ -50,7 +51,7 @@ def test_a_fixed_batch_is_learnt_by_heart(tmp_path, landscape_data, kind):
     assert losses[19] < 0.9 * losses[0]
     assert losses[-1] < 0.05
     assert trainer.step.numpy() == 200
-    found = decode.search(trainer.decoder, batch["features"], config.decode).tokens[:, 0]
+    found = beam_search.search(trainer.decoder, batch["features"], config.decode).tokens[:, 0]
     said = trainer.tokenizer.detokenize(found.numpy())
     assert said == trainer.tokenizer.detokenize(batch["tokens"][:, 0, 1:].numpy())
     assert len(set(said)) > 1

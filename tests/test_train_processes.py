@@ -15,7 +15,8 @@ import tensorflow as tf
 import train_worker
 from ml_collections import ConfigDict
 
-from imcap import checkpoints, train
+from imcap import train
+from imcap.training import checkpoints
 
 STEPS_PER_EPOCH = 5
 DEADLINE = 180  # Seconds until a process counts as stuck.

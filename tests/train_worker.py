@@ -21,7 +21,8 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
     import tensorflow as tf
     from ml_collections import ConfigDict
 
-    from imcap import records, strategies, train
+    from imcap import records, train
+    from imcap.training import strategies
 
     if cluster:
         os.environ["TF_CONFIG"] = json.dumps(cluster)

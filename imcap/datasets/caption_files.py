@@ -15,8 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from imcap.datasets import photos as find
-from imcap.datasets import rows, splits
+from imcap.datasets import image_folders, splits, text_rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 
 # A caption's row: where it stands, the photo's name, the caption.
@@ -55,9 +54,9 @@ def read(config: Any, layout: Layout, problems: Problems) -> Iterator[CaptionedI
     Raises:
       UserError: for a folder without captions or photos, naming what was looked for.
     """
-    folder = find.data_folder(config)
-    path = find.captions_file(config, folder, layout.captions)
-    photos = find.Photos.of(config, folder, layout.images)
+    folder = image_folders.data_folder(config)
+    path = image_folders.captions_file(config, folder, layout.captions)
+    photos = image_folders.Photos.of(config, folder, layout.images)
     by_split = splits.assignment(config, folder, layout.lists, problems)
     joined = join(read_captions(path, problems), photos, by_split, problems)
     images = splits.hold_out(list(joined), config)
@@ -85,7 +84,7 @@ def read_captions(path: str, problems: Problems) -> Captions:
 
 def join(
     captions: Mapping[str, list[str]],
-    photos: find.Photos,
+    photos: image_folders.Photos,
     by_split: splits.Assignment,
     problems: Problems,
 ) -> Iterator[CaptionedImage]:
@@ -115,7 +114,7 @@ def join(
 
 def _count_uncaptioned(
     captions: Mapping[str, list[str]],
-    photos: find.Photos,
+    photos: image_folders.Photos,
     listed: Mapping[str, None],
     problems: Problems,
 ) -> None:
@@ -130,14 +129,14 @@ def _count_uncaptioned(
 
 def _dialect(path: str) -> Callable[[str, Problems], Iterator[Row]]:
     """Returns the reader for the delimiter that comes first in most of the first rows."""
-    first = (line for _, line in itertools.islice(rows.read_lines(path, Problems()), 20))
+    first = (line for _, line in itertools.islice(text_rows.read_lines(path, Problems()), 20))
     marks = collections.Counter(re.sub(r"[^\t|,]", "", line)[:1] for line in first)
     dialects = {"\t": _token_rows, "|": _pipe_rows, ",": _csv_rows}
     return dialects[max(dialects, key=lambda mark: marks[mark])]
 
 
 def _token_rows(path: str, problems: Problems) -> Iterator[Row]:
-    for number, line in rows.read_lines(path, problems):
+    for number, line in text_rows.read_lines(path, problems):
         name, tab, caption = line.partition("\t")
         name = _NUMBER.sub("", name.strip())
         if tab and name:
@@ -148,12 +147,12 @@ def _token_rows(path: str, problems: Problems) -> Iterator[Row]:
 
 def _csv_rows(path: str, problems: Problems) -> Iterator[Row]:
     columns = 2
-    read = rows.csv_rows(rows.read_lines(path, problems), max_lines=1)
+    read = text_rows.csv_rows(text_rows.read_lines(path, problems), max_lines=1)
     for index, (number, text, fields) in enumerate(read):
         if index == 0 and fields and fields[0].strip().lower() in _HEADERS:
             columns = max(2, len(fields))
             continue
-        values = rows.last_takes_rest(text, fields, columns)
+        values = text_rows.last_takes_rest(text, fields, columns)
         name, caption = values[0].strip(), values[-1].strip()
         if len(values) == columns and name:
             yield f"line {number}", name, caption
@@ -162,7 +161,7 @@ def _csv_rows(path: str, problems: Problems) -> Iterator[Row]:
 
 
 def _pipe_rows(path: str, problems: Problems) -> Iterator[Row]:
-    for index, (number, line) in enumerate(rows.read_lines(path, problems)):
+    for index, (number, line) in enumerate(text_rows.read_lines(path, problems)):
         if index == 0 and line.partition("|")[0].strip().lower() in _HEADERS:
             continue
         match = _PIPE.fullmatch(line)

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imcap.datasets import files, rows
-from imcap.datasets import photos as find
+from imcap import filesystem
+from imcap.datasets import image_folders, text_rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 from imcap.errors import UserError
 
@@ -33,7 +33,7 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     Raises:
       UserError: when there is no annotation file, or it is not COCO's format.
     """
-    folder = find.data_folder(config)
+    folder = image_folders.data_folder(config)
     seen: set[str] = set()
     yield from require_some(_all(config, folder, seen, problems), folder, problems)
 
@@ -52,7 +52,7 @@ def _all(config: Any, folder: str, seen: set[str], problems: Problems) -> Iterat
 def _annotation_files(config: Any, folder: str, problems: Problems) -> list[tuple[str, str, str]]:
     """Returns (path, part such as `train2017`, split), dev first so that it is never trained on."""
     if config.get("captions"):
-        path = find.captions_file(config, folder, ())
+        path = image_folders.captions_file(config, folder, ())
         base = os.path.basename(path).lower()
         name, split = _PARTS[0] if "val" in base else _PARTS[1]
         return [(path, name + next((y for y in _YEARS if y in base), _YEARS[0]), split)]
@@ -72,22 +72,24 @@ def _of_year(folder: str, year: str) -> list[tuple[str, str, str]]:
     found = []
     for name, split in _PARTS:
         path = os.path.join(folder, "annotations", f"captions_{name}{year}.json")
-        if files.is_file(path):
+        if filesystem.is_file(path):
             found.append((path, name + year, split))
     return found
 
 
-def _photos(config: Any, folder: str, part: str) -> find.Photos:
+def _photos(config: Any, folder: str, part: str) -> image_folders.Photos:
     if config.get("images"):
-        root = find.Photos.of(config, folder, ()).roots[0]
-        return find.Photos([os.path.join(root, part), root])
-    return find.Photos.of(config, folder, (part, f"images/{part}", f"{part}/{part}", "images"))
+        root = image_folders.Photos.of(config, folder, ()).roots[0]
+        return image_folders.Photos([os.path.join(root, part), root])
+    return image_folders.Photos.of(
+        config, folder, (part, f"images/{part}", f"{part}/{part}", "images")
+    )
 
 
 def _read_file(
-    path: str, photos: find.Photos, split: str, problems: Problems
+    path: str, photos: image_folders.Photos, split: str, problems: Problems
 ) -> Iterator[CaptionedImage]:
-    document = rows.read_json(path)
+    document = text_rows.read_json(path)
     names = _names(path, document, problems)
     captions = _captions(path, document, problems)
     for key in sorted(captions.keys() - names.keys()):
@@ -105,7 +107,7 @@ def _read_file(
 def _names(path: str, document: Any, problems: Problems) -> dict[int, str]:
     names: dict[int, str] = {}
     for index, entry in enumerate(entries(path, document, "images")):
-        key, name = _field(entry, "id"), rows.clean(_field(entry, "file_name"))
+        key, name = _field(entry, "id"), text_rows.clean(_field(entry, "file_name"))
         if not _is_id(key) or not name:
             problems.add("malformed images", f"{path}, images[{index}]")
         elif names.setdefault(key, name) != name:
@@ -119,7 +121,7 @@ def _captions(path: str, document: Any, problems: Problems) -> dict[int, list[st
         key, caption = _field(entry, "image_id"), _field(entry, "caption")
         if not _is_id(key) or not isinstance(caption, str):
             problems.add("malformed annotations", f"{path}, annotations[{index}]")
-        elif text := rows.clean(caption):
+        elif text := text_rows.clean(caption):
             captions.setdefault(key, []).append(text)
         else:
             problems.add("empty captions", f"{path}, annotations[{index}]")

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imcap.datasets import files, rows, splits
-from imcap.datasets import photos as find
+from imcap import filesystem
+from imcap.datasets import image_folders, splits, text_rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 
 
@@ -27,16 +27,16 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     Raises:
       UserError: when there is no such folder, or no photo with captions in it.
     """
-    root = find.Photos.of(config, find.data_folder(config), (".",)).roots[0]
+    root = image_folders.Photos.of(config, image_folders.data_folder(config), (".",)).roots[0]
     by_ratio = splits.ratio_split(config)
     yield from require_some(_images(root, by_ratio, problems), root, problems)
 
 
 def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Iterator[CaptionedImage]:
-    for parent, names in files.walk(root):
+    for parent, names in filesystem.walk(root):
         texts = {name for name in names if name.lower().endswith(".txt")}
         used: set[str] = set()
-        for name in filter(find.is_photo, names):
+        for name in filter(image_folders.is_photo, names):
             text = os.path.splitext(name)[0] + ".txt"
             used.add(text)
             captions = _captions(os.path.join(parent, text), problems) if text in texts else ()
@@ -51,4 +51,4 @@ def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Itera
 
 
 def _captions(path: str, problems: Problems) -> tuple[str, ...]:
-    return tuple(line.strip() for _, line in rows.read_lines(path, problems))
+    return tuple(line.strip() for _, line in text_rows.read_lines(path, problems))

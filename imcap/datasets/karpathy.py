@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from imcap.datasets import coco, files, flickr8k, flickr30k, rows, splits
-from imcap.datasets import photos as find
+from imcap import filesystem
+from imcap.datasets import coco, flickr8k, flickr30k, image_folders, splits, text_rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 from imcap.errors import UserError
 
@@ -34,9 +34,9 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     Raises:
       UserError: when there is no such file, several, or it is not in this format.
     """
-    folder = find.data_folder(config)
+    folder = image_folders.data_folder(config)
     path = _dataset_file(config, folder)
-    photos = find.Photos.of(config, folder, _IMAGES)
+    photos = image_folders.Photos.of(config, folder, _IMAGES)
     restval = config.get("restval")
     keep_restval = True if restval is None else bool(restval)
     images = _images(path, photos, keep_restval, problems)
@@ -44,19 +44,19 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
 
 
 def _dataset_file(config: Any, folder: str) -> str:
-    here = [name for name in FILES if files.is_file(os.path.join(folder, name))]
+    here = [name for name in FILES if filesystem.is_file(os.path.join(folder, name))]
     if len(here) > 1 and not config.get("captions"):
         raise UserError(
             f"{folder}: {', '.join(here)} lie here; choose one with config.dataset.captions"
         )
-    return find.captions_file(config, folder, FILES)
+    return image_folders.captions_file(config, folder, FILES)
 
 
 def _images(
-    path: str, photos: find.Photos, keep_restval: bool, problems: Problems
+    path: str, photos: image_folders.Photos, keep_restval: bool, problems: Problems
 ) -> Iterator[CaptionedImage]:
     seen: set[str] = set()
-    for index, entry in enumerate(coco.entries(path, rows.read_json(path), "images")):
+    for index, entry in enumerate(coco.entries(path, text_rows.read_json(path), "images")):
         where = f"{path}, images[{index}]"
         image = _image(entry, photos, keep_restval, where, problems)
         if image is None:
@@ -69,13 +69,13 @@ def _images(
 
 
 def _image(
-    entry: Any, photos: find.Photos, keep_restval: bool, where: str, problems: Problems
+    entry: Any, photos: image_folders.Photos, keep_restval: bool, where: str, problems: Problems
 ) -> CaptionedImage | None:
     entry = entry if isinstance(entry, dict) else {}
-    name, source_split = rows.clean(entry.get("filename")), rows.clean(entry.get("split"))
+    name, source_split = text_rows.clean(entry.get("filename")), text_rows.clean(entry.get("split"))
     split = splits.canonical("train" if source_split == "restval" else source_split)
     captions = _captions(entry.get("sentences"))
-    below = os.path.join(rows.clean(entry.get("filepath")), name)
+    below = os.path.join(text_rows.clean(entry.get("filepath")), name)
     found = (photos.find(below) or photos.find(name)) if name else None
     if not name or not split:
         problems.add("malformed images", where)
@@ -86,11 +86,11 @@ def _image(
     elif not captions:
         problems.add("photos without captions", name)
     else:
-        return CaptionedImage(rows.clean(entry.get("cocoid")) or name, found, captions, split)
+        return CaptionedImage(text_rows.clean(entry.get("cocoid")) or name, found, captions, split)
     return None
 
 
 def _captions(sentences: Any) -> tuple[str, ...]:
     found = sentences if isinstance(sentences, list) else []
     raw = (sentence.get("raw") for sentence in found if isinstance(sentence, dict))
-    return tuple(caption for caption in map(rows.clean, raw) if caption)
+    return tuple(caption for caption in map(text_rows.clean, raw) if caption)

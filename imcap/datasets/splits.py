@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from imcap.datasets import files, photos, rows
+from imcap import filesystem
+from imcap.datasets import image_folders, text_rows
 from imcap.datasets.base import CaptionedImage, Problems
 from imcap.errors import UserError
 
@@ -83,7 +84,7 @@ class ListedSplit:
     def __init__(self, lists: Mapping[str, str], problems: Problems) -> None:
         self._splits: dict[str, str] = {}
         for split in (split for split in SPLITS if split in lists):
-            for number, line in rows.read_lines(lists[split], problems):
+            for number, line in text_rows.read_lines(lists[split], problems):
                 name = line.strip()
                 if self._splits.get(name, split) != split:
                     problems.add(
@@ -94,7 +95,7 @@ class ListedSplit:
 
     def split_of(self, image_id: str) -> str | None:
         """Returns the split whose list names the image, or None."""
-        bare = os.path.splitext(image_id)[0] if photos.is_photo(image_id) else image_id
+        bare = os.path.splitext(image_id)[0] if image_folders.is_photo(image_id) else image_id
         return self._splits.get(image_id) or self._splits.get(bare)
 
     def listed(self) -> Iterable[str]:
@@ -116,7 +117,7 @@ def assignment(
     found: dict[str, str] = {}
     for split, names in lists.items():
         paths = (os.path.join(folder, name) for name in names)
-        if path := next((path for path in paths if files.is_file(path)), None):
+        if path := next((path for path in paths if filesystem.is_file(path)), None):
             found[split] = path
     return ListedSplit(found, problems) if found else ratio_split(config)
 

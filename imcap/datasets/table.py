@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from imcap.datasets import files, rows, splits, table_files
-from imcap.datasets import photos as find
+from imcap import filesystem
+from imcap.datasets import image_folders, splits, table_files, text_rows
 from imcap.datasets.base import CaptionedImage, Problems, require_some
 
 
@@ -60,11 +60,13 @@ class Table:
 
     def __init__(self, config: Any) -> None:
         """Finds the files; raises UserError where there are none."""
-        folder = find.data_folder(config)
+        folder = image_folders.data_folder(config)
         self._paths = table_files.find_tables(config, folder)
         self._columns = table_files.columns(config)
         # A table may tell of more photos than there is memory for their names.
-        self._photos = find.Photos.of(config, folder, (".", "images", "Images"), is_listed=False)
+        self._photos = image_folders.Photos.of(
+            config, folder, (".", "images", "Images"), is_listed=False
+        )
         self._by_ratio = None if self._columns.split else splits.ratio_split(config)
         self.name = f"{folder} ({', '.join(self._paths[:3])})"
 
@@ -75,7 +77,7 @@ class Table:
     def size(self) -> int:
         """Returns the files' bytes; a compressed one's are taken four times."""
         packed = (".gz", ".parquet")
-        return sum(files.size(p) * (4 if p.endswith(packed) else 1) for p in self._paths)
+        return sum(filesystem.size(p) * (4 if p.endswith(packed) else 1) for p in self._paths)
 
     def parts(self) -> Iterator[table_files.Part]:
         """Yields all files' parts that can be read side by side, in their order."""
@@ -90,8 +92,8 @@ class Table:
                 yield where, entry
 
     def _entry(self, where: str, row: dict[str, Any], problems: Problems) -> Entry | None:
-        name = rows.clean(row.get(self._columns.image))
-        image_id = rows.clean(row.get(self._columns.id)) if self._columns.id else name
+        name = text_rows.clean(row.get(self._columns.image))
+        image_id = text_rows.clean(row.get(self._columns.id)) if self._columns.id else name
         found = self._photos.find(name) if name else None
         split = self._split(image_id, row)
         if not name or not image_id:
@@ -108,7 +110,7 @@ class Table:
     def _split(self, image_id: str, row: dict[str, Any]) -> str:
         if self._by_ratio:
             return self._by_ratio.split_of(image_id)
-        return splits.canonical(rows.clean(row.get(self._columns.split)))
+        return splits.canonical(text_rows.clean(row.get(self._columns.split)))
 
 
 def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[CaptionedImage]:
@@ -131,7 +133,7 @@ def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[
 
 
 def _captions(value: Any, where: str, problems: Problems) -> list[str]:
-    texts = [rows.clean(text) for text in (value if isinstance(value, list) else [value])]
+    texts = [text_rows.clean(text) for text in (value if isinstance(value, list) else [value])]
     if not all(texts) or not texts:
         problems.add("empty captions", where)
     return [text for text in texts if text]

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from imcap.datasets import files, rows
-from imcap.datasets import photos as find
+from imcap import filesystem
+from imcap.datasets import image_folders, text_rows
 from imcap.datasets.base import Problems
 from imcap.errors import UserError
 
@@ -65,11 +65,11 @@ def find_tables(config: Any, folder: str) -> list[str]:
     table in the folder; raises UserError where there is none."""
     named = str(config.get("captions") or "")
     if any(sign in named for sign in "*?["):
-        found = files.match(files.join(folder, os.path.expanduser(named)))
+        found = filesystem.match(filesystem.join(folder, os.path.expanduser(named)))
         if not found:
             raise UserError(f"config.dataset.captions: no file fits {named} in {folder}")
     elif named:
-        found = [find.captions_file(config, folder, ())]
+        found = [image_folders.captions_file(config, folder, ())]
     else:
         return [_only_table(folder)]
     for path in found:
@@ -79,13 +79,13 @@ def find_tables(config: Any, folder: str) -> list[str]:
 
 
 def _only_table(folder: str) -> str:
-    tables = [name for name in sorted(files.names(folder)) if name.endswith(_ENDINGS)]
+    tables = [name for name in sorted(filesystem.names(folder)) if name.endswith(_ENDINGS)]
     if len(tables) != 1:
         raise UserError(
             f"{folder}: {', '.join(tables) or 'no table'} here; name the table with"
             f" config.dataset.captions (it ends in {', '.join(_SUFFIXES)})"
         )
-    return files.join(folder, tables[0])
+    return filesystem.join(folder, tables[0])
 
 
 def parts(path: str) -> Iterator[Part]:
@@ -98,7 +98,7 @@ def parts(path: str) -> Iterator[Part]:
         with _parquet(path) as file:
             yield from (Part(path, index, index + 1) for index in range(file.num_row_groups))
     elif path.endswith((".jsonl", ".ndjson", ".tsv")):
-        for start in range(0, max(files.size(path), 1), _PART_BYTES):
+        for start in range(0, max(filesystem.size(path), 1), _PART_BYTES):
             yield Part(path, start, start + _PART_BYTES)
     else:
         yield Part(path)
@@ -132,8 +132,8 @@ def _require(path: str, wanted: Columns, present: Sequence[str]) -> None:
 
 def _lines(part: Part, problems: Problems) -> Iterator[tuple[int, str]]:
     if part.start is None:
-        return rows.read_lines(part.path, problems)
-    return rows.read_part(part.path, part.start, part.end, problems)
+        return text_rows.read_lines(part.path, problems)
+    return text_rows.read_part(part.path, part.start, part.end, problems)
 
 
 def _where(part: Part, number: int) -> str:
@@ -143,22 +143,24 @@ def _where(part: Part, number: int) -> str:
 def _csv_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
     # A tab-separated caption may start with a quotation mark that nothing closes.
     tabs = part.path.removesuffix(".gz").endswith(".tsv")
-    delimiter, max_lines = ("\t", 1) if tabs else (",", rows.MAX_LINES_PER_ROW)
+    delimiter, max_lines = ("\t", 1) if tabs else (",", text_rows.MAX_LINES_PER_ROW)
     # The header stands in the first part; the others look there too.
-    first = next(rows.csv_rows(rows.read_lines(part.path, Problems()), delimiter, max_lines), None)
+    first = next(
+        text_rows.csv_rows(text_rows.read_lines(part.path, Problems()), delimiter, max_lines), None
+    )
     if first is None:
         return
     _, text, fields = first
     header = [name.strip() for name in fields or text.split(delimiter)]
     _require(part.path, wanted, header)
-    read = rows.csv_rows(_lines(part, problems), delimiter, max_lines)
+    read = text_rows.csv_rows(_lines(part, problems), delimiter, max_lines)
     if not part.start:
         next(read)
     # Unquoted commas can only be told from delimiters in the last column.
     open_ended = header[-1] == wanted.caption
     for number, text, fields in read:
         if open_ended:
-            fields = rows.last_takes_rest(text, fields, len(header), delimiter)
+            fields = text_rows.last_takes_rest(text, fields, len(header), delimiter)
         if fields and len(fields) == len(header):
             yield _where(part, number), dict(zip(header, fields, strict=True))
         else:
@@ -166,7 +168,7 @@ def _csv_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
 
 
 def _json_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
-    objects = rows.json_objects(
+    objects = text_rows.json_objects(
         _lines(part, problems), lambda number: _where(part, number), problems
     )
     for index, (number, row) in enumerate(objects):
@@ -196,7 +198,7 @@ def _parquet(path: str) -> Iterator[Any]:
     from pyarrow import parquet
 
     try:
-        with files.open_bytes(path) as handle, parquet.ParquetFile(handle) as file:
+        with filesystem.open_bytes(path) as handle, parquet.ParquetFile(handle) as file:
             yield file
     except UserError:
         raise

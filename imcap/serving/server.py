@@ -26,8 +26,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from imcap.captioner import DEFAULT_SIGNATURE, SIGNATURES, Captioner, Failure
 from imcap.errors import UserError
+from imcap.serving.captioner import DEFAULT_SIGNATURE, SIGNATURES, Captioner, Failure
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICT = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)

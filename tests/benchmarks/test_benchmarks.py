@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import common, records, records_variants, scale
 from imcap import config as config_lib
+from imcap.benchmarks import common, records, records_variants, scale
 from imcap.errors import UserError
 
 

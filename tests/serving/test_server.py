@@ -23,9 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from imcap import captioner
 from imcap.errors import UserError
-from imcap.serving import server
+from imcap.serving import captioner, server
 
 PREDICT = "/v1/models/grey:predict"
 SLOW_HEIGHT = 9

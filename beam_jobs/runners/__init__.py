@@ -1,0 +1,1 @@
+"""Runners: their options, their workers, and the errors that these raise."""

@@ -1,0 +1,63 @@
+"""Photos that are in a data set twice, byte by byte, and those among them in two splits."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_jobs.transforms import manifest
+from imcap import filesystem
+from imcap.datasets import CaptionedImage
+from imcap.errors import UserError
+
+Group = list[list[str]]
+_DIGEST_BYTES = 8
+# Which split keeps a photo that is in several: the training split loses it first.
+_RANK = {"test": 1, "dev": 2, "train": 3}
+
+
+class FindDuplicates(beam.PTransform):
+    """Rows to groups of equal photos: sorted [split, image_id] lists of two or more.
+
+    A photo that cannot be read has no equal.
+    """
+
+    def expand(self, rows: beam.PCollection[CaptionedImage]) -> beam.PCollection[Group]:
+        return (
+            rows
+            | "Hash" >> beam.FlatMap(_hash)
+            | "Pack" >> beam.ParDo(manifest.PackByKey())
+            | "Group" >> beam.GroupByKey()
+            | "Compare" >> beam.FlatMap(_compare)
+        )
+
+
+def _hash(row: CaptionedImage) -> Iterator[tuple[int, list[str]]]:
+    try:
+        content = filesystem.read_bytes(row.path)
+    except (OSError, UserError):
+        return
+    digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+    yield digest[0], [digest.hex(), row.split, row.image_id]
+
+
+def _compare(element: tuple[int, Iterable[bytes]]) -> Iterator[Group]:
+    groups: dict[str, Group] = collections.defaultdict(list)
+    for pack in element[1]:
+        for digest, split, image_id in manifest.decompress(pack):
+            groups[digest].append([split, image_id])
+    for digest in sorted(groups):
+        if len(groups[digest]) > 1:
+            Metrics.counter("imcap", "images_duplicate").inc(len(groups[digest]) - 1)
+            yield sorted(groups[digest])
+
+
+def leaks(group: Group) -> list[str]:
+    """Returns the image_ids that have to go so that the photo is in one split only."""
+    splits = {split for split, _ in group}
+    keeper = min(splits, key=lambda split: (_RANK.get(split, 0), split))
+    return [image_id for split, image_id in group if split != keeper]

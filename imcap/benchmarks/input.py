@@ -1,0 +1,140 @@
+"""`imcap bench input`: from records to ready batches, beside a bare read of the same files.
+
+Also how much of a training step is waiting for data: the steps of a real training beside steps on
+one batch that is always there.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import input_pipeline, records
+from imcap.benchmarks import common
+from imcap.train import Trainer
+from imcap.training import strategies
+
+_READERS = (1, 2, 4)
+_STEPS = 30  # Of training, per measurement.
+_WAIT_TO_REACH = 0.02
+_DROP_CACHES = "/proc/sys/vm/drop_caches"
+
+
+def run(config: ConfigDict, repeats: int) -> list[common.Row]:
+    """Measures the reading of `config.records.dir`'s training split, and the training on it.
+
+    Args:
+      config: a resolved config with finished records.
+      repeats: runs of each measurement, which take turns.
+
+    Raises:
+      UserError: no finished records.
+    """
+    info = records.read_info(config.records.dir)
+    rows = []
+    temperatures = ("cold", "warm") if os.access(_DROP_CACHES, os.W_OK) else ("warm",)
+    for temperature in temperatures:
+        for readers in _READERS:
+            rows += _reading(config, info, readers, temperature, repeats)
+    return rows + _waiting(config, info, repeats)
+
+
+def _reading(config, info, readers: int, temperature: str, repeats: int) -> list[common.Row]:
+    paths = [path for path, _ in records.shards(config.records.dir, info, "train")]
+    steps = input_pipeline.steps_per_epoch(info, config.train.batch_size)
+    images = steps * config.train.batch_size
+    size = sum(os.path.getsize(path) for path in paths) / 1e6
+
+    def bare() -> None:
+        files = tf.data.TFRecordDataset(paths, num_parallel_reads=readers)
+        for _ in files.batch(256).with_options(records.NO_AUTOTUNE):
+            pass
+
+    def ready() -> None:
+        for _ in _batches(config, info, readers).take(steps):
+            pass
+
+    times = _in_turn({"bare": bare, "ready": ready}, temperature == "cold", repeats)
+    ratio = statistics.median(a / b for a, b in zip(times["bare"], times["ready"], strict=True))
+    name = f"{temperature}, {readers} readers"
+    fastest = {key: statistics.median(value) for key, value in times.items()}
+    return [
+        common.Row(f"bare TFRecordDataset, {name}", size / fastest["bare"], "MB/s"),
+        common.Row(f"ready batches, {name}", size / fastest["ready"], "MB/s", ratio),
+        common.Row(f"ready batches, {name}", images / fastest["ready"], "images/s"),
+    ]
+
+
+def _batches(config: ConfigDict, info: records.Info, readers: int) -> tf.data.Dataset:
+    return input_pipeline.train_dataset(
+        config.records.dir,
+        info,
+        batch_size=config.train.batch_size,
+        shuffle_buffer=config.train.shuffle_buffer,
+        seed=config.seed,
+        step=0,
+        readers=readers,
+    )
+
+
+def _in_turn(
+    functions: dict[str, Callable[[], None]], is_cold: bool, repeats: int
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    if not is_cold:
+        for function in functions.values():
+            function()  # Fills the page cache, and traces.
+    for _ in range(repeats):
+        for name, function in functions.items():
+            if is_cold:
+                _drop_caches()
+            began = time.monotonic()
+            function()
+            times[name].append(time.monotonic() - began)
+    return times
+
+
+def _drop_caches() -> None:
+    os.sync()
+    with open(_DROP_CACHES, "w", encoding="ascii") as file:
+        file.write("1")
+
+
+def _waiting(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
+    """Compares training steps on the stream with steps on copies of the same batches."""
+    trainer = Trainer(config, os.devnull, info, strategies.build("none"))
+    step, batches = trainer.compile(0)
+    step(next(batches))
+    shares, rates = [], []
+    for _ in range(repeats):
+        held = [next(batches) for _ in range(_STEPS)]
+        cached = _time(lambda held=held: [step(batch) for batch in held][-1].numpy())
+        del held
+        # The stream's batches differ in length from the held ones: count by their own steps.
+        waited, began = 0.0, time.monotonic()
+        for _ in range(_STEPS):
+            asked = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked
+            step(batch).numpy()
+        streamed = time.monotonic() - began
+        shares.append(waited / streamed)
+        rates.append(cached / streamed)
+    share = statistics.median(shares)
+    return [
+        common.Row("training: share of the time waiting for data", share, "of a step", share,
+                   -_WAIT_TO_REACH),
+        common.Row("training: held batches' time against the stream's", statistics.median(rates),
+                   "times"),
+    ]  # fmt: skip
+
+
+def _time(function: Callable[[], object]) -> float:
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began

@@ -1,0 +1,211 @@
+"""Reading text files row by row: whatever bytes come, a row is read or counted, never a crash."""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import csv
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+
+from imcap import filesystem
+from imcap.datasets.base import Problems
+from imcap.errors import UserError
+
+# A quoted CSV field may span lines; a stray quote must not swallow the rest of the file.
+MAX_LINES_PER_ROW = 50
+_UNREADABLE = (OSError, EOFError, zlib.error)
+
+
+def open_bytes(path: str) -> IO[bytes]:
+    """Opens a file for reading bytes, through gzip when its name ends in `.gz`.
+
+    Raises:
+      UserError: when it cannot be opened.
+    """
+    try:
+        if not path.endswith(".gz"):
+            return filesystem.open_bytes(path)
+        return gzip.open(filesystem.open_bytes(path) if filesystem.is_remote(path) else path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
+    """Yields (line number from 1, text without its line ending) of a UTF-8 file's written lines.
+
+    A byte-order mark, CRLF endings and blank lines are taken as what they are. Lines that are not
+    UTF-8 are counted and left out.
+
+    Raises:
+      UserError: when the file cannot be read to its end, or is UTF-16.
+    """
+    with open_bytes(path) as handle:
+        for number, raw in enumerate(_raw_lines(handle, path), start=1):
+            raw = _without_mark(raw, path) if number == 1 else raw
+            line = _decode(raw, f"{path}, line {number}", problems)
+            if line:
+                yield number, line
+
+
+def read_part(path: str, start: int, end: int, problems: Problems) -> Iterator[tuple[int, str]]:
+    """Yields (offset in bytes, text) of the lines that begin at `start` or behind it, before `end`.
+
+    So parts that border on each other give each line once. Otherwise as `read_lines`.
+    """
+    with open_bytes(path) as handle:
+        # A line that began before belongs to the part before.
+        handle.seek(max(start - 1, 0))
+        offset = start - 1 + len(handle.readline()) if start else 0
+        for raw in _raw_lines(handle, path):
+            if offset >= end:
+                return
+            whole = _without_mark(raw, path) if offset == 0 else raw
+            line = _decode(whole, f"{path}, byte {offset}", problems)
+            if line:
+                yield offset, line
+            offset += len(raw)
+
+
+def _decode(raw: bytes, where: str, problems: Problems) -> str:
+    """Returns a line as text; empty where it is blank or, which is counted, not UTF-8."""
+    try:
+        line = raw.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        problems.add("lines that are not UTF-8", where)
+        return ""
+    return line if line.strip() else ""
+
+
+def csv_rows(
+    lines: Iterator[tuple[int, str]], delimiter: str = ",", max_lines: int = MAX_LINES_PER_ROW
+) -> Iterator[tuple[int, str, list[str] | None]]:
+    """Yields (number, raw text, fields) per CSV row; fields are None where quotes are broken.
+
+    Only wholly quoted fields are unquoted, so quotation marks within a caption stay. Where a quote
+    does not close within `max_lines` lines, its first line alone is a row with broken quotes.
+
+    Args:
+      lines: numbered, as `read_lines` gives them.
+      delimiter: between fields.
+      max_lines: that a row may span.
+    """
+    pending: collections.deque[tuple[int, str]] = collections.deque()
+    while True:
+        if not pending:
+            pending.extend(itertools.islice(lines, 1))
+        if not pending:
+            return
+        number = pending[0][0]
+        taken, fields = _whole_row(pending, lines, delimiter, max_lines)
+        yield number, "\n".join(pending.popleft()[1] for _ in range(taken)), fields
+
+
+def last_takes_rest(
+    text: str, fields: list[str] | None, columns: int, delimiter: str = ","
+) -> list[str]:
+    """Returns a row's fields, giving what is too much (unquoted commas) to the last column.
+
+    A row that is too short comes back as it is.
+    """
+    if fields is not None and len(fields) == columns:
+        return fields
+    return text.split(delimiter, columns - 1)
+
+
+def read_json(path: str) -> Any:
+    """Returns a whole JSON file.
+
+    Raises:
+      UserError: when it cannot be read or is not JSON; it names the line where known.
+    """
+    with open_bytes(path) as handle:
+        raw = b"".join(_raw_lines(handle, path))
+    try:
+        return json.loads(_without_mark(raw, path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def json_objects(
+    lines: Iterator[tuple[int, str]], where: Callable[[int], str], problems: Problems
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (number, object) per numbered line of JSON; other lines are counted, with `where` they
+    stand, and left out."""
+    for number, line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            problems.add("lines that are not JSON objects", where(number))
+
+
+def clean(value: Any) -> str:
+    """Returns a string or an integer as stripped text; anything else, or text that UTF-8 cannot
+    hold (JSON may spell lone surrogates), as the empty string."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return ""
+    return value.strip()
+
+
+_UNCLOSED = object()
+
+
+def _whole_row(
+    pending: collections.deque[tuple[int, str]],
+    lines: Iterator[tuple[int, str]],
+    delimiter: str,
+    max_lines: int,
+) -> tuple[int, list[str] | None]:
+    """Returns how many of the pending lines (read on as needed) are one row, and its fields."""
+    for taken in range(1, max_lines + 1):
+        if len(pending) < taken:
+            pending.extend(itertools.islice(lines, 1))
+        if len(pending) < taken:
+            break
+        text = "\n".join(line for _, line in itertools.islice(pending, taken))
+        fields = _csv_fields(text, delimiter)
+        if fields is not _UNCLOSED:
+            return (taken, fields) if fields else (1, None)
+    return 1, None
+
+
+def _csv_fields(text: str, delimiter: str) -> Any:
+    """Returns the fields, `_UNCLOSED` where a quoted field goes on, None where quotes are wrong."""
+    try:
+        return next(csv.reader([text], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return _UNCLOSED if "unexpected end" in str(error) else None
+
+
+def _raw_lines(handle: Iterable[bytes], path: str) -> Iterator[bytes]:
+    try:
+        yield from handle
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _without_mark(raw: bytes, path: str) -> bytes:
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}: this is UTF-16; save it as UTF-8")
+    return raw.removeprefix(codecs.BOM_UTF8)
+
+
+def _unreadable(path: str, error: BaseException) -> UserError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UserError(f"{path}: cannot be read ({reason})")

@@ -1,0 +1,1 @@
+"""Decoding: captions from features, for any decoder."""

@@ -1,0 +1,103 @@
+"""info.json: what a finished records folder says of itself, and the files beside the shards."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from imcap import text
+from imcap.errors import UserError
+
+SCHEMA_VERSION = 1
+INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
+
+
+def fingerprint(value: Any) -> str:
+    """Returns a hash of anything JSON holds, independent of the order of keys."""
+    text_form = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text_form.encode(), digest_size=16).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What a finished records folder says of itself (info.json).
+
+    Attributes:
+      splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
+        `views`: which of VIEWS its records hold.
+      feature_shape: (positions, channels).
+      compression: of the shards, empty or GZIP.
+      feature_grid: (rows, columns) of the positions.
+      counts: images kept, failed and duplicate, and captions.
+      problems: what the reader left out: by kind its `count` and the `first` example.
+    """
+
+    schema_version: int
+    splits: dict[str, dict[str, Any]]
+    feature_shape: tuple[int, int]
+    feature_grid: tuple[int, int]
+    feature_dtype: str
+    compression: str
+    encoder: dict[str, Any]
+    preprocessing: dict[str, Any]
+    text: dict[str, Any]
+    vocabulary_digest: str
+    counts: dict[str, int]
+    problems: dict[str, dict[str, Any]]
+    versions: dict[str, str]
+    dataset: dict[str, Any]
+
+    def num_images(self, split: str) -> int:
+        """Returns how many images a split holds; raises UserError if it is not there."""
+        if split not in self.splits:
+            names = ", ".join(sorted(self.splits))
+            raise UserError(f"--split={split} is not in the records, which hold {names}")
+        return sum(self.splits[split]["shard_lengths"])
+
+
+def read_info(folder: str) -> Info:
+    """Reads info.json of a finished folder; raises UserError naming what is wrong with it."""
+    if not tf.io.gfile.exists(os.path.join(folder, COMPLETED)):
+        raise UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
+    path = os.path.join(folder, INFO)
+    try:
+        content = tf.io.gfile.GFile(path).read()
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise _damaged_info(path, error) from error
+    return parse_info(content, path)
+
+
+def parse_info(content: str, path: str) -> Info:
+    """Returns the Info that info.json holds; raises UserError naming `path`."""
+    try:
+        values = json.loads(content)
+        version = values["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema {version}; this imcap reads {SCHEMA_VERSION}")
+        for key in ("feature_shape", "feature_grid"):
+            values[key] = tuple(values[key])
+        return Info(**values)
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged_info(path, error) from error
+
+
+def _damaged_info(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged ({error}); run `imcap records` again")
+
+
+def read_vocabulary(folder: str) -> list[str]:
+    """Reads the lines of a folder's vocab.txt."""
+    path = os.path.join(folder, VOCABULARY)
+    try:
+        return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); run `imcap records` again") from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{path} cannot be read: {error.message}") from error

@@ -1,0 +1,96 @@
+"""The record schema: one tf.train.Example per image, and every key in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+from imcap.records.info import Info
+
+VIEWS = ("features", "features_flip")
+# Little-endian on every machine, whatever the host's order.
+DTYPES = {
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype("<f4"),
+}
+
+
+def serialize(
+    image_id: str,
+    path: str,
+    views: Sequence[np.ndarray],
+    captions: Sequence[str],
+    tokens: Sequence[np.ndarray],
+) -> bytes:
+    """Returns one image's Example.
+
+    Args:
+      image_id: unique within the data set.
+      path: of the photo, below the data set's folder where it lies there.
+      views: features [positions, channels] in one of DTYPES, written as raw bytes: of the photo
+        and, if there is a second one, of its mirror image.
+      captions: the raw strings.
+      tokens: per caption its ids, int32 [length], START and END included.
+    """
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["image_id"].bytes_list.value.append(image_id.encode("utf-8"))
+    feature["path"].bytes_list.value.append(path.encode("utf-8", "surrogateescape"))
+    for key, features in zip(VIEWS, views, strict=False):
+        feature[key].bytes_list.value.append(features.tobytes())
+    feature["captions"].bytes_list.value.extend(c.encode("utf-8", "ignore") for c in captions)
+    feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
+    for ids in tokens:
+        feature["caption_tokens"].int64_list.value.extend(ids.tolist())
+    # Map fields have no order of their own; the same record must be the same bytes.
+    return example.SerializeToString(deterministic=True)
+
+
+_CAPTION_TOKENS = tf.io.RaggedFeature(
+    tf.int64,
+    value_key="caption_tokens",
+    partitions=[tf.io.RaggedFeature.RowLengths("caption_lengths")],
+    row_splits_dtype=tf.int64,
+)
+
+
+def parse(serialized: tf.Tensor, info: Info, view: str = VIEWS[0]) -> dict[str, tf.Tensor]:
+    """Parses a batch of Examples.
+
+    Args:
+      serialized: string [batch].
+      info: of the folder that they come from.
+      view: which of VIEWS the features are of.
+
+    Returns:
+      image_id string [batch], path string [batch], captions string ragged [batch, None],
+      tokens int32 ragged [batch, captions, None], and features in the records' dtype:
+      [batch, positions, channels].
+    """
+    parsed = tf.io.parse_example(
+        serialized,
+        {
+            "image_id": tf.io.FixedLenFeature([], tf.string),
+            "path": tf.io.FixedLenFeature([], tf.string),
+            view: tf.io.FixedLenFeature([], tf.string),
+            "captions": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
+            "tokens": _CAPTION_TOKENS,
+        },
+    )
+    flat = tf.io.decode_raw(parsed.pop(view), tf.as_dtype(info.feature_dtype))
+    return {
+        **parsed,
+        "features": tf.reshape(flat, (-1, *info.feature_shape)),
+        "tokens": tf.cast(parsed["tokens"], tf.int32),
+    }
+
+
+def parse_lengths(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the length of each image's longest caption: string [batch] to int64 [batch]."""
+    spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
+    lengths = tf.io.parse_example(serialized, spec)["caption_lengths"]
+    return tf.reduce_max(lengths.to_tensor(), axis=1)

@@ -1,0 +1,78 @@
+"""Shards: which image belongs to which, what they are called, and reading them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from imcap.records.info import Info
+
+# Its optimizer thread can hold up the end of an iterator for seconds (TensorFlow 2.21).
+NO_AUTOTUNE = tf.data.Options()
+NO_AUTOTUNE.autotune.enabled = False
+
+
+def shard_of(image_id: str, num_shards: int) -> int:
+    """Returns an image's shard: the same on every machine and in every Python."""
+    digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % num_shards
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """Returns `{split}-00000-of-00016.tfrecord`."""
+    return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+class Digest:
+    """A running hash of a shard's records, in their order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def update(self, record: bytes) -> None:
+        self._hash.update(len(record).to_bytes(8, "little"))
+        self._hash.update(record)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
+    """Returns the serialized Examples of whole files, string [], in the order of the paths."""
+    return tf.data.TFRecordDataset(list(paths), compression).with_options(NO_AUTOTUNE)
+
+
+def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: int):
+    """Reads shards in turns, in a fixed order.
+
+    Args:
+      shards: a dataset of (path, records to read).
+      compression: as info.json has it.
+      cycle: shards that take turns.
+      readers: shards read at a time.
+
+    Returns:
+      A tf.data.Dataset of serialized Examples, string [].
+    """
+    return shards.interleave(
+        lambda path, length: tf.data.TFRecordDataset(path, compression).take(length),
+        cycle_length=max(cycle, 1),
+        num_parallel_calls=max(min(readers, cycle), 1),
+        deterministic=True,
+    )
+
+
+def shards(folder: str, info: Info, split: str) -> list[tuple[str, int]]:
+    """Returns path and length of a split's shards that hold images, in order."""
+    info.num_images(split)
+    lengths = info.splits[split]["shard_lengths"]
+    names = [shard_name(split, index, len(lengths)) for index in range(len(lengths))]
+    return [(os.path.join(folder, name), n) for name, n in zip(names, lengths, strict=True) if n]
+
+
+def shard_index(path: str) -> int:
+    """Returns a shard's number: 3 for `.../train-00003-of-00016.tfrecord`."""
+    return int(os.path.basename(path).split("-")[-3])

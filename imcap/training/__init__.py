@@ -1,0 +1,1 @@
+"""Training: strategies, checkpoints and the history of a run."""

@@ -1,0 +1,56 @@
+"""Too many bad photos stop the job."""
+
+from __future__ import annotations
+
+import photo_sets
+import pytest
+
+from beam_jobs import build_records
+from beam_jobs.transforms import failure_limit
+from imcap import records
+from imcap.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("", float("inf")), ("0", 0), ("7", 7), ("0.5", 100), ("1%", 2), ("100%", 200)],
+)
+def test_a_limit_is_a_number_or_a_share(limit, expected):
+    assert failure_limit.allowed(limit, 200) == expected
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "1.5", "200%", "%", "nan"])
+def test_anything_else_is_refused(limit):
+    with pytest.raises(UserError, match="max_failures"):
+        failure_limit.allowed(limit, 200)
+
+
+def _spoil(data, count: int) -> None:
+    for number in range(count):
+        (data / f"{number:02d}.jpg").write_bytes(b"this is text, whatever its name says")
+
+
+def test_too_many_bad_photos_stop_the_job_with_their_reasons(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "photos")
+    _spoil(data, 4)
+    config = photo_sets.make_config(tmp_path, data, records__max_failures="3")
+    with pytest.raises(UserError, match=r"more than config\.records\.max_failures=3.*JPEG"):
+        build_records.run(config)
+    with pytest.raises(UserError, match="no finished records"):
+        records.read_info(config.records.dir)
+
+
+def test_as_many_as_allowed_are_counted_and_left_out(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "photos")
+    _spoil(data, 4)
+    config = photo_sets.make_config(tmp_path, data, records__max_failures="4")
+    build_records.run(config)
+    assert records.read_info(config.records.dir).counts["failed"] == 4
+
+
+def test_a_bad_limit_stops_before_any_work(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "photos")
+    config = photo_sets.make_config(tmp_path, data, records__max_failures="few")
+    with pytest.raises(UserError, match="max_failures='few'"):
+        build_records.run(config)
+    assert not (tmp_path / "records").exists()

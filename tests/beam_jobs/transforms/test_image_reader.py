@@ -1,0 +1,75 @@
+"""Photos read and decoded ahead."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import photo_sets
+import pytest
+
+from beam_jobs.transforms import image_reader
+from imcap import images
+from imcap.datasets import CaptionedImage, Problems, read
+
+
+@pytest.fixture
+def config(tmp_path):
+    return photo_sets.make_config(tmp_path, photo_sets.write_photos(tmp_path / "data"))
+
+
+def row(path: object) -> CaptionedImage:
+    return CaptionedImage("an id", str(path), ("Hi",), "dev")
+
+
+def test_photos_come_in_order_with_what_fails_in_its_place(config):
+    rows = list(read(config.dataset, Problems()))
+    rows.insert(3, row(os.path.join(config.dataset.dir, "gone.jpg")))
+    found = list(image_reader.read_ahead(rows, config))
+    assert [photo.row for photo in found] == rows
+    assert found[3].image is None
+    for photo in found[:3] + found[4:]:
+        image_bytes = Path(photo.row.path).read_bytes()
+        np.testing.assert_array_equal(photo.image, images.load(image_bytes, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("gone.jpg", None, "No such file or directory"),
+        ("folder", "folder", "Is a directory"),
+        ("nul\0.jpg", None, "embedded null byte"),
+        ("empty.jpg", b"", "fewer than 30 bytes"),
+        ("words.jpg", b"words " * 50, "not a JPEG, PNG, GIF, BMP or WebP image"),
+        ("cut.jpg", b"\xff\xd8\xff\xe0" + bytes(60), "Invalid JPEG data"),
+    ],
+)
+def test_a_bad_photo_comes_with_its_reason(config, tmp_path, name, content, reason):
+    if content == "folder":
+        (tmp_path / name).mkdir()
+    elif content is not None:
+        (tmp_path / name).write_bytes(content)
+    (photo,) = image_reader.read_ahead([row(tmp_path / name)], config)
+    assert photo.image is None
+    assert reason in photo.reason
+    assert "\n" not in photo.reason
+
+
+def test_reading_begins_at_once_and_two_batches_ahead_at_most(config):
+    taken = []
+    (good, *_) = read(config.dataset, Problems())
+    found = image_reader.read_ahead((taken.append(n) or good for n in range(100)), config)
+    assert len(taken) == 2 * config.encoder.batch_size
+    for count in range(1, 4):
+        next(found)
+        assert len(taken) == 2 * config.encoder.batch_size + count
+
+
+def test_all_shards_share_the_same_few_threads(config):
+    rows = list(read(config.dataset, Problems()))
+    before = threading.active_count()
+    together = [image_reader.read_ahead(rows, config) for _ in range(5)]
+    assert threading.active_count() <= before + (os.cpu_count() or 1)
+    assert [len(list(found)) for found in together] == [len(rows)] * 5

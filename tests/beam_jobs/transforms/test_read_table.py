@@ -1,0 +1,113 @@
+"""A table read in parts and grouped by Beam gives what the reader in one process gives."""
+
+from __future__ import annotations
+
+import json
+
+import apache_beam as beam
+import photo_sets
+import pyarrow
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that
+from ml_collections import ConfigDict
+from pyarrow import parquet
+
+from beam_jobs import build_records
+from beam_jobs.transforms import read_table
+from imcap import datasets, records
+from imcap.datasets import table_files
+
+PHOTOS = tuple(f"{number:02d}.jpg" for number in range(40))
+
+
+def rows() -> list[dict[str, str]]:
+    """120 rows: the captions of a photo stand far apart, some rows are of no use."""
+    found = [
+        {"image": name, "caption": f"{name}, “said” number {turn}", "split": "train"}
+        for turn in range(3)
+        for name in PHOTOS
+    ]
+    found[5]["image"] = ""
+    found[50]["split"] = "dev"
+    found[77]["caption"] = " "
+    found[100]["image"] = "gone.jpg"
+    return found
+
+
+def write(folder, suffix: str) -> None:
+    """Writes the rows to two files of a kind."""
+    for name in PHOTOS:
+        (folder / name).write_bytes(b"photo")
+    for index, part in enumerate((rows()[:70], rows()[70:])):
+        path = folder / f"part-{index}{suffix}"
+        if suffix == ".parquet":
+            parquet.write_table(pyarrow.Table.from_pylist(part), path, row_group_size=9)
+        elif suffix == ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in part))
+        else:
+            sign = "\t" if suffix == ".tsv" else ","
+            quote = (lambda text: text) if suffix == ".tsv" else (lambda text: f'"{text}"')
+            lines = [sign.join(map(quote, row.values())) for row in part]
+            path.write_text("\n".join([sign.join(part[0]), *lines]) + "\n")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(table_files, "_PART_BYTES", 500)
+    write(tmp_path, suffix)
+    config = {
+        "name": "table",
+        "dir": str(tmp_path),
+        "captions": f"part-*{suffix}",
+        "columns": {"split": "split"},
+    }
+    problems = datasets.Problems()
+    expected = sorted(datasets.read(ConfigDict(config), problems), key=lambda row: row.image_id)
+    assert len(expected) == 40
+    assert len(problems.counts) == 4
+
+    def check_rows(found) -> None:
+        assert sorted(found, key=lambda row: row.image_id) == expected
+
+    def check_problems(found) -> None:
+        counts = dict.fromkeys(problems.counts, 0)
+        for kind, count, _ in found:
+            counts[kind] += count
+        assert counts == problems.counts
+
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        read = pipeline | beam.Create([None]) | read_table.ReadTable(config)
+        assert_that(read["rows"], check_rows, label="rows")
+        assert_that(read["problems"], check_problems, label="problems")
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
+def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, size):
+    monkeypatch.setattr(table_files, "_PART_BYTES", size)
+    write(tmp_path, suffix)
+    columns = table_files.columns({"columns": {"split": "split"}})
+    path, problems = str(tmp_path / f"part-0{suffix}"), datasets.Problems()
+    whole = [row for _, row in table_files.read(table_files.Part(path), columns, problems)]
+    parts = [
+        row
+        for part in table_files.parts(path)
+        for _, row in table_files.read(part, columns, problems)
+    ]
+    assert parts == whole
+    assert len(whole) == 70
+
+
+def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):
+    data = photo_sets.write_photos(tmp_path / "data")
+    with open(data / "captions.csv", "a") as file:
+        file.write('"gone.jpg","train","A ghost"\n"gone.jpg","dev","A ghost"\nx\n')
+    config = photo_sets.make_config(tmp_path, data)
+    build_records.run(config)
+    problems = records.read_info(config.records.dir).problems
+    path = data / "captions.csv"
+    assert problems == {
+        "malformed rows": {"count": 1, "first": f"{path}, line 52"},
+        "rows whose photo is missing": {"count": 2, "first": f"gone.jpg, {path}, line 50"},
+    }

@@ -1,0 +1,264 @@
+"""Greedy and beam search: against a plain loop, against all captions there are, and its bans."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import config as config_lib
+from imcap import decoders
+from imcap.decoders import NO_DROPOUT, Decoder
+from imcap.decoding import beam_search
+from imcap.text import END, PAD, START, UNKNOWN
+
+CHANNELS, POSITIONS = 4, 3
+BANNED = (PAD, UNKNOWN, START)
+NO_CAPTION = -1e8  # Scores below are of no caption at all.
+
+
+def settings(**values: object) -> ConfigDict:
+    base = {"beam_size": 1, "length_penalty": 0.7, "max_length": 8, "no_repeat_ngram": 3}
+    return ConfigDict(base | values)
+
+
+def make_decoder(
+    vocabulary: int, seed: int = 0, kind: str = "attention", bias: dict[int, float] | None = None
+) -> Decoder:
+    """A decoder with opinions; `bias` adds to some tokens' logits."""
+    config = config_lib.model_defaults()
+    config.update(decoder=kind, units=8, embedding_size=6)
+    decoder = decoders.build(config, vocabulary, CHANNELS)
+    rng = np.random.default_rng(seed)
+    for weight in decoder.weights:
+        weight.assign(rng.normal(0, 0.8, weight.shape))
+    output_bias = decoder.output_bias.numpy()
+    for token, value in (bias or {}).items():
+        output_bias[token] += value
+    decoder.output_bias.assign(output_bias)
+    return decoder
+
+
+def make_features(batch: int, seed: int = 0) -> tf.Tensor:
+    rng = np.random.default_rng(seed)
+    return tf.constant(rng.normal(0, 1.5, (batch, POSITIONS, CHANNELS)), tf.float32)
+
+
+class Loop(Decoder):
+    """Wants the same cycle of words for ever: after word n comes word n + 1, and no end."""
+
+    steps = 0
+
+    def start(self, features, width, dropout):
+        return {}, {"unused": tf.zeros([tf.shape(features)[0], width])}
+
+    def step(self, tokens, memory, carry):
+        self.steps += 1
+        following = tf.where(tokens < END + 1, END + 1, (tokens - END) % 3 + END + 1)
+        logits = 5.0 * tf.one_hot(following, self.vocab_size)
+        return logits + 0.01 * tf.range(self.vocab_size, dtype=tf.float32), carry
+
+    def hidden(self, features, tokens, dropout):
+        raise NotImplementedError
+
+
+def make_loop(vocabulary: int = 10) -> Loop:
+    return Loop(config_lib.model_defaults(), vocabulary, CHANNELS)
+
+
+def caption_of(row: np.ndarray) -> list[int]:
+    """Tokens up to END, which is included; nothing but padding may lie behind."""
+    ends = np.flatnonzero(row == END)
+    length = ends[0] + 1 if ends.size else len(row)
+    assert (row[length:] == PAD).all()
+    return row[:length].tolist()
+
+
+def greedy(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> tuple[list[int], float]:
+    """What search has to give with one beam, as a plain loop over one image's words."""
+    memory, carry = decoder.start(features, 1, NO_DROPOUT)
+    words, total, n = [], 0.0, config.no_repeat_ngram
+    while len(words) < config.max_length and words[-1:] != [END]:
+        previous = words[-1] if words else START
+        logits, carry = decoder.step(tf.constant([[previous]]), memory, carry)
+        scores = tf.nn.log_softmax(logits)[0, 0].numpy()
+        allowed = scores.copy()
+        allowed[[*BANNED, previous]] = -np.inf
+        for i in range(len(words) - n + 1) if n else ():
+            if words[i : i + n - 1] == words[len(words) - n + 1 :]:
+                allowed[words[i + n - 1]] = -np.inf
+        words.append(int(np.argmax(allowed)))
+        total += scores[words[-1]]
+    return words, total / len(words)
+
+
+@pytest.mark.parametrize("ngram", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["attention", "inject"])
+def test_a_beam_of_one_is_a_greedy_loop(kind, ngram):
+    decoder = make_decoder(9, seed=1, kind=kind, bias={END: -2.0})
+    features, config = make_features(5), settings(no_repeat_ngram=ngram, max_length=12)
+    found = beam_search.search(decoder, features, config)
+    for image in range(5):
+        words, score = greedy(decoder, features[image : image + 1], config)
+        assert caption_of(found.tokens[image, 0].numpy()) == words
+        assert found.scores[image, 0].numpy() == pytest.approx(score, abs=1e-5)
+
+
+def all_captions(vocabulary: int, max_length: int) -> list[tuple[int, ...]]:
+    """Every caption without a word twice in a row: ended ones, and those cut at `max_length`."""
+    words = range(END + 1, vocabulary)
+    captions = []
+    for length in range(max_length + 1):
+        ending = (END,) if length < max_length else ()
+        captions += [(*c, *ending) for c in itertools.product(words, repeat=length)]
+    return [c for c in captions if all(a != b for a, b in itertools.pairwise(c))]
+
+
+def log_probabilities(decoder: Decoder, features: tf.Tensor, captions) -> np.ndarray:
+    """Each caption's total for one image, from the logits of teacher forcing."""
+    length = max(map(len, captions))
+    tokens = np.array([[START, *c, *[PAD] * (length - len(c))] for c in captions], np.int32)
+    hidden = decoder.hidden(features, tf.constant(tokens[np.newaxis, :, :-1]), NO_DROPOUT)
+    logits = decoder.logits(hidden).numpy()[0].astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    return np.array([sum(logs[i, t, w] for t, w in enumerate(c)) for i, c in enumerate(captions)])
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_wide_beam_ranks_all_captions_there_are(seed, length_penalty):
+    vocabulary, max_length = END + 4, 4
+    decoder, features = make_decoder(vocabulary, seed), make_features(1, seed)
+    captions = all_captions(vocabulary, max_length)
+    totals = log_probabilities(decoder, features, captions)
+    lengths = np.array([len(c) for c in captions])
+    order = np.argsort(-totals / lengths**length_penalty)
+    config = settings(
+        beam_size=len(captions), max_length=max_length, no_repeat_ngram=0,
+        length_penalty=length_penalty,
+    )  # fmt: skip
+    found = beam_search.search(decoder, features, config)
+    assert [tuple(caption_of(row)) for row in found.tokens[0].numpy()] == [
+        captions[i] for i in order
+    ]
+    np.testing.assert_allclose(found.scores[0], (totals / lengths)[order], atol=1e-5)
+
+
+def test_the_length_penalty_prefers_longer_captions():
+    decoder = make_decoder(12, seed=4, bias={END: 1.0})
+
+    def words(length_penalty: float) -> int:
+        config = settings(beam_size=6, length_penalty=length_penalty)
+        tokens = beam_search.search(decoder, make_features(8), config).tokens[:, 0]
+        return int(tf.math.count_nonzero(tokens))
+
+    assert words(0.0) < words(1.0) < words(2.0)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_each_image_alone_gives_what_it_gives_in_a_batch(beam_size):
+    decoder, features = make_decoder(15, seed=3), make_features(6)
+    config = settings(beam_size=beam_size)
+    together = beam_search.search(decoder, features, config)
+    assert len({caption.tobytes() for caption in together.tokens[:, 0].numpy()}) > 1
+    for image in range(6):
+        alone = beam_search.search(decoder, features[image : image + 1], config)
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[image])
+        np.testing.assert_allclose(alone.scores[0], together.scores[image], atol=1e-5)
+
+
+def test_a_graph_for_any_batch_gives_what_eager_execution_gives():
+    decoder, config = make_decoder(15, seed=3), settings(beam_size=3)
+    spec = tf.TensorSpec([None, None, CHANNELS])
+    graph = tf.function(lambda x: beam_search.search(decoder, x, config), input_signature=[spec])
+    for batch in (1, 4):
+        features = make_features(batch)
+        eager, found = beam_search.search(decoder, features, config), graph(features)
+        np.testing.assert_array_equal(found.tokens, eager.tokens)
+        np.testing.assert_allclose(found.scores, eager.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_padding_start_and_unknown_are_never_said_nor_a_word_twice_in_a_row(seed, beam_size):
+    decoder = make_decoder(11, seed, bias=dict.fromkeys(BANNED, 9.0))
+    found = beam_search.search(
+        decoder, make_features(8), settings(beam_size=beam_size, max_length=15)
+    )
+    for row in found.tokens.numpy().reshape(-1, 15):
+        caption = caption_of(row)
+        assert not set(caption) & set(BANNED)
+        assert all(a != b for a, b in itertools.pairwise(caption))
+    assert np.isfinite(found.scores).all()
+    assert found.scores.numpy().min() > NO_CAPTION
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+@pytest.mark.parametrize("ngram", [2, 3, 4])
+def test_no_ngram_comes_twice_even_where_the_decoder_loops(ngram, beam_size):
+    config = settings(max_length=20, no_repeat_ngram=ngram, beam_size=beam_size)
+    tokens = beam_search.search(make_loop(), make_features(1), config).tokens.numpy()
+    for row in tokens[0]:
+        caption = caption_of(row)
+        ngrams = [tuple(caption[i : i + ngram]) for i in range(len(caption) - ngram + 1)]
+        assert len(ngrams) == len(set(ngrams))
+
+
+def test_without_the_ban_the_looping_decoder_loops():
+    tokens = beam_search.search(make_loop(), make_features(1), settings(no_repeat_ngram=0)).tokens
+    assert tokens[0, 0].numpy().tolist() == [4, 5, 6, 4, 5, 6, 4, 5]
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("end_bias", [-50.0, 4.0])
+def test_a_score_is_the_mean_log_probability_of_the_caption_and_its_end(beam_size, end_bias):
+    decoder, features = make_decoder(12, seed=5, bias={END: end_bias}), make_features(6)
+    found = beam_search.search(decoder, features, settings(beam_size=beam_size))
+    tokens = tf.pad(found.tokens, [[0, 0], [0, 0], [1, 0]], constant_values=START)
+    total, count = beam_search.log_probability(decoder, features, tokens)
+    np.testing.assert_allclose(found.scores, total / count, atol=1e-5)
+    lengths = [len(caption_of(row)) for row in found.tokens.numpy().reshape(-1, 8)]
+    assert count.numpy().ravel().tolist() == lengths
+    assert any(END in row for row in found.tokens.numpy().reshape(-1, 8)) == (end_bias > 0)
+
+
+def test_log_probability_counts_no_start_no_padding_and_no_missing_caption():
+    decoder, features = make_decoder(9), make_features(1)
+    captions = [(5, 6, END), (END,), (7, 4, 7, 4, 8)]
+    tokens = np.zeros((1, 4, 9), np.int32)
+    for row, caption in zip(tokens[0], captions, strict=False):
+        row[: len(caption) + 1] = [START, *caption]
+    total, count = beam_search.log_probability(decoder, features, tf.constant(tokens))
+    assert count.numpy().tolist() == [[3, 1, 5, 0]]
+    expected = [*log_probabilities(decoder, features, captions), 0]
+    np.testing.assert_allclose(total[0], expected, atol=1e-5)
+
+
+def test_the_search_ends_with_the_last_caption():
+    loop = make_loop(vocabulary=END + 2)  # One word, which may not follow itself: then the end.
+    found = beam_search.search(loop, make_features(3), settings(max_length=50))
+    assert [caption_of(row) for row in found.tokens[:, 0].numpy()] == [[4, END]] * 3
+    assert loop.steps == 2
+
+
+def test_a_caption_that_does_not_end_is_cut_at_max_length_without_an_end():
+    decoder, features = make_decoder(9, bias={END: -50.0}), make_features(2)
+    found = beam_search.search(decoder, features, settings(beam_size=2, max_length=5))
+    assert found.tokens.shape == (2, 2, 5)
+    assert not np.isin(found.tokens, [PAD, END]).any()
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
+def test_an_images_captions_are_all_different_and_the_best_comes_first(length_penalty):
+    decoder, features = make_decoder(14, seed=6), make_features(5)
+    config = settings(beam_size=7, length_penalty=length_penalty)
+    found = beam_search.search(decoder, features, config)
+    for rows, scores in zip(found.tokens.numpy(), found.scores.numpy(), strict=True):
+        captions = [tuple(caption_of(row)) for row in rows]
+        assert len(set(captions)) == 7
+        lengths = np.array([len(caption) for caption in captions])
+        ranks = scores * lengths ** (1 - length_penalty)
+        assert (np.diff(ranks) <= 1e-5).all()

@@ -1,0 +1,342 @@
+"""The report holds every photo and caption, escapes all of them, and sorts in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html.parser
+import io
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imcap.reports import report
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+CHROMIUM_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+ROW = report.ReportRow("1.jpg", None, "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5})
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the text of the cards, as a browser would read them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self._open = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_data(self, data):
+        if self._open not in ("style", "script"):
+            self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def thumbnails(self):
+        """Returns the embedded photos, decoded."""
+        uris = [attributes["src"] for attributes in self.all("img")]
+        assert all(uri.startswith("data:image/jpeg;base64,") for uri in uris)
+        return [Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) for uri in uris]
+
+
+def write(folder, rows, **parts):
+    """Writes a report and returns it as text."""
+    parts = {"title": "Test", "scores": {}, "settings": {}} | parts
+    report.write(folder / "report.html", rows=rows, **parts)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def photo(path, size=(320, 200), mode="RGB", seed=0, **options):
+    """Saves a smooth random picture, which compresses like a photo."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode).save(
+        path, **options
+    )
+    return path
+
+
+def test_a_page_holds_titles_scores_settings_and_each_rows_texts(tmp_path):
+    row = dataclasses.replace(ROW, alternatives=(("a cat sits", -1.25), ("", -2.0)))
+    text = "".join(
+        Page(
+            write(
+                tmp_path,
+                [row],
+                title="Dev split",
+                scores={"bleu4": 0.21375, "cider": 0.5, "images": 1000, "distinct_captions": 7},
+                settings={"beam_size": 3, "split": "dev"},
+            )
+        ).text
+    )
+    for shown in ("Dev split", "BLEU-4", "0.2137", "CIDEr-D", "1,000", "distinct captions"):
+        assert shown in text
+    for shown in ("beam size", "1.jpg", "a dog runs", "the dog runs", "-0.5000", "0.5000"):
+        assert shown in text
+    for shown in ("2 more captions", "a cat sits", "-1.2500", "(empty caption)"):
+        assert shown in text
+
+
+def test_the_page_needs_no_network_and_no_other_file(tmp_path):
+    page = Page(write(tmp_path, [dataclasses.replace(ROW, image_path=photo(tmp_path / "1.jpg"))]))
+    links = [
+        a for _, attributes in page.tags for a in attributes if a in ("href", "srcset", "action")
+    ]
+    assert not links and not page.all("link") and not page.all("iframe")
+    assert [attributes["src"][:5] for _, attributes in page.tags if "src" in attributes] == [
+        "data:"
+    ]
+    assert all("src" not in attributes for attributes in page.all("script"))
+    assert sorted(os.listdir(tmp_path)) == ["1.jpg", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "size", "shown"),
+    [
+        ("wide.jpg", "RGB", (640, 320), (224, 112)),
+        ("tall.png", "RGB", (100, 900), (25, 224)),
+        ("small.jpg", "RGB", (40, 30), (40, 30)),
+        ("grey.jpg", "L", (300, 300), (224, 224)),
+        ("cmyk.jpg", "CMYK", (300, 300), (224, 224)),
+        ("palette.gif", "P", (300, 300), (224, 224)),
+        ("alpha.png", "RGBA", (300, 300), (224, 224)),
+    ],
+)
+def test_any_photo_becomes_a_small_rgb_jpeg(tmp_path, name, mode, size, shown):
+    path = photo(tmp_path / name, size, mode)
+    (thumbnail,) = Page(write(tmp_path, [dataclasses.replace(ROW, image_path=path)])).thumbnails()
+    assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", shown)
+
+
+def test_a_photo_taken_sideways_is_shown_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn a quarter clockwise
+    path = photo(tmp_path / "1.jpg", (200, 100), exif=exif)
+    (thumbnail,) = Page(write(tmp_path, [dataclasses.replace(ROW, image_path=path)])).thumbnails()
+    assert thumbnail.size == (100, 200)
+
+
+def test_a_photo_that_cannot_be_shown_gives_its_reason(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a photo")
+    (tmp_path / "folder.jpg").mkdir()
+    whole = photo(tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    paths = [None, *(tmp_path / f"{n}.jpg" for n in ("gone", "text", "folder", "cut", "whole"))]
+    page = Page(write(tmp_path, [dataclasses.replace(ROW, image_path=path) for path in paths]))
+    assert len(page.thumbnails()) == 1
+    assert len([a for a in page.all("div") if a.get("class") == "missing"]) == 5
+    text = "".join(page.text)
+    for reason in (
+        "no photo given",
+        "gone.jpg: no such file",
+        "text.jpg: not an image that can be read",
+        "folder.jpg: Is a directory",
+        "cut.jpg: image file is truncated",
+    ):
+        assert reason in text
+
+
+HOSTILE = [
+    "<script>document.title = 'ran'</script>",
+    "<img src=x onerror=\"document.title = 'ran'\">",
+    "\"' onmouseover=alert(1) x='",
+    "</article></main></script><svg onload=\"document.title = 'ran'\">",
+    "{{ 7 * 7 }} {% raw %} &lt; &amp;",
+]
+
+
+def hostile_row(text):
+    return report.ReportRow(text, f"{text}.jpg", text, -1.0, (text,), {text: 0.5}, ((text, -1.0),))
+
+
+def test_markup_in_any_text_stays_text(tmp_path):
+    plain = Page(
+        write(tmp_path, [hostile_row("x")], title="x", scores={"x": 1}, settings={"x": "x"})
+    )
+    for text in HOSTILE:
+        parts = {"title": text, "scores": {text: text}, "settings": {text: text}}
+        page = Page(write(tmp_path, [hostile_row(text)], **parts))
+        assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
+        assert [list(a) for _, a in page.tags] == [list(a) for _, a in plain.tags]
+        assert page.text.count(text) >= 7
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1))
+def test_any_text_is_read_back_as_written(tmp_path_factory, text):
+    page = Page(write(tmp_path_factory.mktemp("any"), [dataclasses.replace(ROW, caption=text)]))
+    assert text in page.text and len(page.all("script")) == 1
+
+
+def test_a_file_name_that_is_not_unicode_does_not_stop_the_report(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    assert "caf?.jpg" in write(tmp_path, [dataclasses.replace(ROW, image_id=name)])
+
+
+def test_scores_that_are_missing_or_not_finite_are_null_to_the_script(tmp_path):
+    rows = [
+        dataclasses.replace(ROW, scores={"cider": float("nan")}, score=float("-inf")),
+        dataclasses.replace(ROW, scores={"bleu4": np.float32(0.25)}),
+    ]
+    cards = Page(write(tmp_path, rows)).all("article")
+    values = [json.loads(card["data-values"]) for card in cards]
+    assert values == [[None, None, None], [None, 0.25, -0.5]]
+
+
+def test_a_report_without_photos_says_so(tmp_path):
+    assert "no photos in this report" in write(tmp_path, [])
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    rows = [
+        dataclasses.replace(ROW, image_id=str(i), image_path=photo(tmp_path / f"{i}.jpg", seed=i))
+        for i in range(8)
+    ]
+    assert write(tmp_path, rows) == write(tmp_path, iter(rows))
+
+
+def test_a_failure_keeps_the_former_report_and_leaves_nothing_behind(tmp_path):
+    class Unprintable:
+        def __str__(self):
+            raise RuntimeError("cannot be printed")
+
+    former = write(tmp_path, [ROW])
+    with pytest.raises(RuntimeError, match="cannot be printed"):
+        write(tmp_path, [ROW], settings={"beam_size": Unprintable()})
+    assert os.listdir(tmp_path) == ["report.html"]
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == former
+
+
+def test_a_thousand_photos_stay_below_15_megabytes_and_more_get_smaller_ones(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 5, (224, 224, 3))
+    picture = np.asarray(Image.open(photo(tmp_path / "base.png", (224, 224)))) + noise
+    path = tmp_path / "1.jpg"
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=95)
+    row = dataclasses.replace(ROW, image_path=path, references=["a dog runs on the grass"] * 5)
+    text = write(tmp_path, [row] * 1000)
+    assert text.count("<img ") == 1000 and len(text) < 15e6
+    (thumbnail,) = Page(write(tmp_path, [row] + [ROW] * 1600)).thumbnails()
+    assert thumbnail.size == (128, 128)
+
+
+# --- in a browser ---
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no chromium or chrome is installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("profile")
+    for flag in (*CHROMIUM_FLAGS.split(), f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def opened(browser, folder, rows, **parts):
+    write(folder, rows, **parts)
+    browser.get((pathlib.Path(folder) / "report.html").as_uri())
+    assert browser.get_log("browser") == []  # nothing refused by the policy, no script error
+    return browser
+
+
+def shown_ids(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('article')]"
+        ".filter(card => card.checkVisibility()).map(card => card.dataset.id)"
+    )
+
+
+def click(browser, selector):
+    browser.find_element("css selector", selector).click()
+
+
+@pytest.fixture
+def sortable(browser, tmp_path):
+    figures = {"10.jpg": (0.2, 0.9, -1.0), "9.jpg": (0.3, 0.1, -3.0), "2.jpg": (0.1, 0.5, -2.0)}
+    rows = [
+        report.ReportRow(i, None, f"caption {i}", score, ("a dog",), {"bleu4": b, "cider": c})
+        for i, (b, c, score) in figures.items()
+    ]
+    rows.append(report.ReportRow("7.jpg", None, "A Red kite", -9.0, ("the sky",), {"cider": 0.3}))
+    return opened(browser, tmp_path, rows)
+
+
+def test_it_opens_with_the_best_cider_first_and_turns_around(sortable):
+    assert shown_ids(sortable) == ["10.jpg", "2.jpg", "7.jpg", "9.jpg"]
+    order = sortable.find_element("id", "order")
+    assert order.text == "Best first"
+    order.click()
+    assert shown_ids(sortable) == ["9.jpg", "7.jpg", "2.jpg", "10.jpg"]
+    assert order.text == "Worst first"
+
+
+def test_each_control_sorts_and_a_second_click_reverses(sortable):
+    click(sortable, "[data-sort='0']")  # BLEU-4; 7.jpg has none and stays last in both orders
+    assert shown_ids(sortable) == ["9.jpg", "10.jpg", "2.jpg", "7.jpg"]
+    click(sortable, "[data-sort='0']")
+    assert shown_ids(sortable) == ["2.jpg", "10.jpg", "9.jpg", "7.jpg"]
+    click(sortable, "[data-sort='2']")  # the model's score
+    assert shown_ids(sortable) == ["10.jpg", "2.jpg", "9.jpg", "7.jpg"]
+    click(sortable, "[data-sort='id']")  # ids in natural order
+    assert shown_ids(sortable) == ["2.jpg", "7.jpg", "9.jpg", "10.jpg"]
+    pressed = sortable.find_elements("css selector", "[aria-pressed='true']")
+    assert [button.text for button in pressed] == ["Id"]
+
+
+def test_the_filter_finds_ids_and_words_of_either_side(sortable):
+    box = sortable.find_element("id", "filter")
+    for typed, found in {"red SKY": ["7.jpg"], "9.j": ["9.jpg"], "dog kite": []}.items():
+        box.clear()
+        box.send_keys(typed)
+        assert shown_ids(sortable) == found
+        assert sortable.find_element("id", "shown").text == f"{len(found)} of 4 photos"
+    box.clear()
+    box.send_keys("dog")
+    click(sortable, "[data-sort='id']")
+    assert shown_ids(sortable) == ["2.jpg", "9.jpg", "10.jpg"]
+
+
+def test_markup_in_a_caption_does_not_run(browser, tmp_path):
+    opened(browser, tmp_path, [hostile_row(text) for text in HOSTILE], title="safe")
+    captions = [e.text for e in browser.find_elements("class name", "caption")]
+    assert sorted(captions) == sorted(HOSTILE)
+    assert browser.title == "safe"
+
+
+def test_no_other_script_than_the_reports_own_may_run(browser, tmp_path):
+    opened(browser, tmp_path, [ROW], title="safe")
+    browser.execute_script(
+        "const script = document.createElement('script');"
+        "script.textContent = \"document.title = 'ran'\"; document.body.append(script);"
+    )
+    assert browser.title == "safe"
+    assert "Content Security Policy" in browser.get_log("browser")[0]["message"]
+
+
+def test_photos_are_seen(browser, tmp_path):
+    path = photo(tmp_path / "1.jpg", (640, 320))
+    opened(browser, tmp_path, [dataclasses.replace(ROW, image_path=path)])
+    shown = "const i = document.querySelector('img'); return [i.naturalWidth, i.naturalHeight]"
+    assert browser.execute_script(shown) == [224, 112]
