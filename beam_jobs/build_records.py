@@ -32,7 +32,9 @@ from imcap import datasets, encoders, filesystem, records, runtime, text
 from imcap.errors import UserError
 
 
-def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = False) -> None:
+def build_records(
+    config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = False
+) -> None:
     """Builds or completes the records folder `config.records.dir`.
 
     Args:
@@ -69,16 +71,17 @@ def run(config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = 
 
 
 def dry_run(config: ConfigDict) -> list[str]:
-    """Returns lines that say what `run` would do, how many bytes it takes and about how long.
+    """Returns lines that say what `build_records` would do, how many bytes it takes, and how
+    long.
 
     Raises:
-      UserError: as `run` does before it starts.
+      UserError: as `build_records` does before it starts.
     """
     _check_readable(config)
     encoder = encoders.build(config.encoder)
     config = _with_num_shards(config, encoder, overwrite=False)
     lines = estimate.describe(config, encoder, estimate.count_images(config))
-    settings = shard_files.read_json(_settings_path(config.records.dir))
+    settings = filesystem.read_json(_settings_path(config.records.dir))
     _check_settings(config.records.dir, settings, encoder_settings(config, encoder))
     done = shard_files.count_reports(config.records.dir)
     return [*lines, f"{done} shards in {config.records.dir} are finished already"]
@@ -88,7 +91,7 @@ def _with_num_shards(config, encoder, overwrite: bool) -> ConfigDict:
     """Fills in `num_shards` where it is left to us: as before, or by the size of the features."""
     if config.records.num_shards:
         return config
-    before = None if overwrite else shard_files.read_json(_settings_path(config.records.dir))
+    before = None if overwrite else filesystem.read_json(_settings_path(config.records.dir))
     config = config.copy_and_resolve_references()
     if before:
         config.records.num_shards = before["records"]["num_shards"]
@@ -194,7 +197,7 @@ def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[l
 
 
 def _write_total(total: int, folder: str) -> None:
-    shard_files.write_text(
+    filesystem.write_text(
         FileSystems.join(folder, "progress", "all.json"), json.dumps({"total": total})
     )
 
@@ -231,9 +234,9 @@ def _prepare_folder(config: ConfigDict, settings: dict[str, Any], overwrite: boo
         shard_files.make_folders(folder)
         if overwrite:
             shard_files.clear(folder)
-        _check_settings(folder, shard_files.read_json(path), settings)
+        _check_settings(folder, filesystem.read_json(path), settings)
         shard_files.clean(folder)
-        shard_files.write_text(path, json.dumps(settings, sort_keys=True))
+        filesystem.write_text(path, json.dumps(settings, sort_keys=True))
         completed = FileSystems.join(folder, records.COMPLETED)
         if FileSystems.exists(completed):
             FileSystems.delete([completed])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from types import TracebackType
 
-import tqdm
-
 from beam_jobs import shard_files
+from imcap import progress
 
 
 class Progress(threading.Thread):
@@ -22,14 +20,7 @@ class Progress(threading.Thread):
         self._folder = folder
         self._seconds = 1.0 if local else 30.0
         self._stopped = threading.Event()
-        is_terminal = sys.stderr.isatty()
-        self._bar = tqdm.tqdm(
-            unit="image",
-            desc="records",
-            mininterval=0.5 if is_terminal else 15.0,
-            ascii=not is_terminal,
-            dynamic_ncols=is_terminal,
-        )
+        self._bar = progress.bar("records", "image")
 
     def __enter__(self) -> Progress:
         self.start()

@@ -7,22 +7,15 @@ settings, and names the very size of the shard file. All access goes through Bea
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
-import shutil
-import tempfile
 import time
-import uuid
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 
 from imcap import filesystem, records
-from imcap.errors import UserError
 
 SETTINGS = "settings.json"
 _SHARDS = "*-?????-of-?????.tfrecord"
@@ -53,52 +46,6 @@ class Report:
     failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
 
-def write_text(path: str, content: str) -> None:
-    """Writes a small file whole or not at all; raises UserError if it cannot be written."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    if filesystem.is_remote(path):
-        content = content or "\n"  # Beam cannot write an empty file to s3://.
-    with _writing(path):
-        with FileSystems.create(temporary, "application/octet-stream") as file:
-            file.write(content.encode("utf-8"))
-        _replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """Names the file in what a failed write raises, as on a full disk."""
-    # Each cloud's library has exceptions of its own.
-    errors = Exception if filesystem.is_remote(path) else (OSError, tf.errors.OpError)
-    try:
-        yield
-    except UserError:
-        raise
-    except errors as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-        # TensorFlow puts the temporary file's name in front.
-        raise UserError(f"{path} cannot be written: {reason.rpartition('; ')[2]}") from error
-
-
-def read_json(path: str) -> Any | None:
-    """Returns a JSON file's value; None where it is missing or was cut off."""
-    if not FileSystems.exists(path):
-        return None
-    try:
-        with FileSystems.open(path) as file:
-            return json.loads(file.read())
-    except ValueError:
-        return None
-
-
-def _replace(source: str, target: str) -> None:
-    if not filesystem.is_remote(target):
-        os.replace(source, target)
-        return
-    if FileSystems.exists(target):
-        FileSystems.delete([target])
-    FileSystems.rename([source], [target])
-
-
 def make_folders(folder: str) -> None:
     """Makes a records folder and the folders in it."""
     for path in (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress")):
@@ -108,7 +55,9 @@ def make_folders(folder: str) -> None:
 
 def clean(folder: str) -> None:
     """Removes what a killed run left behind: temporary files and progress."""
-    _delete(_find(folder, "*.tmp", "shards/*.tmp", "progress/*.json*"))
+    _delete(
+        _find(folder, *(f"{part}{filesystem.TEMPORARY}*" for part in ("", "shards/")), "progress/*")
+    )
 
 
 def clear(folder: str) -> None:
@@ -146,7 +95,7 @@ def count_reports(folder: str) -> int:
 
 def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report | None:
     """Returns the report of a shard whose file is there in full, else None."""
-    values = read_json(report_path(folder, split, shard))
+    values = filesystem.read_json(report_path(folder, split, shard))
     path = FileSystems.join(folder, records.shard_name(split, shard, num_shards))
     if not values or not FileSystems.exists(path):
         return None
@@ -171,58 +120,27 @@ def write_shard(
       UserError: one of them cannot be written.
     """
     path = FileSystems.join(folder, records.shard_name(report.split, report.shard, num_shards))
-    is_remote = filesystem.is_remote(path)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    local = os.path.join(tempfile.gettempdir(), os.path.basename(temporary))
-    local = local if is_remote else temporary
-    try:
-        report.digest = _write_records(local, serialized, path, compression)
-        report.bytes = os.path.getsize(local)
-        with _writing(path):
-            if is_remote:
-                _upload(local, temporary)
-            _replace(temporary, path)
-    finally:
-        if os.path.exists(local):
-            os.remove(local)
-    content = json.dumps(dataclasses.asdict(report), sort_keys=True)
-    write_text(report_path(folder, report.split, report.shard), content)
+    with filesystem.replacing(path) as temporary:
+        report.digest = _write_records(temporary, serialized, path, compression)
+        report.bytes = os.path.getsize(temporary)
+    report_file = report_path(folder, report.split, report.shard)
+    filesystem.write_json(report_file, dataclasses.asdict(report), sort_keys=True)
     return report
 
 
 def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compression: str) -> str:
     digest = records.Digest()
-    with _writing(path):
+    with filesystem.write_errors(path):
         writer = tf.io.TFRecordWriter(temporary, compression)
     try:
         for record in serialized:
-            with _writing(path):
+            with filesystem.write_errors(path):
                 writer.write(record)
             digest.update(record)
     finally:
-        with _writing(path):
+        with filesystem.write_errors(path):
             writer.close()
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def local_copy(path: str) -> Iterator[str]:
-    """Gives a local path of a file, a copy for a time where it is remote: TensorFlow reads few of
-    the filesystems that Beam does."""
-    if not filesystem.is_remote(path):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, FileSystems.split(path)[1])
-        source = FileSystems.open(path, compression_type="uncompressed")
-        with source, open(local, "wb") as target:
-            shutil.copyfileobj(source, target, _BLOCK)
-        yield local
-
-
-def _upload(local: str, remote: str) -> None:
-    with open(local, "rb") as source, FileSystems.create(remote) as target:
-        shutil.copyfileobj(source, target, _BLOCK)
 
 
 class Heartbeat:
@@ -242,7 +160,7 @@ class Heartbeat:
         if is_due:
             self._next = time.monotonic() + _PROGRESS_SECONDS
             counts = {"done": done, "failed": failed, "skipped": skipped}
-            write_text(self._path, json.dumps(counts))
+            filesystem.write_json(self._path, counts, durable=False)
         return is_due
 
 
@@ -251,6 +169,6 @@ def total_progress(folder: str) -> dict[str, int]:
     pattern = FileSystems.join(folder, "progress", "*.json")
     sums = {"done": 0, "failed": 0, "skipped": 0, "total": 0}
     for metadata in FileSystems.match([pattern])[0].metadata_list:
-        for key, count in (read_json(metadata.path) or {}).items():
+        for key, count in (filesystem.read_json(metadata.path) or {}).items():
             sums[key] += count
     return sums

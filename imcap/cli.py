@@ -58,7 +58,7 @@ def records(beam_args: Sequence[str]) -> None:
         print("\n".join(build_records.dry_run(config)))
         return
     runtime.share_one_heap()
-    build_records.run(config, beam_args, overwrite=_OVERWRITE.value)
+    build_records.build_records(config, beam_args, overwrite=_OVERWRITE.value)
 
 
 def _refuse_unknown(beam_args: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ def pretrain(_: Sequence[str]) -> None:
     with _quiet():
         from imcap import pretrain
 
-    print(pretrain.run(config, _workdir()))
+    print(pretrain.pretrain_encoder(config, _workdir()))
 
 
 def train(_: Sequence[str]) -> None:
@@ -88,7 +88,7 @@ def train(_: Sequence[str]) -> None:
     with _quiet():
         from imcap import train
 
-    train.run(config, _workdir(), _DISTRIBUTE.value)
+    train.train_and_evaluate(config, _workdir(), _DISTRIBUTE.value)
 
 
 def evaluate(_: Sequence[str]) -> None:
@@ -97,7 +97,7 @@ def evaluate(_: Sequence[str]) -> None:
     with _quiet():
         from imcap import evaluate
 
-    found = evaluate.run(config, _workdir(), _SPLIT.value)
+    found = evaluate.evaluate_split(config, _workdir(), _SPLIT.value)
     for name, value in found.as_dict().items():
         print(f"{name:10} {value:.4f}" if isinstance(value, float) else f"{name:10} {value}")
     print(os.path.join(_workdir(), "eval", _SPLIT.value, "report.html"))
@@ -120,7 +120,7 @@ def export(_: Sequence[str]) -> None:
     with _quiet():
         from imcap import export
 
-    print(export.run(config, _workdir()))
+    print(export.export_model(config, _workdir()))
 
 
 def caption(paths: Sequence[str]) -> int:
@@ -132,7 +132,7 @@ def caption(paths: Sequence[str]) -> int:
     if len(_MODEL.value) != 1:
         raise UserError("imcap caption needs one --model=FOLDER")
     _import_tensorflow()
-    return captioner.run(_MODEL.value[0], paths, _TOP.value, _JSON.value)
+    return captioner.caption_and_print(_MODEL.value[0], paths, _TOP.value, _JSON.value)
 
 
 def inspect(folders: Sequence[str]) -> None:
@@ -142,7 +142,7 @@ def inspect(folders: Sequence[str]) -> None:
     with _quiet():
         from imcap import inspect_records
 
-    print("\n".join(inspect_records.run(folders[0])))
+    print("\n".join(inspect_records.inspect_records(folders[0])))
 
 
 def serve(_: Sequence[str]) -> None:
@@ -167,11 +167,13 @@ def bench(names: Sequence[str]) -> None:
     if list(names) == ["records"]:
         if not _PHOTOS.value:
             raise UserError("imcap bench records needs --photos=FOLDER")
-        rows = records.run(_PHOTOS.value, _config_file().encoder, _IMAGES.value, _REPEATS.value)
+        rows = records.benchmark_records(
+            _PHOTOS.value, _config_file().encoder, _IMAGES.value, _REPEATS.value
+        )
     elif list(names) == ["scale"]:
-        rows = scale.run(_PHOTOS.value, _config_file().encoder, _IMAGES.value)
+        rows = scale.benchmark_scale(_PHOTOS.value, _config_file().encoder, _IMAGES.value)
     elif list(names) == ["input"]:
-        rows = input.run(_load_config(), _REPEATS.value)
+        rows = input.benchmark_input(_load_config(), _REPEATS.value)
     else:
         raise UserError("imcap bench needs the name of one benchmark: records, scale or input")
     common.report(names[0], rows, _OUT.value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import ml_collections
 
+from imcap import filesystem
 from imcap.errors import UserError
 
 ConfigDict = ml_collections.ConfigDict
@@ -232,9 +232,6 @@ def save(config: ConfigDict, workdir: str) -> None:
     try:
         os.makedirs(workdir, exist_ok=True)
         path = os.path.join(workdir, "config.json")
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            json.dump(config.to_dict(), file, indent=2, sort_keys=True)
-            file.write("\n")
-        os.replace(path + ".tmp", path)
+        filesystem.write_json(path, config.to_dict(), indent=2, sort_keys=True)
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from error

@@ -1,6 +1,8 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exception for mistakes that a user can mend, and other exceptions in one line."""
 
 from __future__ import annotations
+
+import re
 
 
 class UserError(ValueError):
@@ -8,3 +10,21 @@ class UserError(ValueError):
 
     `imcap` prints the message without a traceback and exits with status 2.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """Returns what an exception says in one line, without TensorFlow's graph and node names.
+
+    Of an assertion in a graph it is the assertion's message; of an OSError its reason.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(getattr(error, "message", None) or error)
+    asserted = re.search(r"assertion failed: \[(.*?)\]|Summarized data: b'(.*?)'", text)
+    if asserted:
+        return asserted[1] or asserted[2]
+    text = re.split(r"\[\[\{\{|\s*\[Op:", text)[0]
+    text = re.sub(r"\{\{function_node .*?\}\}\s*|^\(\d+\) [A-Z_]+:\s*", "", text, flags=re.M)
+    # A trace of where the graph was made may come first.
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

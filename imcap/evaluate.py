@@ -9,10 +9,9 @@ import sys
 from typing import NamedTuple
 
 import tensorflow as tf
-import tqdm
 from ml_collections import ConfigDict
 
-from imcap import input_pipeline, metrics, records, text
+from imcap import filesystem, input_pipeline, metrics, progress, records, text
 from imcap.decoders import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
@@ -65,7 +64,7 @@ def predict(
     images = min(limit or sys.maxsize, info.num_images(split))
     predict_batch = _graph(decoder, config, dataset.element_spec)
     predictions, totals = Predictions(), [0.0, 0.0]
-    bar = tqdm.tqdm(total=images, unit="image", desc=split, disable=not show_progress)
+    bar = progress.bar(split, "image", images, disable=not show_progress)
     try:
         for batch in dataset:
             found, log_probabilities, counts = predict_batch(batch)
@@ -96,7 +95,7 @@ def _graph(decoder: Decoder, config: ConfigDict, spec):
 
 def _add(predictions: Predictions, batch, found: beam_search.Captions, tokenizer) -> None:
     beam = found.tokens.shape[1]
-    captions = tokenizer.detokenize(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
+    captions = tokenizer.decode(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
     scores = found.scores.numpy().reshape(-1).tolist()
     references = batch["captions"].to_list()
     for index, image_id in enumerate(batch["image_id"].numpy()):
@@ -117,7 +116,7 @@ def score(predictions: Predictions) -> metrics.Scores:
     return metrics.score(references, hypotheses)
 
 
-def run(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
+def evaluate_split(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
     """Captions and scores a split with the trained decoder.
 
     Writes metrics.json, predictions.json, references.json and report.html to
@@ -167,9 +166,21 @@ def _write(
         {"image_id": key, "caption": found[0].caption, "score": found[0].score}
         for key, found in predictions.captions.items()
     ]
-    _write_json(os.path.join(folder, "predictions.json"), best)
-    _write_json(os.path.join(folder, "references.json"), predictions.references)
-    _write_json(os.path.join(folder, "metrics.json"), {**scores.as_dict(), **settings})
+    filesystem.write_json(
+        os.path.join(folder, "predictions.json"), best, indent=1, ensure_ascii=False
+    )
+    filesystem.write_json(
+        os.path.join(folder, "references.json"),
+        predictions.references,
+        indent=1,
+        ensure_ascii=False,
+    )
+    filesystem.write_json(
+        os.path.join(folder, "metrics.json"),
+        {**scores.as_dict(), **settings},
+        indent=1,
+        ensure_ascii=False,
+    )
     rows = [
         report.ReportRow(
             image_id=key,
@@ -189,10 +200,3 @@ def _write(
         scores=scores.as_dict(),
         settings=settings,
     )
-
-
-def _write_json(path: str, value: object) -> None:
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    os.replace(path + ".tmp", path)

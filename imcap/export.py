@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import Image
 
-from imcap import encoders, images, records, text
+from imcap import encoders, filesystem, images, records, text
 from imcap.decoders import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
@@ -42,7 +41,7 @@ class CaptionModel(tf.Module):
         log-probability per token), `captions` string [batch, beam] and `scores` float32
         [batch, beam], best first."""
         found = beam_search.search(self._decoder, self._features(image_bytes), self._config.decode)
-        captions = self._tokenizer.detokenize_in_graph(found.tokens)
+        captions = self._tokenizer.decode_tf(found.tokens)
         return {
             "caption": captions[:, 0],
             "score": found.scores[:, 0],
@@ -59,7 +58,7 @@ class CaptionModel(tf.Module):
     def score(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
         """How well a raw caption fits an image: string [batch] twice to `score`, float32 [batch],
         mean log-probability per token."""
-        tokens = self._tokenizer.tokenize(caption).to_tensor()[:, tf.newaxis]
+        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, tf.newaxis]
         total, count = beam_search.log_probability(
             self._decoder, self._features(image_bytes), tokens
         )
@@ -76,7 +75,7 @@ class CaptionModel(tf.Module):
         return tf.cast(self._encoder(pixels), tf.as_dtype(self._config.records.dtype))
 
 
-def run(config: ConfigDict, workdir: str) -> str:
+def export_model(config: ConfigDict, workdir: str) -> str:
     """Exports the trained captioner to the next free `WORKDIR/export/{version}`.
 
     Returns:
@@ -92,13 +91,12 @@ def run(config: ConfigDict, workdir: str) -> str:
     decoder = checkpoints.load_decoder(config, workdir, info)
     model = CaptionModel(config, encoder, decoder, tokenizer)
     target = _next_version(os.path.join(workdir, "export"))
-    temporary = target + ".tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     signatures = {"serving_default": model.caption, "score": model.score}
-    tf.saved_model.save(model, temporary, signatures=signatures)
-    _write_warmup(temporary, config.encoder.image_size)
-    _write_text(os.path.join(temporary, "MODEL_CARD.md"), model_card.render(config, info, workdir))
-    os.rename(temporary, target)
+    card = model_card.render(config, info, workdir)
+    with filesystem.replacing(target) as temporary:
+        tf.saved_model.save(model, temporary, signatures=signatures)
+        _write_warmup(temporary, config.encoder.image_size)
+        filesystem.write_text(os.path.join(temporary, "MODEL_CARD.md"), card)
     return target
 
 
@@ -141,8 +139,3 @@ def sample_photo(size: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def _write_text(path: str, content: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(content)

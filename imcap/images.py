@@ -6,8 +6,6 @@ exported SavedModel see the very same pixels.
 
 from __future__ import annotations
 
-import re
-
 import tensorflow as tf
 
 from imcap import exif
@@ -73,17 +71,6 @@ def _require_size(image_bytes: tf.Tensor, size: tf.Tensor, max_pixels: int) -> t
     pixels = tf.reduce_prod(tf.cast(size, tf.int64))
     fits = (pixels > 0) & (pixels <= max_pixels)
     return _require(fits, f"declares no pixels or more than {max_pixels}", image_bytes)
-
-
-def reason(error: Exception) -> str:
-    """Returns why `load` refused an image, in one line without the graph's node names."""
-    asserted = re.search(r"assertion failed: \[(.*?)\]|Summarized data: b'(.*?)'", str(error))
-    if asserted:
-        return asserted[1] or asserted[2]
-    text = re.sub(r"\{\{function_node .*?\}\}|\[Op:\w*\].*", "", str(error).split("[[{{")[0])
-    # A trace of where the graph was made may come first.
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _require(condition: tf.Tensor, message: str, value: tf.Tensor) -> tf.Tensor:

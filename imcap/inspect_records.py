@@ -7,9 +7,8 @@ import pathlib
 from collections.abc import Iterator
 
 import tensorflow as tf
-import tqdm
 
-from imcap import records, text
+from imcap import progress, records, text
 from imcap.errors import UserError
 from imcap.records import corruption
 from imcap.reports import html
@@ -17,7 +16,7 @@ from imcap.reports import html
 PAGE = "inspect.html"
 
 
-def run(folder: str, samples: int = 12) -> list[str]:
+def inspect_records(folder: str, samples: int = 12) -> list[str]:
     """Verifies a finished records folder and writes a page with some of its photos.
 
     Args:
@@ -45,7 +44,7 @@ def run(folder: str, samples: int = 12) -> list[str]:
 def _verify(folder: str, info: records.Info) -> None:
     splits = info.splits.values()
     total = sum(sum(split["shard_bytes"]) for split in splits)
-    with tqdm.tqdm(total=total, unit="B", unit_scale=True, desc="verify") as bar:
+    with progress.bar("verify", "B", total, unit_scale=True) as bar:
         for name, split in info.splits.items():
             for path, length in records.shards(folder, info, name):
                 index = records.shard_index(path)
@@ -112,7 +111,7 @@ def _samples(folder, info, tokenizer, count: int) -> Iterator[dict[str, object]]
                 relative = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
                 photo, reason = html.photo(os.path.join(info.dataset["dir"], relative), 224)
                 captions = [raw.decode() for raw in batch["captions"][index].numpy()]
-                tokens = tokenizer.detokenize(batch["tokens"][index][:, 1:].to_tensor())
+                tokens = tokenizer.decode(batch["tokens"][index][:, 1:].to_tensor())
                 yield {
                     "split": name,
                     "image_id": image_id.decode(),

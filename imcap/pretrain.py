@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import datasets, encoders, images, records, text
+from imcap import datasets, encoders, filesystem, images, records, text
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
 
@@ -27,7 +27,7 @@ WEIGHTS = "encoder.weights.h5"
 _BACKUPS = "pretrain_backup"
 
 
-def run(config: ConfigDict, workdir: str) -> str:
+def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
     """Trains `custom_cnn` on the training photos; continues if it was interrupted.
 
     Returns:
@@ -153,9 +153,8 @@ def _restore(classifier: keras.Model, folder: str) -> int:
 
 def _save(network: keras.Model, path: str) -> None:
     """Writes a weights file whole or not at all."""
-    temporary = os.path.join(os.path.dirname(path), "tmp." + os.path.basename(path))
-    network.save_weights(temporary)
-    os.replace(temporary, path)
+    with filesystem.replacing(path) as temporary:
+        network.save_weights(temporary)
 
 
 def _dataset(

@@ -85,7 +85,7 @@ class Tokenizer(tf.Module):
             vocabulary=list(vocabulary),
         )
         self._tokenize = tf.function(
-            self.tokenize, input_signature=[tf.TensorSpec([None], tf.string)]
+            self.encode_tf, input_signature=[tf.TensorSpec([None], tf.string)]
         )
 
     @property
@@ -93,7 +93,7 @@ class Tokenizer(tf.Module):
         """The number of ids, padding and unknown included."""
         return len(self.words)
 
-    def tokenize(self, captions: tf.Tensor) -> tf.RaggedTensor:
+    def encode_tf(self, captions: tf.Tensor) -> tf.RaggedTensor:
         """Raw captions, string [n], to START, word ids and END: int32 ragged [n, None].
 
         A caption with more than `max_length` words is cut and gets no END, so that nothing
@@ -107,19 +107,19 @@ class Tokenizer(tf.Module):
         )
         return tf.concat([start, ids[:, : self.max_length], end], axis=1)
 
-    def tokenize_all(self, captions: Sequence[str]) -> list[np.ndarray]:
-        """Tokenizes Python strings: an int32 array per caption; see `tokenize`."""
+    def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
+        """Tokenizes Python strings: an int32 array per caption; see `encode_tf`."""
         raw = [caption.encode("utf-8", "ignore") for caption in captions]
         ids = self._tokenize(tf.constant(raw, tf.string))
         return np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
 
-    def detokenize_in_graph(self, ids: tf.Tensor) -> tf.Tensor:
-        """Like `detokenize`, within a graph: int [..., length] to string [...]."""
+    def decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+        """Like `decode`, within a graph: int [..., length] to string [...]."""
         is_word = tf.cumsum(tf.cast((ids == END) | (ids == PAD), tf.int32), axis=-1) == 0
         words = tf.where(is_word, tf.gather(tf.constant(self.words), ids), "")
         return tf.strings.strip(tf.strings.reduce_join(words, axis=-1, separator=" "))
 
-    def detokenize(self, ids: np.ndarray) -> list[str]:
+    def decode(self, ids: np.ndarray) -> list[str]:
         """Ids, int [n, length], to captions: words up to the first END, without markers."""
         return [" ".join(self.words[row[: _length(row)]]) for row in np.asarray(ids)]
 

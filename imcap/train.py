@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 import keras
@@ -11,7 +10,7 @@ import tensorflow as tf
 import tqdm
 from ml_collections import ConfigDict
 
-from imcap import decoders, evaluate, input_pipeline, records, runtime, text
+from imcap import decoders, evaluate, input_pipeline, progress, records, runtime, text
 from imcap.decoders import Dropout
 from imcap.errors import UserError
 from imcap.records import corruption
@@ -22,7 +21,7 @@ from imcap.training.history import History
 _SAMPLES = 4  # Dev photos whose captions go to TensorBoard at each evaluation.
 
 
-def run(config: ConfigDict, workdir: str, distribute: str = "auto") -> History:
+def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto") -> History:
     """Trains a decoder on the records of `config.records.dir`, or goes on where it stopped.
 
     Writes checkpoints/, logs/, history.csv and history.png in `workdir`.
@@ -288,12 +287,9 @@ class _Progress:
     def __init__(self, trainer: Trainer, step: int) -> None:
         self._trainer = trainer
         self._start, self._captions = time.monotonic(), trainer.sums.numpy()[2]
-        is_terminal = sys.stderr.isatty()
-        self._bar = tqdm.tqdm(
-            total=trainer.total_steps, initial=step, unit="step", desc="train",
-            mininterval=0.5 if is_terminal else 15.0, dynamic_ncols=is_terminal,
-            ascii=not is_terminal, disable=not trainer.is_chief,
-        )  # fmt: skip
+        self._bar = progress.bar(
+            "train", "step", trainer.total_steps, initial=step, disable=not trainer.is_chief
+        )
 
     def update(self, step: int, loss: tf.Tensor) -> None:
         if step % self._EVERY == 0:

@@ -21,7 +21,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
 
     workdir = tmp_path_factory.mktemp("tiny")
     config = tiny_runs.tiny_config(workdir)
-    build_records.run(config)
+    build_records.build_records(config)
     return config
 
 
@@ -33,7 +33,7 @@ def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("landscapes")
     landscapes.write_photos(folder)
     landscapes.write_encoder(folder / "encoder.keras")
-    build_records.run(landscapes.make_config(folder, folder))
+    build_records.build_records(landscapes.make_config(folder, folder))
     return folder
 
 
@@ -45,6 +45,6 @@ def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory
 
     workdir = tmp_path_factory.mktemp("run")
     config = landscapes.make_config(workdir, landscape_data)
-    train.run(config, str(workdir), "none")
-    evaluate.run(config, str(workdir), "dev")
+    train.train_and_evaluate(config, str(workdir), "none")
+    evaluate.evaluate_split(config, str(workdir), "dev")
     return workdir

@@ -122,7 +122,7 @@ def test_dev_scores_in_training_are_those_of_the_evaluation(landscape_run):
 def test_a_second_evaluation_writes_the_same_bytes(landscape_run, config):
     folder = landscape_run / "eval" / "dev"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    scores = evaluate.run(config, str(landscape_run), "dev")
+    scores = evaluate.evaluate_split(config, str(landscape_run), "dev")
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
 
@@ -138,7 +138,7 @@ def test_predictions_are_what_the_search_says_with_the_loss_of_the_references(
     assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
     for index, image_id in enumerate(batch["image_id"].numpy()):
         rows = found.captions[image_id.decode()]
-        assert [row.caption for row in rows] == tokenizer.detokenize(captions.tokens[index])
+        assert [row.caption for row in rows] == tokenizer.decode(captions.tokens[index])
         np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
 
 
@@ -162,14 +162,14 @@ def test_a_photo_without_a_word_in_its_captions_is_captioned_but_not_scored():
 
 def test_an_unknown_split_is_refused_with_the_known_ones(landscape_run, config):
     with pytest.raises(UserError, match="--split=val is not in the records, which hold dev, train"):
-        evaluate.run(config, str(landscape_run), "val")
+        evaluate.evaluate_split(config, str(landscape_run), "val")
     assert not (landscape_run / "eval" / "val").exists()
 
 
 def test_a_run_that_trained_nothing_is_refused(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data)
     with pytest.raises(UserError, match="holds no checkpoint: run `imcap train`"):
-        evaluate.run(config, str(tmp_path), "dev")
+        evaluate.evaluate_split(config, str(tmp_path), "dev")
 
 
 def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
@@ -179,4 +179,4 @@ def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
     path.unlink()
     config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
     with pytest.raises(UserError, match=f"^{path} is damaged"):
-        evaluate.run(config, str(landscape_run), "dev")
+        evaluate.evaluate_split(config, str(landscape_run), "dev")

@@ -42,7 +42,7 @@ def config(landscape_run, landscape_data):
 @pytest.fixture(scope="module")
 def exported(config, landscape_run) -> Path:
     """The first version of the exported captioner."""
-    return Path(export.run(config, str(landscape_run)))
+    return Path(export.export_model(config, str(landscape_run)))
 
 
 @pytest.fixture(scope="module")
@@ -194,14 +194,14 @@ def test_another_encoder_than_the_records_is_refused(tmp_path, landscape_run, la
     config = landscapes.make_config(landscape_run, landscape_data, encoder__name=str(other))
     before = sorted(os.listdir(landscape_run / "export"))
     with pytest.raises(UserError, match="export with the records' encoder") as caught:
-        export.run(config, str(landscape_run))
+        export.export_model(config, str(landscape_run))
     assert str(landscape_data / "records") in str(caught.value)
     assert sorted(os.listdir(landscape_run / "export")) == before
 
 
 def test_an_untrained_run_is_refused(tmp_path, landscape_data):
     with pytest.raises(UserError, match="holds no checkpoint"):
-        export.run(landscapes.make_config(tmp_path, landscape_data), str(tmp_path))
+        export.export_model(landscapes.make_config(tmp_path, landscape_data), str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def exported_elsewhere(landscape_run, landscape_data, tmp_path_factory) -> Path:
     moved = workdir / "moved.keras"
     moved.write_bytes((landscape_data / "encoder.keras").read_bytes())
     config = landscapes.make_config(workdir, landscape_data, encoder__name=str(moved))
-    return Path(export.run(config, str(workdir)))
+    return Path(export.export_model(config, str(workdir)))
 
 
 def test_versions_count_up_from_1_and_nothing_half_written_is_left(exported, exported_elsewhere):

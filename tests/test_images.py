@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imcap import images
+from imcap.errors import one_line
 
 WIDTH, HEIGHT = 53, 37
 
@@ -132,7 +133,7 @@ def refusal(image_bytes: bytes, load: Callable[[tf.Tensor], object] = load_in_gr
     """The reason why a file is refused, which is always one line without the graph's names."""
     with pytest.raises(tf.errors.OpError) as caught:
         load(tf.constant(image_bytes))
-    reason = images.reason(caught.value)
+    reason = one_line(caught.value)
     assert_is_one_line(reason)
     return reason
 
@@ -299,7 +300,7 @@ def assert_is_decoded_or_refused(image_bytes: bytes) -> None:
     try:
         image = load_in_graph(tf.constant(image_bytes))
     except tf.errors.OpError as error:
-        assert_is_one_line(images.reason(error))
+        assert_is_one_line(one_line(error))
     else:
         assert image.shape == (16, 16, 3)
         assert np.all((image > -0.01) & (image < 255.01))  # Resizing rounds.

@@ -65,7 +65,7 @@ def flip_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
         tmp_path_factory.mktemp("flip"), dataset__size=60, records__flip=True,
         encoder__image_size=32, encoder__stages=2,
     )  # fmt: skip
-    build_records.run(config)
+    build_records.build_records(config)
     return config
 
 
@@ -141,7 +141,7 @@ def test_a_batch_holds_an_images_own_features_and_captions(tiny_run, stream) -> 
         assert batch["tokens"].dtype == np.int32
         for index, image_id in enumerate(batch["image_id"]):
             np.testing.assert_array_equal(batch["features"][index], features[image_id])
-            expected = tokenizer.tokenize_all(train[image_id].captions)
+            expected = tokenizer.encode(train[image_id].captions)
             found = [caption[caption != 0] for caption in batch["tokens"][index]]
             assert [i.tolist() for i in found] == [i.tolist() for i in expected]
 

@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ConfigDict, Path
     """A finished pretraining: its config and the weights."""
     workdir = tmp_path_factory.mktemp("pretrain")
     config = small_config(workdir)
-    return config, Path(pretrain.run(config, str(workdir)))
+    return config, Path(pretrain.pretrain_encoder(config, str(workdir)))
 
 
 def test_the_weights_are_what_the_encoder_loads(finished) -> None:
@@ -58,7 +58,7 @@ def test_the_weights_are_what_the_encoder_loads(finished) -> None:
 def test_the_same_seed_gives_the_same_weights(finished, tmp_path) -> None:
     config, path = finished
     again = small_config(tmp_path)
-    again.encoder.weights = pretrain.run(again, str(tmp_path))
+    again.encoder.weights = pretrain.pretrain_encoder(again, str(tmp_path))
     first = config.copy_and_resolve_references()
     first.encoder.weights = str(path)
     assert encoders.build(again.encoder).digest() == encoders.build(first.encoder).digest()
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path) -> None:
 def test_finished_weights_are_kept(finished) -> None:
     config, path = finished
     before = path.read_bytes(), path.stat().st_mtime_ns
-    assert pretrain.run(config, str(path.parent)) == str(path)
+    assert pretrain.pretrain_encoder(config, str(path.parent)) == str(path)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
@@ -75,7 +75,7 @@ def test_it_learns(tmp_path, capfd) -> None:
     config = small_config(
         tmp_path, encoder__pretrain__epochs=8, encoder__pretrain__learning_rate=0.02
     )
-    pretrain.run(config, str(tmp_path))
+    pretrain.pretrain_encoder(config, str(tmp_path))
     lines = [line for line in capfd.readouterr().out.splitlines() if "loss: " in line]
     losses = [float(line.split("loss: ")[1]) for line in lines]
     assert len(losses) == 8
@@ -91,7 +91,7 @@ def epochs_done(backups: Path) -> int:
 def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
     config = small_config(tmp_path, encoder__pretrain__epochs=20)
     backups = tmp_path / "pretrain_backup"
-    process = processes.fork(pretrain.run, config, str(tmp_path))
+    process = processes.fork(pretrain.pretrain_encoder, config, str(tmp_path))
     while process.is_alive() and not epochs_done(backups):
         time.sleep(0.01)
     process.kill()
@@ -101,7 +101,7 @@ def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
     assert not (tmp_path / pretrain.WEIGHTS).exists()
     (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while it was written.
     capfd.readouterr()
-    config.encoder.weights = pretrain.run(config, str(tmp_path))
+    config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
     assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]
     assert encoders.build(config.encoder).feature_shape == (64, 8)
@@ -115,7 +115,7 @@ def test_a_backup_of_another_network_is_refused(tmp_path, recwarn) -> None:
     path = tmp_path / "pretrain_backup" / "1.weights.h5"
     other.save_weights(path)
     with pytest.raises(UserError) as caught:
-        pretrain.run(config, str(tmp_path))
+        pretrain.pretrain_encoder(config, str(tmp_path))
     assert str(caught.value) == f"{path} is of another network: remove {path.parent}"
     assert not [w for w in recwarn if "Skipping" in str(w.message)]
 
@@ -124,7 +124,7 @@ def test_bad_photos_are_left_out(tmp_path) -> None:
     config = small_config(tmp_path, dataset__size=20, encoder__pretrain__epochs=1)
     for row in train_rows(config)[:5]:
         Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
-    config.encoder.weights = pretrain.run(config, str(tmp_path))
+    config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     assert encoders.build(config.encoder).feature_shape == (64, 8)
 
 
@@ -133,7 +133,7 @@ def test_photos_that_are_all_bad_are_an_error(tmp_path) -> None:
     for row in train_rows(config):
         Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
     with pytest.raises(UserError) as caught:
-        pretrain.run(config, str(tmp_path))
+        pretrain.pretrain_encoder(config, str(tmp_path))
     assert str(caught.value).startswith(f"config.dataset.dir={config.dataset.dir} holds fewer than")
     assert os.listdir(tmp_path) == ["shapes"]
 
@@ -141,7 +141,7 @@ def test_photos_that_are_all_bad_are_an_error(tmp_path) -> None:
 def test_another_encoder_is_refused_by_name(tmp_path) -> None:
     config = small_config(tmp_path, encoder__name="ResNet50")
     with pytest.raises(UserError) as caught:
-        pretrain.run(config, str(tmp_path))
+        pretrain.pretrain_encoder(config, str(tmp_path))
     assert str(caught.value) == (
         "imcap pretrain is for config.encoder.name=custom_cnn, not ResNet50"
     )
@@ -151,7 +151,7 @@ def test_another_encoder_is_refused_by_name(tmp_path) -> None:
 def test_a_data_set_without_training_photos_is_refused(tmp_path) -> None:
     config = small_config(tmp_path, dataset__ratios=(0.0, 0.5, 0.5))
     with pytest.raises(UserError, match=r"^config\.dataset\.dir=.* holds no training photo$"):
-        pretrain.run(config, str(tmp_path))
+        pretrain.pretrain_encoder(config, str(tmp_path))
 
 
 def test_visual_words_are_those_that_halve_the_photos() -> None:

@@ -66,7 +66,7 @@ def test_invalid_utf8_is_dropped(caption: bytes, expected: bytes) -> None:
 
 def test_a_lone_surrogate_in_a_python_string_is_dropped(tokenizer) -> None:
     assert text.standardize_all(["a \udcff dog"]) == ["a dog"]
-    np.testing.assert_array_equal(tokenizer.tokenize_all(["a \udcff dog"]), [[2, 4, 5, 3]])
+    np.testing.assert_array_equal(tokenizer.encode(["a \udcff dog"]), [[2, 4, 5, 3]])
 
 
 def test_standardizing_keeps_the_shape() -> None:
@@ -114,7 +114,7 @@ def test_vocab_txt_loads_into_keras_with_the_same_ids(tmp_path, tokenizer) -> No
 
 
 def test_ids_are_start_words_end(tokenizer) -> None:
-    ids = tokenizer.tokenize(tf.constant(["A dog runs!", "", "the dog"]))
+    ids = tokenizer.encode_tf(tf.constant(["A dog runs!", "", "the dog"]))
     assert ids.dtype == tf.int32
     start, end, a, dog, runs, unknown = 2, 3, 4, 5, 6, 1
     assert (start, end, unknown, 0) == (text.START, text.END, text.UNKNOWN, text.PAD)
@@ -123,19 +123,19 @@ def test_ids_are_start_words_end(tokenizer) -> None:
 
 
 def test_a_caption_of_just_the_length_has_an_end_and_a_longer_one_is_cut_without(tokenizer) -> None:
-    whole, longer = tokenizer.tokenize(tf.constant(["a " * MAX_LENGTH, "a " * (MAX_LENGTH + 1)]))
+    whole, longer = tokenizer.encode_tf(tf.constant(["a " * MAX_LENGTH, "a " * (MAX_LENGTH + 1)]))
     assert whole.numpy().tolist() == [2] + [4] * MAX_LENGTH + [3]
     assert longer.numpy().tolist() == [2] + [4] * MAX_LENGTH
 
 
 def test_markers_in_a_caption_are_words_and_not_markers(tokenizer) -> None:
-    assert tokenizer.tokenize(tf.constant(["[END] dog [START]"])).to_list() == [[2, 1, 5, 1, 3]]
+    assert tokenizer.encode_tf(tf.constant(["[END] dog [START]"])).to_list() == [[2, 1, 5, 1, 3]]
 
 
 def test_tokenizing_python_strings_is_the_same(tokenizer) -> None:
     captions = ["a dog", "", "a dog runs a dog runs", "élan 3"]
-    expected = tokenizer.tokenize(tf.constant(captions)).to_list()
-    found = tokenizer.tokenize_all(captions)
+    expected = tokenizer.encode_tf(tf.constant(captions)).to_list()
+    found = tokenizer.encode(captions)
     assert [ids.tolist() for ids in found] == expected
     assert {ids.dtype for ids in found} == {np.dtype(np.int32)}
 
@@ -143,7 +143,7 @@ def test_tokenizing_python_strings_is_the_same(tokenizer) -> None:
 def test_detokenizing_ends_at_the_first_end_or_padding(tokenizer) -> None:
     ids = np.array([[4, 5, 3, 6], [4, 0, 5, 6], [4, 5, 6, 7], [3, 4, 4, 4], [1, 5, 3, 0]])
     expected = ["a dog", "a", "a dog runs élan", "", "[UNK] dog"]
-    assert tokenizer.detokenize(ids) == expected
+    assert tokenizer.decode(ids) == expected
 
 
 @examples
@@ -158,23 +158,23 @@ def test_detokenizing_ends_at_the_first_end_or_padding(tokenizer) -> None:
 )
 def test_detokenizing_agrees_in_graph_and_outside(tokenizer, rows: list[list[int]]) -> None:
     ids = np.array(rows, np.int32).reshape(len(rows), -1)
-    in_graph = tokenizer.detokenize_in_graph(tf.constant(ids)).numpy()
-    assert [caption.decode("utf-8") for caption in in_graph] == tokenizer.detokenize(ids)
+    in_graph = tokenizer.decode_tf(tf.constant(ids)).numpy()
+    assert [caption.decode("utf-8") for caption in in_graph] == tokenizer.decode(ids)
 
 
 def test_detokenizing_in_graph_takes_more_axes(tokenizer) -> None:
     ids = tf.constant([[[4, 5, 3], [5, 3, 0]], [[3, 0, 0], [6, 6, 6]]])
-    captions = tokenizer.detokenize_in_graph(ids).numpy()
+    captions = tokenizer.decode_tf(ids).numpy()
     assert captions.tolist() == [[b"a dog", b"dog"], [b"", b"runs runs runs"]]
 
 
 @examples
 @given(st.lists(st.sampled_from([*VOCABULARY[2:], "Dog!", "unheard", "of"]), max_size=8))
 def test_a_round_trip_gives_the_standardized_known_words(tokenizer, words: list[str]) -> None:
-    [ids] = tokenizer.tokenize_all([" ".join(words)])
+    [ids] = tokenizer.encode([" ".join(words)])
     standardized = text.standardize_all([" ".join(words)])[0].split()
     known = [word if word in VOCABULARY else "[UNK]" for word in standardized]
-    assert tokenizer.detokenize([ids[1:]]) == [" ".join(known[:MAX_LENGTH])]
+    assert tokenizer.decode([ids[1:]]) == [" ".join(known[:MAX_LENGTH])]
     assert (ids[-1] == text.END) == (len(words) <= MAX_LENGTH)
 
 

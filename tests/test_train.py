@@ -52,8 +52,8 @@ def test_a_fixed_batch_is_learnt_by_heart(tmp_path, landscape_data, kind):
     assert losses[-1] < 0.05
     assert trainer.step.numpy() == 200
     found = beam_search.search(trainer.decoder, batch["features"], config.decode).tokens[:, 0]
-    said = trainer.tokenizer.detokenize(found.numpy())
-    assert said == trainer.tokenizer.detokenize(batch["tokens"][:, 0, 1:].numpy())
+    said = trainer.tokenizer.decode(found.numpy())
+    assert said == trainer.tokenizer.decode(batch["tokens"][:, 0, 1:].numpy())
     assert len(set(said)) > 1
 
 
@@ -117,10 +117,10 @@ def test_the_learning_rate_rises_and_falls_to_zero():
 
 def test_a_finished_training_says_so_and_changes_nothing(tmp_path, landscape_data, capsys):
     config = landscapes.make_config(tmp_path, landscape_data, train__epochs=1)
-    first = train.run(config, str(tmp_path), "none")
+    first = train.train_and_evaluate(config, str(tmp_path), "none")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     capsys.readouterr()
-    again = train.run(config, str(tmp_path), "none")
+    again = train.train_and_evaluate(config, str(tmp_path), "none")
     assert f"{tmp_path}: trained already, 5 steps" in capsys.readouterr().out
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert again.rows == first.rows
@@ -141,7 +141,7 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_score_of_the_asked_ki
         tmp_path, landscape_data, seed=2, train__best_metric="bleu4", train__epochs=4,
         train__learning_rate=0.05,
     )  # fmt: skip
-    history = train.run(config, str(tmp_path), "none")
+    history = train.train_and_evaluate(config, str(tmp_path), "none")
     bleu4 = history.scores("dev_bleu4")
     assert len(bleu4) == 4
     assert landscapes.step(tmp_path, "best") == (np.argmax(bleu4) + 1) * STEPS_PER_EPOCH
@@ -153,11 +153,11 @@ def test_patience_ends_a_training_that_no_longer_improves_and_it_stays_ended(
     config = landscapes.make_config(
         tmp_path, landscape_data, train__learning_rate=1e-9, train__patience=2
     )
-    history = train.run(config, str(tmp_path), "none")
+    history = train.train_and_evaluate(config, str(tmp_path), "none")
     assert history.scores("epoch") == [1, 2, 3]
     assert landscapes.step(tmp_path, "best") == STEPS_PER_EPOCH
     capsys.readouterr()
-    assert train.run(config, str(tmp_path), "none").rows == history.rows
+    assert train.train_and_evaluate(config, str(tmp_path), "none").rows == history.rows
     assert "trained already, 15 steps" in capsys.readouterr().out
 
 
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(
 ):
     config = landscapes.make_config(landscape_run, landscape_data, **changes)
     with pytest.raises(UserError, match=r"is of another model or vocabulary") as caught:
-        train.run(config, str(landscape_run), "none")
+        train.train_and_evaluate(config, str(landscape_run), "none")
     assert str(caught.value).startswith(str(landscape_run / "checkpoints" / "last" / "last-60"))
     assert "\n" not in str(caught.value)
 
@@ -195,13 +195,13 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(
 def test_an_unknown_strategy_is_refused(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data)
     with pytest.raises(UserError, match="--distribute=all"):
-        train.run(config, str(tmp_path), "all")
+        train.train_and_evaluate(config, str(tmp_path), "all")
 
 
 def test_records_that_are_not_finished_are_refused(tmp_path):
     config = landscapes.make_config(tmp_path, tmp_path)
     with pytest.raises(UserError, match=f"{tmp_path}/records holds no finished records"):
-        train.run(config, str(tmp_path), "none")
+        train.train_and_evaluate(config, str(tmp_path), "none")
 
 
 def flip_a_byte(path: Path) -> None:
@@ -222,4 +222,4 @@ def test_a_damaged_shard_is_named(tmp_path, landscape_data, harm):
     harm(path)
     config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
     with pytest.raises(UserError, match=f"^{path} is damaged .*: delete it and run `imcap records"):
-        train.run(config, str(tmp_path), "none")
+        train.train_and_evaluate(config, str(tmp_path), "none")

@@ -142,7 +142,7 @@ def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
     ]
     assert 0 < stops[0] < stops[-1] < 8 * STEPS_PER_EPOCH
     assert any(step % STEPS_PER_EPOCH for step in stops)
-    train.run(config, str(tmp_path / "none"), "none")
+    train.train_and_evaluate(config, str(tmp_path / "none"), "none")
     whole.join(DEADLINE)
     assert whole.exitcode == 0
     for name in ("last", "best"):

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def train(config: dict, workdir: str, distribute: str, weights: str, cluster: dict) -> None:
-    """Does what `imcap.train.run` does, and saves the weights that this process ends with.
+    """Calls `train_and_evaluate`, and saves the weights that this process ends with.
 
     Args:
       config: a resolved config, as a dict.

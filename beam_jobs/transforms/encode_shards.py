@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from beam_jobs import shard_files
 from beam_jobs.transforms import failure_limit, image_reader, manifest, retokenize
-from imcap import encoders, records, runtime, text
+from imcap import encoders, filesystem, records, runtime, text
 from imcap.datasets import CaptionedImage
 from imcap.prefetch import ahead
 
@@ -113,7 +113,7 @@ class EncodeShard(beam.DoFn):
         report = dataclasses.replace(finished, text=text_fingerprint)
         name = records.shard_name(report.split, report.shard, self._num_shards)
         tokenizer = self._tokenizer(vocabulary, text_fingerprint)
-        with shard_files.local_copy(FileSystems.join(folder, name)) as path:
+        with filesystem.local_copy(FileSystems.join(folder, name)) as path:
             serialized = retokenize.retokenize(records.dataset([path], compression), tokenizer)
             return shard_files.write_shard(
                 folder, report, self._num_shards, serialized, compression
@@ -186,7 +186,7 @@ class EncodeShard(beam.DoFn):
                 failure_limit.check(self._config.records.dir, limit, report.failures)
 
     def _serialize(self, kept, views, tokenizer) -> Iterator[bytes]:
-        tokens = iter(tokenizer.tokenize_all([c for photo in kept for c in photo.row.captions]))
+        tokens = iter(tokenizer.encode([c for photo in kept for c in photo.row.captions]))
         for index, photo in enumerate(kept):
             row = photo.row
             yield records.serialize(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from imcap import encoders, filesystem, images
 from imcap.datasets import CaptionedImage
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 from imcap.prefetch import ahead
 
 _CORES = os.cpu_count() or 1
@@ -52,11 +52,11 @@ def _photo(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Photo:
     try:
         return Photo(row, load(filesystem.read_bytes(row.path)))
     except OSError as error:
-        return Photo(row, None, error.strerror or str(error))
+        return Photo(row, None, one_line(error))
     except UserError as error:  # Of a bucket that cannot be reached.
         return Photo(row, None, str(error))
     except (tf.errors.OpError, UnicodeDecodeError, ValueError) as error:
-        return Photo(row, None, images.reason(error))
+        return Photo(row, None, one_line(error))
 
 
 @functools.cache

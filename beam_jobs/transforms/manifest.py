@@ -145,7 +145,7 @@ class GroupByShard(beam.PTransform):
 
 
 def _shard_key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], list]:
-    key = row.split, records.shard_of(row.image_id, num_shards)
+    key = row.split, records.stable_bucket(row.image_id, num_shards)
     return key, [row.image_id, row.path, row.captions, row.split]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import apache_beam as beam
 from ml_collections import ConfigDict
 
 from beam_jobs.transforms import manifest
+from imcap import records
 from imcap.datasets import CaptionedImage, Problems, table
 from imcap.datasets.table_files import Part
 
@@ -66,13 +66,11 @@ class _ReadPart(beam.DoFn):
         problems = Problems()
         entries = self._table.entries(Part(*part), problems)
         for index, (where, entry) in enumerate(entries):
-            yield _group_of(entry.image_id, self._groups), [number, index, where, *entry]
+            yield (
+                records.stable_bucket(entry.image_id, self._groups),
+                [number, index, where, *entry],
+            )
         yield from _tagged(problems)
-
-
-def _group_of(image_id: str, groups: int) -> int:
-    digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % groups
 
 
 def _merge(group: tuple[int, Iterable[bytes]]) -> Iterator[CaptionedImage | Any]:

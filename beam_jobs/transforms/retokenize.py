@@ -21,7 +21,7 @@ def retokenize(dataset: tf.data.Dataset, tokenizer: text.Tokenizer) -> Iterator[
     for batch in dataset.batch(_BATCH).as_numpy_iterator():
         examples = [tf.train.Example.FromString(serialized) for serialized in batch]
         captions = [_captions(example) for example in examples]
-        tokens = iter(tokenizer.tokenize_all([c for found in captions for c in found]))
+        tokens = iter(tokenizer.encode([c for found in captions for c in found]))
         for example, found in zip(examples, captions, strict=True):
             _replace(example, [next(tokens) for _ in found])
             yield example.SerializeToString(deterministic=True)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from beam_jobs import shard_files
 from beam_jobs.transforms import duplicates
-from imcap import records
+from imcap import filesystem, records
 
 _PACKAGES = ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text")
 
@@ -35,11 +35,11 @@ def finish(
     info = _info(config, reports, problems, lines, facts)
     shard_files.drop_stale(folder, reports, config.records.num_shards)
     failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
-    shard_files.write_text(FileSystems.join(folder, records.VOCABULARY), "\n".join(lines) + "\n")
-    shard_files.write_text(FileSystems.join(folder, records.FAILURES), "".join(failures))
+    filesystem.write_text(FileSystems.join(folder, records.VOCABULARY), "\n".join(lines) + "\n")
+    filesystem.write_text(FileSystems.join(folder, records.FAILURES), "".join(failures))
     content = json.dumps(info, indent=2, sort_keys=True) + "\n"
-    shard_files.write_text(FileSystems.join(folder, records.INFO), content)
-    shard_files.write_text(FileSystems.join(folder, records.COMPLETED), "")
+    filesystem.write_text(FileSystems.join(folder, records.INFO), content)
+    filesystem.write_text(FileSystems.join(folder, records.COMPLETED), "")
 
 
 def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]]:

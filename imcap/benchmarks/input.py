@@ -25,7 +25,7 @@ _WAIT_TO_REACH = 0.02
 _DROP_CACHES = "/proc/sys/vm/drop_caches"
 
 
-def run(config: ConfigDict, repeats: int) -> list[common.Row]:
+def benchmark_input(config: ConfigDict, repeats: int) -> list[common.Row]:
     """Measures the reading of `config.records.dir`'s training split, and the training on it.
 
     Args:

@@ -25,7 +25,9 @@ _MEMORY_TO_REACH = 0.25
 _ONE_BY_ONE = 300  # Photos for the variant that takes them one by one: its rate is steady.
 
 
-def run(photos: str, encoder: ConfigDict, images: int, repeats: int) -> list[common.Row]:
+def benchmark_records(
+    photos: str, encoder: ConfigDict, images: int, repeats: int
+) -> list[common.Row]:
     """Measures every variant.
 
     Args:

@@ -89,7 +89,7 @@ def imcap(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
         resolved = config_lib.resolve(config, workdir)
         watch = _FirstBatch(os.path.join(workdir, "records", "progress"))
         with contextlib.redirect_stdout(io.StringIO()):
-            build_records.run(resolved)
+            build_records.build_records(resolved)
         info = records.read_info(resolved.records.dir)
         size = sum(sum(split["shard_bytes"]) for split in info.splits.values())
     if info.counts["kept"] != count:

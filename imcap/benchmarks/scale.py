@@ -27,7 +27,7 @@ _COST_TO_REACH = 1.1
 _MEMORY_TO_REACH = 1.1
 
 
-def run(photos: str, encoder: ConfigDict, images: int) -> list[common.Row]:
+def benchmark_scale(photos: str, encoder: ConfigDict, images: int) -> list[common.Row]:
     """Runs the job over a hundredth, a tenth and all of `images`.
 
     Args:

@@ -56,7 +56,7 @@ def read(config: Any, layout: Layout, problems: Problems) -> Iterator[CaptionedI
     """
     folder = image_folders.data_folder(config)
     path = image_folders.captions_file(config, folder, layout.captions)
-    photos = image_folders.Photos.of(config, folder, layout.images)
+    photos = image_folders.ImageFolders.of(config, folder, layout.images)
     by_split = splits.assignment(config, folder, layout.lists, problems)
     joined = join(read_captions(path, problems), photos, by_split, problems)
     images = splits.hold_out(list(joined), config)
@@ -84,7 +84,7 @@ def read_captions(path: str, problems: Problems) -> Captions:
 
 def join(
     captions: Mapping[str, list[str]],
-    photos: image_folders.Photos,
+    photos: image_folders.ImageFolders,
     by_split: splits.Assignment,
     problems: Problems,
 ) -> Iterator[CaptionedImage]:
@@ -114,7 +114,7 @@ def join(
 
 def _count_uncaptioned(
     captions: Mapping[str, list[str]],
-    photos: image_folders.Photos,
+    photos: image_folders.ImageFolders,
     listed: Mapping[str, None],
     problems: Problems,
 ) -> None:

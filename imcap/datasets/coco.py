@@ -77,17 +77,17 @@ def _of_year(folder: str, year: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def _photos(config: Any, folder: str, part: str) -> image_folders.Photos:
+def _photos(config: Any, folder: str, part: str) -> image_folders.ImageFolders:
     if config.get("images"):
-        root = image_folders.Photos.of(config, folder, ()).roots[0]
-        return image_folders.Photos([os.path.join(root, part), root])
-    return image_folders.Photos.of(
+        root = image_folders.ImageFolders.of(config, folder, ()).roots[0]
+        return image_folders.ImageFolders([os.path.join(root, part), root])
+    return image_folders.ImageFolders.of(
         config, folder, (part, f"images/{part}", f"{part}/{part}", "images")
     )
 
 
 def _read_file(
-    path: str, photos: image_folders.Photos, split: str, problems: Problems
+    path: str, photos: image_folders.ImageFolders, split: str, problems: Problems
 ) -> Iterator[CaptionedImage]:
     document = text_rows.read_json(path)
     names = _names(path, document, problems)

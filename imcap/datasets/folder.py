@@ -27,7 +27,7 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     Raises:
       UserError: when there is no such folder, or no photo with captions in it.
     """
-    root = image_folders.Photos.of(config, image_folders.data_folder(config), (".",)).roots[0]
+    root = image_folders.ImageFolders.of(config, image_folders.data_folder(config), (".",)).roots[0]
     by_ratio = splits.ratio_split(config)
     yield from require_some(_images(root, by_ratio, problems), root, problems)
 
@@ -36,7 +36,7 @@ def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Itera
     for parent, names in filesystem.walk(root):
         texts = {name for name in names if name.lower().endswith(".txt")}
         used: set[str] = set()
-        for name in filter(image_folders.is_photo, names):
+        for name in filter(filesystem.is_image, names):
             text = os.path.splitext(name)[0] + ".txt"
             used.add(text)
             captions = _captions(os.path.join(parent, text), problems) if text in texts else ()

@@ -9,13 +9,6 @@ from typing import Any
 from imcap import filesystem
 from imcap.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-
-
-def is_photo(name: str) -> bool:
-    """Says whether a file name is a photo's; hidden ones (macOS leaves `._x.jpg`) are not."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
-
 
 def data_folder(config: Any) -> str:
     """Returns `config.dir`.
@@ -49,7 +42,7 @@ def captions_file(config: Any, folder: str, candidates: Sequence[str]) -> str:
     return found
 
 
-class Photos:
+class ImageFolders:
     """The files below one or several folders.
 
     Args:
@@ -66,7 +59,7 @@ class Photos:
     @classmethod
     def of(
         cls, config: Any, folder: str, candidates: Sequence[str], *, is_listed: bool = True
-    ) -> Photos:
+    ) -> ImageFolders:
         """Returns the photos in `config.images`, or in the `candidates` below `folder` that exist.
 
         Raises:
@@ -103,7 +96,9 @@ class Photos:
 
     def names(self) -> list[str]:
         """Returns the sorted names of the photos that lie directly in the folders."""
-        return sorted({name for root in self.roots for name in self._names(root) if is_photo(name)})
+        return sorted(
+            {name for root in self.roots for name in self._names(root) if filesystem.is_image(name)}
+        )
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:

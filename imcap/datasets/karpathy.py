@@ -36,7 +36,7 @@ def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
     """
     folder = image_folders.data_folder(config)
     path = _dataset_file(config, folder)
-    photos = image_folders.Photos.of(config, folder, _IMAGES)
+    photos = image_folders.ImageFolders.of(config, folder, _IMAGES)
     restval = config.get("restval")
     keep_restval = True if restval is None else bool(restval)
     images = _images(path, photos, keep_restval, problems)
@@ -53,7 +53,7 @@ def _dataset_file(config: Any, folder: str) -> str:
 
 
 def _images(
-    path: str, photos: image_folders.Photos, keep_restval: bool, problems: Problems
+    path: str, photos: image_folders.ImageFolders, keep_restval: bool, problems: Problems
 ) -> Iterator[CaptionedImage]:
     seen: set[str] = set()
     for index, entry in enumerate(coco.entries(path, text_rows.read_json(path), "images")):
@@ -69,7 +69,11 @@ def _images(
 
 
 def _image(
-    entry: Any, photos: image_folders.Photos, keep_restval: bool, where: str, problems: Problems
+    entry: Any,
+    photos: image_folders.ImageFolders,
+    keep_restval: bool,
+    where: str,
+    problems: Problems,
 ) -> CaptionedImage | None:
     entry = entry if isinstance(entry, dict) else {}
     name, source_split = text_rows.clean(entry.get("filename")), text_rows.clean(entry.get("split"))

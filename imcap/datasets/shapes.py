@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from imcap import filesystem
 from imcap.datasets import scenes, splits
 from imcap.datasets.base import CaptionedImage, Problems
 from imcap.errors import UserError
@@ -136,10 +137,10 @@ def _draw_missing(folder: str, parameters: dict[str, Any], there: set[str]) -> N
     for example in _examples(parameters):
         name = f"{IMAGES}/{example.name}"
         if example.name not in there:
-            _write(os.path.join(folder, name), scenes.draw(example.scene))
+            _write_image(os.path.join(folder, name), scenes.draw(example.scene))
         row = {"image": name, "split": example.split, "caption": example.captions}
         lines.append(json.dumps(row) + "\n")
-    _write(os.path.join(folder, CAPTIONS), "".join(lines).encode())
+    filesystem.write_text(os.path.join(folder, CAPTIONS), "".join(lines))
     _write_marker(folder, parameters, complete=True)
 
 
@@ -156,14 +157,11 @@ def _read_marker(folder: str) -> dict[str, Any] | None:
 
 
 def _write_marker(folder: str, parameters: dict[str, Any], complete: bool) -> None:
-    text = json.dumps({"parameters": parameters, "complete": complete}, indent=2) + "\n"
-    _write(os.path.join(folder, MARKER), text.encode())
+    marker = {"parameters": parameters, "complete": complete}
+    filesystem.write_json(os.path.join(folder, MARKER), marker, indent=2)
 
 
-def _write(path: str, content: bytes) -> None:
-    """Writes a file whole or not at all: under a temporary name first, then renamed."""
-    below, base = os.path.split(path)
-    temporary = os.path.join(below, f".{base}.{os.getpid()}")
-    with open(temporary, "wb") as file:
+def _write_image(path: str, content: bytes) -> None:
+    # The marker says when all images are there: they need not be on the disk one by one.
+    with filesystem.replacing(path, durable=False) as temporary, open(temporary, "wb") as file:
         file.write(content)
-    os.replace(temporary, path)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from imcap import filesystem
-from imcap.datasets import image_folders, text_rows
+from imcap.datasets import text_rows
 from imcap.datasets.base import CaptionedImage, Problems
 from imcap.errors import UserError
 
@@ -95,7 +95,7 @@ class ListedSplit:
 
     def split_of(self, image_id: str) -> str | None:
         """Returns the split whose list names the image, or None."""
-        bare = os.path.splitext(image_id)[0] if image_folders.is_photo(image_id) else image_id
+        bare = os.path.splitext(image_id)[0] if filesystem.is_image(image_id) else image_id
         return self._splits.get(image_id) or self._splits.get(bare)
 
     def listed(self) -> Iterable[str]:

@@ -64,7 +64,7 @@ class Table:
         self._paths = table_files.find_tables(config, folder)
         self._columns = table_files.columns(config)
         # A table may tell of more photos than there is memory for their names.
-        self._photos = image_folders.Photos.of(
+        self._photos = image_folders.ImageFolders.of(
             config, folder, (".", "images", "Images"), is_listed=False
         )
         self._by_ratio = None if self._columns.split else splits.ratio_split(config)

@@ -20,8 +20,8 @@ from imcap.records.shards import (
     interleave,
     shard_index,
     shard_name,
-    shard_of,
     shards,
+    stable_bucket,
 )
 
 __all__ = [
@@ -46,6 +46,6 @@ __all__ = [
     "serialize",
     "shard_index",
     "shard_name",
-    "shard_of",
     "shards",
+    "stable_bucket",
 ]

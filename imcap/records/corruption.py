@@ -8,7 +8,7 @@ from typing import NoReturn
 import tensorflow as tf
 
 from imcap import records
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 
 # What a shard raises that is cut, changed or gone.
 ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
@@ -17,14 +17,9 @@ ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.Not
 def describe(path: str, error: tf.errors.OpError) -> str:
     """Returns one line on a shard that cannot be read, with the offset that TensorFlow names."""
     return (
-        f"{path} is damaged ({_reason(error)}): delete it and run `imcap records`, which makes "
+        f"{path} is damaged ({one_line(error)}): delete it and run `imcap records`, which makes "
         "that shard again, or go on without what is lost: --config.records.skip_damaged"
     )
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    lines = error.message.split("[[{{")[0].split("}} ")[-1].strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def raise_first(folder: str, info: records.Info, split: str, error: Exception) -> NoReturn:
@@ -50,7 +45,7 @@ def leave_out(folder: str, info: records.Info, split: str) -> records.Info:
         count, error = _readable(path, info.compression)
         if count < expected:
             lengths[records.shard_index(path)] = count
-            why = _reason(error) if error else "the file ends before"
+            why = one_line(error) if error else "the file ends before"
             print(f"{path}: {expected - count} of {expected} images left out ({why})")
     if not any(lengths):
         raise UserError(f"{folder}: nothing of the split {split} can be read")

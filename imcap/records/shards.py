@@ -15,10 +15,10 @@ NO_AUTOTUNE = tf.data.Options()
 NO_AUTOTUNE.autotune.enabled = False
 
 
-def shard_of(image_id: str, num_shards: int) -> int:
-    """Returns an image's shard: the same on every machine and in every Python."""
+def stable_bucket(image_id: str, num_buckets: int) -> int:
+    """Returns an image's bucket, such as its shard: the same on every machine, in every Python."""
     digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % num_shards
+    return int.from_bytes(digest, "big") % num_buckets
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -57,7 +57,7 @@ def write(
     """
     written = []
     for image_id, path, features, caption in samples:
-        tokens = tokenizer.tokenize_all([caption])[0][1:]
+        tokens = tokenizer.encode([caption])[0][1:]
         weights = look(decoder, features, tokens.tolist())
         if weights is None or not os.path.isfile(path) or len(tokens) < 2:
             continue

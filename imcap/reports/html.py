@@ -11,6 +11,8 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
+from imcap import filesystem
+
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _JPEG_QUALITY = 65
 
@@ -33,14 +35,12 @@ def asset(name: str) -> Markup:
 
 def dump(page: jinja2.environment.TemplateStream, path: pathlib.Path) -> None:
     """Writes a rendered template under a temporary name and renames it when complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     page.enable_buffering(64)
-    try:
-        with open(unfinished, "w", encoding="utf-8", errors="replace", newline="\n") as out:
-            page.dump(out)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        filesystem.replacing(os.fspath(path)) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as out,
+    ):
+        page.dump(out)
 
 
 def photo(path: str | os.PathLike[str] | None, side: int) -> tuple[str | None, str]:

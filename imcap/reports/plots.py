@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from imcap import filesystem
 from imcap.errors import UserError
 
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
@@ -165,11 +166,6 @@ def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes a PNG under a temporary name and renames it: a page that shows it never sees half."""
-    unfinished = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        FigureCanvasAgg(figure)
-        figure.savefig(unfinished, format="png", dpi=110)
-        os.replace(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    FigureCanvasAgg(figure)
+    with filesystem.replacing(os.fspath(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import glob
 import itertools
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, TextIO
 
-from imcap.errors import UserError
+from imcap import filesystem, prefetch
+from imcap.errors import UserError, one_line
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 DEFAULT_SIGNATURE = "serving_default"
 # What an exported captioner offers: signature -> (inputs, outputs).
 SIGNATURES = {
@@ -156,7 +154,7 @@ class Captioner:
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             if size == 1:
                 exhausted = isinstance(error, tf.errors.ResourceExhaustedError)
-                return [Failure(_reason(error.message), exhausted)]
+                return [Failure(one_line(error), exhausted)]
         half = size // 2
         first, second = _slice(inputs, 0, half), _slice(inputs, half, size)
         return self._rows(signature, first) + self._rows(signature, second)
@@ -203,15 +201,6 @@ def _decode(value: Any) -> Any:
     return value.decode("utf-8", "replace")
 
 
-def _reason(message: str) -> str:
-    """Returns the line of TensorFlow's long message that says what is wrong."""
-    text = re.split(r"\n\s*\[\[\{\{node|\s*\[Op:", message)[0].strip() or "unknown error"
-    line = text.splitlines()[-1].strip()
-    line = re.sub(r"^\(\d+\) [A-Z_]+:\s*|\{\{function_node [^}]*\}\}\s*", "", line)
-    asserted = re.fullmatch(r"assertion failed: \[(.*)\]", line)
-    return asserted[1] if asserted else line
-
-
 def _read_signature_defs(path: str) -> dict[str, dict[str, Any]]:
     from google.protobuf import json_format, message
     from tensorflow.core.protobuf import saved_model_pb2
@@ -254,9 +243,8 @@ def _load(path: str) -> Any:
 def find_images(paths: Sequence[str]) -> list[str]:
     """Returns the image files that `paths` mean, each once, in order.
 
-    A file stands for itself whatever its name, a folder for the files below it that end in one of
-    `EXTENSIONS` (in any case; sorted; hidden ones left out), a glob (`**` is recursive) for what it
-    matches.
+    A file stands for itself whatever its name, a folder for the image files below it
+    (`filesystem.is_image`; sorted), a glob (`**` is recursive) for what it matches.
 
     Raises:
       UserError: `paths` is empty, or one of them gives no image.
@@ -286,7 +274,11 @@ def _some_images(argument: str) -> Iterator[str]:
     if first is None:
         folder = os.path.isdir(argument)
         problem = "no image below this folder" if folder else "no such file or folder, no match"
-        hint = f"images end in {' '.join(EXTENSIONS)}" if folder else "check the spelling"
+        hint = (
+            f"images end in {' '.join(filesystem.IMAGE_EXTENSIONS)}"
+            if folder
+            else "check the spelling"
+        )
         raise UserError(f"{argument}: {problem} ({hint})")
     return itertools.chain([first], found)
 
@@ -306,7 +298,7 @@ def _walk(folder: str) -> Iterator[str]:
         # Hidden ones are thumbnails and macOS's `._x.jpg`, not photos.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if filesystem.is_image(name):
                 yield os.path.join(root, name)
 
 
@@ -358,30 +350,18 @@ def _result(path: str, answer: Caption | Failure, top: int) -> Result:
 
 def _read_ahead(paths: Iterator[str], ahead: int) -> Iterator[tuple[str, bytes | Failure]]:
     """Yields files in order, `ahead` of them being read while the model is busy."""
-    pool = futures.ThreadPoolExecutor(READERS)
-    waiting: collections.deque[tuple[str, futures.Future]] = collections.deque()
-    try:
-        for path in paths:
-            waiting.append((path, pool.submit(_read, path)))
-            if len(waiting) > ahead:
-                first, content = waiting.popleft()
-                yield first, content.result()
-        while waiting:
-            first, content = waiting.popleft()
-            yield first, content.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with futures.ThreadPoolExecutor(READERS) as pool:
+        yield from prefetch.ahead((pool.submit(_read, path) for path in paths), ahead)
 
 
-def _read(path: str) -> bytes | Failure:
+def _read(path: str) -> tuple[str, bytes | Failure]:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return path, filesystem.read_bytes(path)
     except OSError as error:
-        return Failure(f"cannot be read: {error.strerror}")
+        return path, Failure(f"cannot be read: {error.strerror}")
 
 
-def run(
+def caption_and_print(
     model: str,
     paths: Sequence[str],
     top: int = 1,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 
+from imcap import filesystem
+
 COLUMNS = (
     "epoch",
     "step",
@@ -33,11 +35,13 @@ class History:
         self.rows.append({key: _format(row.get(key)) for key in COLUMNS})
         if not write:
             return
-        with open(self.path + ".tmp", "w", newline="", encoding="utf-8") as file:
+        with (
+            filesystem.replacing(self.path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(self.path + ".tmp", self.path)
 
     def scores(self, column: str) -> list[float]:
         """Returns a column's values, of the epochs that have one."""

@@ -23,7 +23,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     """The config of a job that ran through, uninterrupted; its folder is to be left as it is."""
     config = photo_sets.make_config(tmp_path_factory.mktemp("built"), photos, records__flip=True)
-    build_records.run(config)
+    build_records.build_records(config)
     return config
 
 

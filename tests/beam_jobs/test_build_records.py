@@ -87,7 +87,7 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         ]
         ids = [row.image_id for row in rows.values() if row.split == split]
-        assert found == sorted(i for i in ids if records.shard_of(i, 2) == shard)
+        assert found == sorted(i for i in ids if records.stable_bucket(i, 2) == shard)
 
 
 def test_features_are_the_encoder_s_of_the_photo_and_of_its_mirror_image(built, rows, info):
@@ -123,7 +123,7 @@ def test_captions_stay_as_written_beside_their_tokens(built, rows):
         assert len(second) == lengths[1]
         for caption, tokens in zip(row.captions, (first, second), strict=True):
             assert (tokens[0], tokens[-1]) == (text.START, text.END)
-            said = tokenizer.detokenize(np.array([tokens[1:]]))
+            said = tokenizer.decode(np.array([tokens[1:]]))
             assert said == text.standardize_all([caption])
 
 
@@ -157,7 +157,7 @@ def test_a_given_vocabulary_is_used(photos, tmp_path):
     config = photo_sets.make_config(
         tmp_path, photos, text__vocabulary=str(path), records__num_shards=1
     )
-    build_records.run(config)
+    build_records.build_records(config)
     assert Path(config.records.dir, "vocab.txt").read_text() == path.read_text()
     example = photo_sets.examples(config.records.dir, "train")[0]
     assert photo_sets.values(example, "captions")[0] == b"A red dog."
@@ -182,7 +182,7 @@ def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, ch
     changes = {key: value.format(tmp=tmp_path) for key, value in changes.items()}
     config = photo_sets.make_config(tmp_path, photos, **changes)
     with pytest.raises(UserError, match=f"(?i){message}"):
-        build_records.run(config)
+        build_records.build_records(config)
     assert not Path(config.records.dir).exists()
 
 
@@ -192,11 +192,11 @@ def test_a_file_in_the_way_of_the_folder_is_named_and_left_alone(photos, tmp_pat
     Path(tmp_path, "file").write_text("mine")
     config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / name))
     with pytest.raises(UserError, match=f"config.records.dir={config.records.dir} cannot be"):
-        build_records.run(config, overwrite=overwrite)
+        build_records.build_records(config, overwrite=overwrite)
     assert Path(tmp_path, "file").read_text() == "mine"
 
 
 def test_a_folder_that_beam_takes_for_a_pattern_is_refused(photos, tmp_path):
     config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
     with pytest.raises(UserError, match="must do without the signs"):
-        build_records.run(config)
+        build_records.build_records(config)

@@ -42,8 +42,8 @@ def test_the_number_of_shards_follows_the_wanted_size(photos, tmp_path):
 
 def test_a_chosen_number_of_shards_stays_when_photos_come(photos, tmp_path):
     config = photo_sets.make_config(tmp_path, photos, records__num_shards=0)
-    build_records.run(config)
+    build_records.build_records(config)
     config.records.shard_mb = 0.001  # A fresh folder would now get more.
-    build_records.run(config)
+    build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert len(info.splits["train"]["shard_lengths"]) == 1

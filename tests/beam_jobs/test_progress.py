@@ -9,13 +9,14 @@ import termios
 
 from beam_jobs import shard_files
 from beam_jobs.progress import Progress
+from imcap import filesystem
 
 
 def test_without_a_terminal_a_line_tells_done_and_total(tmp_path, capsys):
     folder = str(tmp_path)
     shard_files.make_folders(folder)
     with Progress(folder, local=True):
-        shard_files.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 12}')
+        filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 12}')
         shard_files.Heartbeat(folder, "train", 0).beat(done=6, failed=1, last=True)
         shard_files.Heartbeat(folder, "train", 1).beat(done=3, last=True)
         shard_files.Heartbeat(folder, "dev", 0).beat(skipped=2, last=True)
@@ -35,7 +36,7 @@ def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
         contextlib.redirect_stderr(stderr),
         Progress(folder, local=True),
     ):
-        shard_files.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 4}')
+        filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 4}')
         shard_files.Heartbeat(folder, "train", 0).beat(done=1, last=True)
         while "1/4" not in shown:
             assert select.select([terminal], [], [], 20)[0], shown

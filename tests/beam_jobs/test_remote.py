@@ -41,26 +41,26 @@ def shards(contents: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_they_are_the_bytes_of_a_local_job(built, config):
-    build_records.run(config())
+    build_records.build_records(config())
     found = memory_files.download("memory://out/records")
     assert shards(found) == shards(photo_sets.contents(built.records.dir))
     assert "COMPLETED" in found
-    assert not [name for name in found if name.endswith(".tmp")]
+    assert not [name for name in found if "tmp-" in name]
 
 
 def test_a_sample_comes_through_one_reader_and_is_the_same(config):
-    build_records.run(config(records__limit=100))
+    build_records.build_records(config(records__limit=100))
     sample = shards(memory_files.download("memory://out/records"))
-    build_records.run(config(), overwrite=True)
+    build_records.build_records(config(), overwrite=True)
     assert shards(memory_files.download("memory://out/records")) == sample
 
 
 def test_new_words_rewrite_the_tokens(config):
-    build_records.run(config())
+    build_records.build_records(config())
     before = shards(memory_files.download("memory://out/records"))
     # Were a photo read again, it would fail now.
     memory_files.FILES["memory://data/set/00.jpg"] += b"?"
-    build_records.run(config(text__min_count=2))
+    build_records.build_records(config(text__min_count=2))
     after = shards(memory_files.download("memory://out/records"))
     assert before.keys() == after.keys()
     assert before != after
@@ -68,7 +68,7 @@ def test_new_words_rewrite_the_tokens(config):
 
 def test_a_photo_that_is_not_there_is_a_failure(config):
     del memory_files.FILES["memory://data/set/03.jpg"]
-    build_records.run(config())
+    build_records.build_records(config())
     found = memory_files.download("memory://out/records")
     (failure,) = map(json.loads, found["failures.jsonl"].splitlines())
     assert failure["image_id"] == "03.jpg"
@@ -84,4 +84,4 @@ def test_a_photo_that_is_not_there_is_a_failure(config):
 )
 def test_a_folder_that_is_not_there_is_refused(config, url, reason):
     with pytest.raises(UserError, match=reason):
-        build_records.run(config(dataset__dir=url))
+        build_records.build_records(config(dataset__dir=url))

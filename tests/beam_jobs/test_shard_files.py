@@ -14,14 +14,14 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs import build_records, shard_files
-from imcap import records, text
+from imcap import filesystem, records, text
 from imcap.errors import UserError
 
 
 def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
     config = copy()
     before = photo_sets.identities(config.records.dir)
-    build_records.run(config)
+    build_records.build_records(config)
     assert photo_sets.identities(config.records.dir) == before
     assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
     assert "skipped=24" in capsys.readouterr().err
@@ -41,11 +41,11 @@ def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(built, copy):
     (folder / "shards/test-00000.json").write_text(report[: len(report) // 2])
     (folder / "shards/test-00001.json").write_text('["not", "a", "report"]')
     (folder / names[4]).write_bytes((folder / names[4]).read_bytes()[:-1])
-    for leftover in (f"{names[0]}.1.tmp", "info.json.2.tmp", "shards/dev-00001.json.3.tmp"):
+    for leftover in (f"tmp-1-{names[0]}", "tmp-2-info.json", "shards/tmp-3-dev-00001.json"):
         (folder / leftover).write_text("half")
     (folder / "COMPLETED").unlink()
     before = photo_sets.identities(folder)
-    build_records.run(config)
+    build_records.build_records(config)
     after = photo_sets.identities(folder)
     assert [name for name in names if after[name] == before.get(name)] == [names[5]]
     assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
@@ -73,7 +73,7 @@ def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
 def test_other_settings_are_refused_with_a_word_on_what_differs(built, copy, changes, message):
     config = copy(**changes)
     with pytest.raises(UserError) as refused:
-        build_records.run(config)
+        build_records.build_records(config)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
 
@@ -82,7 +82,7 @@ def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy)
     config = copy(records__flip=False, records__num_shards=1)
     notes = Path(config.records.dir, "notes.txt")
     notes.write_text("mine")
-    build_records.run(config, overwrite=True)
+    build_records.build_records(config, overwrite=True)
     info = records.read_info(config.records.dir)
     assert {split: info.num_images(split) for split in info.splits} == photo_sets.SPLITS
     names = {path.name for path in Path(config.records.dir).glob("*.tfrecord")}
@@ -92,7 +92,7 @@ def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy)
 
 def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
     config = copy(text__min_count=2)
-    build_records.run(config)
+    build_records.build_records(config)
     lines = Path(config.records.dir, "vocab.txt").read_text().splitlines()
     assert "dog" in lines and "15" not in lines
     info = records.read_info(config.records.dir)
@@ -112,10 +112,10 @@ def test_photos_that_left_the_data_set_leave_the_records(tmp_path):
     rows = [("00.jpg", "train", "A dog"), ("01.jpg", "dev", "A cat")]
     photo_sets.write_table(data, [*rows, ("02.jpg", "dev", "A bird"), ("03.jpg", "test", "A fox")])
     config = photo_sets.make_config(tmp_path, data, records__num_shards=1)
-    build_records.run(config)
+    build_records.build_records(config)
     before = photo_sets.identities(config.records.dir)
     photo_sets.write_table(data, rows)
-    build_records.run(config)
+    build_records.build_records(config)
     after = photo_sets.identities(config.records.dir)
     assert sorted(after) == ["dev-00000-of-00001.tfrecord", "train-00000-of-00001.tfrecord"]
     assert [name for name in after if after[name] == before[name]] == [sorted(after)[1]]
@@ -131,14 +131,14 @@ def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
     config = photo_sets.make_config(tmp_path, photos, records__flip=True)
     folder, rng = Path(config.records.dir), random.Random(0)
     for finished in (0, 1, 3):
-        process = processes.fork(build_records.run, config)
+        process = processes.fork(build_records.build_records, config)
         _wait_for(process, folder, finished)
         time.sleep(rng.uniform(0, 0.005))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert not (folder / "COMPLETED").exists()
-    build_records.run(config)
+    build_records.build_records(config)
     assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
 
 
@@ -146,7 +146,7 @@ def _wait_for(process, folder: Path, finished: int) -> None:
     """Waits until so many shards are finished and another one is being written."""
     while process.is_alive():
         reports = list(folder.glob("shards/*-0000?.json"))
-        if len(reports) >= finished and list(folder.glob("*.tfrecord.*.tmp")):
+        if len(reports) >= finished and list(folder.glob("tmp-*.tfrecord")):
             return
         time.sleep(0.001)
 
@@ -154,17 +154,17 @@ def _wait_for(process, folder: Path, finished: int) -> None:
 def test_text_files_are_replaced_as_a_whole(tmp_path):
     path = str(tmp_path / "file.json")
     for content in ('{"a": 1}', '{"b": "é"}'):
-        shard_files.write_text(path, content)
-        assert shard_files.read_json(path) == json.loads(content)
+        filesystem.write_text(path, content)
+        assert filesystem.read_json(path) == json.loads(content)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
     with pytest.raises(UserError, match=r"none/file\.json cannot be written: Not a directory"):
-        shard_files.write_text(FileSystems.join(path, "none", "file.json"), "")
+        filesystem.write_text(FileSystems.join(path, "none", "file.json"), "")
 
 
 def test_progress_is_the_sum_over_shards_as_last_told(tmp_path):
     folder = str(tmp_path)
     shard_files.make_folders(folder)
-    shard_files.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 9}')
+    filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 9}')
     first, second = (shard_files.Heartbeat(folder, "train", shard) for shard in (0, 1))
     first.beat(done=1)
     first.beat(done=2)  # Less than a second later: not written.

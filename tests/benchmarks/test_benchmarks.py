@@ -74,7 +74,7 @@ def test_scale_compares_with_the_fewest_images_without_the_start_up():
 
 def test_too_few_images_to_compare_are_refused():
     with pytest.raises(UserError, match="--images must be at least 10000"):
-        scale.run("", config_lib.default().encoder, 9_999)
+        scale.benchmark_scale("", config_lib.default().encoder, 9_999)
 
 
 @pytest.mark.parametrize("variant", ["limit", "imcap", "run_inference", "predict_pickle"])

@@ -45,7 +45,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
         unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
     network, _ = encoders.load(unweighted)
     network.save_weights(config.encoder.weights)
-    build_records.run(config)
+    build_records.build_records(config)
     return config
 
 

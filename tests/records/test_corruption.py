@@ -84,7 +84,7 @@ def test_evaluating_names_the_damaged_shard(damaged, harm) -> None:
 def test_training_names_the_damaged_shard(damaged, harm) -> None:
     config, _, beginning = damaged("train", harm)
     workdir = os.path.dirname(config.records.dir)
-    assert refusal(train.run, config, workdir, "none").startswith(beginning)
+    assert refusal(train.train_and_evaluate, config, workdir, "none").startswith(beginning)
 
 
 @pytest.mark.parametrize("harm", DAMAGES)
@@ -137,8 +137,8 @@ def test_training_and_evaluation_go_on_without_what_is_lost(damaged, capsys) -> 
     with config.unlocked():
         config.records.skip_damaged = True
     workdir = os.path.dirname(config.records.dir)
-    history = train.run(config, workdir, "none")
+    history = train.train_and_evaluate(config, workdir, "none")
     assert history.rows
-    scores = evaluate.run(config, workdir, "dev")
+    scores = evaluate.evaluate_split(config, workdir, "dev")
     assert 0 < scores.images < info.num_images("dev")
     assert capsys.readouterr().out.count("images left out (") == 2

@@ -128,11 +128,11 @@ def test_the_same_record_is_the_same_bytes() -> None:
     ],
 )
 def test_an_images_shard_never_changes(image_id: str, shards: dict[int, int]) -> None:
-    assert {n: records.shard_of(image_id, n) for n in shards} == shards
+    assert {n: records.stable_bucket(image_id, n) for n in shards} == shards
 
 
 def test_images_spread_over_the_shards() -> None:
-    counts = np.bincount([records.shard_of(f"{i}.jpg", 8) for i in range(4000)], minlength=8)
+    counts = np.bincount([records.stable_bucket(f"{i}.jpg", 8) for i in range(4000)], minlength=8)
     assert counts.min() > 400
     assert counts.max() < 600
 

@@ -171,7 +171,7 @@ def test_wrong_shapes_and_values_are_named(tmp_path, image, weights, named):
 def test_drawing_leaves_pyplot_alone(tmp_path):
     (tmp_path / "history.csv").write_text(HEADER + ROWS)
     code = (
-        "import sys; from imcap import plots; plots.history('history.csv', 'history.png'); "
+        "import sys; from imcap.reports import plots; plots.history('history.csv', 'history.png'); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))

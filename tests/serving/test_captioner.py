@@ -287,7 +287,9 @@ def test_more_captions_than_the_beam_holds_cannot_be_asked_for(saved_model, phot
 
 def run(saved_model, paths, **options) -> tuple[int, list[str], list[str]]:
     out, err = io.StringIO(), io.StringIO()
-    code = captioner.run(saved_model, [str(path) for path in paths], out=out, err=err, **options)
+    code = captioner.caption_and_print(
+        saved_model, [str(path) for path in paths], out=out, err=err, **options
+    )
     return code, out.getvalue().splitlines(), err.getvalue().splitlines()
 
 
@@ -320,8 +322,8 @@ def test_a_file_name_that_is_no_text_can_be_printed(saved_model, photos):
     shutil.copy(photos / "a.png", path)
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding="utf-8", write_through=True) as out:
-        assert captioner.run(saved_model, [path], out=out) == 0
-        assert captioner.run(saved_model, [path], as_json=True, out=out) == 0
+        assert captioner.caption_and_print(saved_model, [path], out=out) == 0
+        assert captioner.caption_and_print(saved_model, [path], as_json=True, out=out) == 0
         text, line = raw.getvalue().decode().splitlines()
     assert text == f"{photos}/\\udcff.png\tgrey 10"
     assert json.loads(line)["path"] == path

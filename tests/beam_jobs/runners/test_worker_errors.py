@@ -22,7 +22,7 @@ def test_a_caption_file_that_cannot_be_read_is_named_without_a_traceback(tmp_pat
     (tmp_path / "b.txt").write_text("A dog\n", encoding="utf-16")
     config = photo_sets.make_config(tmp_path, tmp_path, dataset__name="folder")
     with pytest.raises(UserError) as raised:
-        build_records.run(config)
+        build_records.build_records(config)
     assert str(raised.value) == f"{tmp_path}/b.txt: this is UTF-16; save it as UTF-8"
     assert caplog.messages == []
     assert "Traceback" not in capfd.readouterr().err
@@ -35,7 +35,7 @@ def test_a_finished_folder_is_finished_no_more_once_a_job_failed_in_it(copy):
     shard.unlink()
     shard.mkdir()
     with pytest.raises(UserError, match=f"{shard} cannot be written: Is a directory"):
-        build_records.run(config)
+        build_records.build_records(config)
     assert not Path(config.records.dir, "COMPLETED").exists()
 
 
@@ -54,7 +54,7 @@ def _run_where_files_are_small(config: config_lib.ConfigDict, message: str) -> N
     """Runs the job where a file that grows beyond 20 kB fails, as on a disk that is full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     try:
-        build_records.run(config)
+        build_records.build_records(config)
     except UserError as error:
         Path(message).write_text(str(error))
 

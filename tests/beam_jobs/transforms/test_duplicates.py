@@ -46,7 +46,7 @@ def test_the_records_hold_no_photo_in_two_splits(tmp_path):
     shutil.copy(data / "16.jpg", data / "00.jpg")  # A dev photo, under a training photo's name.
     shutil.copy(data / "02.jpg", data / "01.jpg")  # Two training photos.
     config = photo_sets.make_config(tmp_path, data)
-    build_records.run(config)
+    build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert info.counts["duplicate"] == 2
     assert (info.num_images("train"), info.num_images("dev")) == (15, 4)
@@ -59,6 +59,6 @@ def test_they_need_not_be_looked_for(tmp_path):
     data = photo_sets.write_photos(tmp_path / "photos")
     shutil.copy(data / "16.jpg", data / "00.jpg")
     config = photo_sets.make_config(tmp_path, data, records__find_duplicates=False)
-    build_records.run(config)
+    build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert (info.counts["duplicate"], info.num_images("train")) == (0, 16)

@@ -71,7 +71,7 @@ def zoo(tmp_path_factory):
     """The config of a finished job on all these photos."""
     folder = tmp_path_factory.mktemp("zoo")
     config = photo_sets.make_config(folder, write_zoo(folder / "data"))
-    build_records.run(config)
+    build_records.build_records(config)
     return config
 
 
@@ -105,13 +105,13 @@ def test_a_mended_photo_is_taken_in_on_the_next_run(zoo, tmp_path):
     config = photo_sets.make_config(tmp_path, tmp_path / "data")
     photo_sets.draw(3).save(tmp_path / "data" / "cut.jpg")
     before = photo_sets.identities(config.records.dir)
-    build_records.run(config)
+    build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert (info.num_images("dev"), info.counts["failed"]) == (1, 5)
     lines = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
     assert [json.loads(line)["image_id"] for line in lines].count("cut.jpg") == 0
     after = photo_sets.identities(config.records.dir)
-    mended = records.shard_name("dev", records.shard_of("cut.jpg", 2), 2)
+    mended = records.shard_name("dev", records.stable_bucket("cut.jpg", 2), 2)
     assert [name for name in before if before[name] != after[name]] == [mended]
 
 
@@ -121,7 +121,7 @@ def test_all_photos_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
     photo_sets.write_table(tmp_path / "data", [("a.jpg", "train", "A dog")])
     config = photo_sets.make_config(tmp_path, tmp_path / "data")
     with pytest.raises(UserError, match=r"no image of .*data could be read; .*failures\.jsonl"):
-        build_records.run(config)
+        build_records.build_records(config)
     (line,) = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
     assert json.loads(line)["image_id"] == "a.jpg"
 
@@ -180,4 +180,4 @@ def test_records_of_another_compute_dtype_do_not_mix(zoo):
     config = zoo.copy_and_resolve_references()
     config.encoder.compute_dtype = "bfloat16"
     with pytest.raises(UserError, match=r"encoder.compute_dtype='float32', now 'bfloat16'"):
-        build_records.run(config)
+        build_records.build_records(config)

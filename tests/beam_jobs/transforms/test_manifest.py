@@ -35,7 +35,7 @@ def test_every_row_reaches_its_shard_once_whatever_the_order():
         for (split, shard), members in by_shard.items():
             assert members == sorted(members, key=lambda row: row.image_id)
             assert all(row.split == split for row in members)
-            assert all(records.shard_of(row.image_id, 3) == shard for row in members)
+            assert all(records.stable_bucket(row.image_id, 3) == shard for row in members)
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         grouped = pipeline | beam.Create(rows[::-1]) | manifest.GroupByShard(3)

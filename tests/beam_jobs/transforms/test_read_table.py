@@ -104,7 +104,7 @@ def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):
     with open(data / "captions.csv", "a") as file:
         file.write('"gone.jpg","train","A ghost"\n"gone.jpg","dev","A ghost"\nx\n')
     config = photo_sets.make_config(tmp_path, data)
-    build_records.run(config)
+    build_records.build_records(config)
     problems = records.read_info(config.records.dir).problems
     path = data / "captions.csv"
     assert problems == {

@@ -36,10 +36,10 @@ def test_another_vocabulary_gives_the_bytes_of_a_fresh_run_without_encoding(
 ):
     changed = copy(text__min_count=3)
     before = _examples(changed)
-    build_records.run(changed)
+    build_records.build_records(changed)
     fresh = tmp_path / "fresh"
     again = copy(text__min_count=3, records__dir=str(fresh))
-    build_records.run(again)
+    build_records.build_records(again)
     for name in [p.name for p in fresh.glob("*.tfrecord")] + [records.VOCABULARY]:
         assert (fresh / name).read_bytes() == (tmp_path / "records" / name).read_bytes(), name
     assert [e.features.feature["features"] for e in before] == [
