@@ -54,7 +54,7 @@ def build_records(
     given = _given_vocabulary(config)
     encoder = encoders.build(config.encoder)
     config = _with_num_shards(config, encoder, overwrite)
-    settings = encoder_settings(config, encoder)
+    settings = records_settings(config, encoder)
     _prepare_folder(config, settings, overwrite)
     model, fingerprint = shared.Shared(), records.fingerprint(settings)
     # Workers that are threads of this process find the encoder that is built already.
@@ -82,7 +82,7 @@ def dry_run(config: ConfigDict) -> list[str]:
     config = _with_num_shards(config, encoder, overwrite=False)
     lines = estimate.describe(config, encoder, estimate.count_images(config))
     settings = filesystem.read_json(_settings_path(config.records.dir))
-    _check_settings(config.records.dir, settings, encoder_settings(config, encoder))
+    _check_settings(config.records.dir, settings, records_settings(config, encoder))
     done = shard_files.count_reports(config.records.dir)
     return [*lines, f"{done} shards in {config.records.dir} are finished already"]
 
@@ -202,20 +202,9 @@ def _write_total(total: int, folder: str) -> None:
     )
 
 
-def encoder_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str, Any]:
+def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str, Any]:
     """Returns what decides over a folder's features: records of other settings do not mix."""
-    return {
-        "encoder": {
-            "name": config.encoder.name,
-            "layer": config.encoder.layer,
-            "pooling": config.encoder.pooling,
-            "compute_dtype": config.encoder.compute_dtype,
-            "weights_digest": encoder.digest(),
-        },
-        "preprocessing": {
-            "image_size": config.encoder.image_size,
-            "max_pixels": config.encoder.max_pixels,
-        },
+    return records.encoder_settings(config.encoder, encoder.digest()) | {
         "records": {
             "dtype": config.records.dtype,
             "flip": config.records.flip,

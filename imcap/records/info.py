@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from imcap import text
 from imcap.errors import UserError
@@ -21,6 +22,54 @@ def fingerprint(value: Any) -> str:
     """Returns a hash of anything JSON holds, independent of the order of keys."""
     text_form = json.dumps(value, sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(text_form.encode(), digest_size=16).hexdigest()
+
+
+def encoder_settings(encoder: ConfigDict, weights_digest: str) -> dict[str, dict[str, Any]]:
+    """Returns what decides over the features, as info.json keeps it.
+
+    Args:
+      encoder: a config's `encoder` part; a `compute_dtype` of `auto` stands for any.
+      weights_digest: of all its weights (`Encoder.digest`).
+    """
+    return {
+        "encoder": {
+            "name": encoder.name,
+            "layer": encoder.layer,
+            "pooling": encoder.pooling,
+            "compute_dtype": encoder.compute_dtype,
+            "weights_digest": weights_digest,
+        },
+        "preprocessing": {
+            "image_size": encoder.image_size,
+            "max_pixels": encoder.max_pixels,
+        },
+    }
+
+
+def settings_difference(
+    made: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
+) -> tuple[str, str, Any, Any] | None:
+    """Returns the first setting of `now` that records `made` with others do not have.
+
+    A network's file may have moved (its weights are compared by their digest), and `auto` accepts
+    whatever was chosen.
+
+    Returns:
+      (part, key, value in `made`, value in `now`), or None.
+    """
+    for part, values in now.items():
+        for key, value in values.items():
+            before = made.get(part, {}).get(key)
+            if before != value and not _is_equivalent(key, before, value):
+                return part, key, before, value
+    return None
+
+
+def _is_equivalent(key: str, before: Any, value: Any) -> bool:
+    if key == "name":
+        is_file = bool(os.path.splitext(value)[1])
+        return is_file and os.path.basename(str(before)) == os.path.basename(value)
+    return key == "compute_dtype" and value == "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +107,24 @@ class Info:
             names = ", ".join(sorted(self.splits))
             raise UserError(f"--split={split} is not in the records, which hold {names}")
         return sum(self.splits[split]["shard_lengths"])
+
+    def check_encoder(self, folder: str, encoder: ConfigDict, weights_digest: str = "") -> None:
+        """Raises UserError naming the first setting that would give other features.
+
+        Args:
+          folder: the records folder, for the message.
+          encoder: a config's `encoder` part.
+          weights_digest: of the encoder that was built from it; empty: weights are not compared.
+        """
+        made = {"encoder": self.encoder, "preprocessing": self.preprocessing}
+        now = encoder_settings(encoder, weights_digest or self.encoder.get("weights_digest", ""))
+        if difference := settings_difference(made, now):
+            _, key, before, value = difference
+            setting = "weights with digest " if key == "weights_digest" else f"{key}="
+            raise UserError(
+                f"config.encoder has {setting}{value!r}, but {folder} was encoded with {before!r}: "
+                "use the records' own, or build other records with --config.records.dir=DIR"
+            )
 
 
 def read_info(folder: str) -> Info:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
+from imcap.filesystem import is_remote
 from imcap.records.info import Info
 
 VIEWS = ("features", "features_flip")
@@ -17,6 +19,31 @@ DTYPES = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float32": np.dtype("<f4"),
 }
+
+
+def views(split: str, flip: bool) -> tuple[str, ...]:
+    """Returns which of VIEWS the records of a split hold, where `flip` is `records.flip`."""
+    return VIEWS if flip and split == "train" else VIEWS[:1]
+
+
+def record_path(path: str, folder: str) -> str:
+    """Returns the path that a record keeps of an image.
+
+    It is relative where the image lies below `folder`, the data set's (`~` is the home folder), so
+    that the folder may move without a change of the records.
+    """
+    return path.removeprefix(os.path.join(os.path.expanduser(folder), "")) if folder else path
+
+
+def image_path(path: str | bytes, folder: str) -> str:
+    """Returns where an image lies: the inverse of `record_path`.
+
+    Args:
+      path: as a record has it.
+      folder: the data set's, such as `config.dataset.dir`.
+    """
+    path = os.fsdecode(path)
+    return path if is_remote(path) else os.path.join(os.path.expanduser(folder), path)
 
 
 def serialize(

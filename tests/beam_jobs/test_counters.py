@@ -14,7 +14,7 @@ from imcap import encoders, records
 def metrics(config) -> tuple[dict[str, int], dict[str, object]]:
     """Runs the job's pipeline; returns its counters and distributions by name."""
     encoder = encoders.build(config.encoder)
-    settings = build_records.encoder_settings(config, encoder)
+    settings = build_records.records_settings(config, encoder)
     shard_files.make_folders(config.records.dir)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     build_records.build(pipeline, config, settings, encoder, shared.Shared())
