@@ -8,6 +8,7 @@ import time
 import keras
 import tensorflow as tf
 import tqdm
+from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import decoders, evaluate, input_pipeline, progress, records, runtime, text
@@ -62,7 +63,7 @@ class Trainer:
         with strategy.scope():
             self.decoder = decoders.build(
                 config.model, self.tokenizer.size, info.feature_shape[1],
-                runtime.compute_dtype(config.train.compute_dtype),
+                self._choose_dtype(),
             )  # fmt: skip
             self.optimizer = build_optimizer(config.train, self.total_steps)
             self.optimizer.build(self.decoder.trainable_variables)
@@ -73,6 +74,17 @@ class Trainer:
         self.last = checkpoints.manager(workdir, self.decoder, "last", **state)
         self.best = checkpoints.manager(workdir, self.decoder, "best", step=self.step)
         self.history = History(workdir)
+
+    def _choose_dtype(self) -> str:
+        model, batch = self.config.model, self.config.train.batch_size
+        shapes = [
+            # The LSTM's step, with five captions of each image.
+            (5 * batch, model.units + model.embedding_size, 4 * model.units),
+            (batch * self.info.feature_shape[0], self.info.feature_shape[1], model.units),
+        ]
+        choice = runtime.choose_dtype(self.config.train.compute_dtype, shapes)
+        logging.info("compute dtype %s (%s)", *choice)
+        return choice.name
 
     def restore(self) -> None:
         """Continues from the last checkpoint, if there is one."""

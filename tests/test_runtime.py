@@ -1,55 +1,70 @@
-"""All threads share one heap once asked to."""
+"""Process-wide settings of malloc and oneDNN, and the choice of a dtype by measurement."""
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
+import time
 
 import processes
 import pytest
 
-_CHURN = """
+from imcap import runtime
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's malloc")
+
+
+def run_script(script: str, *arguments: str) -> float:
+    """Runs Python code in a process of its own; returns the number that it prints."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_ONEDNN")}
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=processes.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=environment,
+    )
+    return float(finished.stdout)
+
+
+RESERVED_BY_THREADS = """
 import sys, threading
-from imcap import memory
+from imcap import runtime
 if sys.argv[1] == "one":
-    memory.share_one_heap()
+    runtime.share_one_heap()
 
 def allocate():
     [bytearray(100_000) for _ in range(100)]
-    met.wait()
-    met.wait()
+    barrier.wait()
+    barrier.wait()
 
-met = threading.Barrier(5)
+barrier = threading.Barrier(5)
 for _ in range(4):
     threading.Thread(target=allocate).start()
-met.wait()
+barrier.wait()
 reserved = 0
 with open("/proc/self/maps") as file:
     for line in file:
         begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        # glibc reserves 64 MiB of addresses for each heap beside the main one.
         reserved += line.split()[1] == "---p" and end - begin > 16 << 20
-met.wait()
+barrier.wait()
 print(reserved)
 """
 
 
-def _heaps(mode: str) -> int:
-    """Returns how many heaps beside the main one have reserved their 64 MiB of addresses."""
-    command = [sys.executable, "-c", _CHURN, mode]
-    found = subprocess.run(
-        command, cwd=processes.ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    return int(found.stdout)
+@needs_glibc
+def test_threads_share_one_heap():
+    assert run_script(RESERVED_BY_THREADS, "many") > run_script(RESERVED_BY_THREADS, "one") == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heaps are Linux' own")
-def test_threads_make_no_heaps_of_their_own():
-    assert _heaps("many") > _heaps("one") == 0
-
-
-_FREED = """
+KEPT_OF_FOUR_FREED_BLOCKS = """
 import sys
-from imcap import memory
+from imcap import runtime
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -57,8 +72,8 @@ def resident():
 
 size = int(sys.argv[1]) << 20
 for name in sys.argv[2:]:
-    getattr(memory, name)()
-# Once it has seen such blocks freed, glibc by itself takes them from the heap, up to 32 MiB.
+    getattr(runtime, name)()
+# After such a block was freed, glibc serves the next ones from the heap, up to 32 MiB.
 bytearray(size)
 before = resident()
 blocks = []
@@ -69,17 +84,77 @@ print((resident() - before) / size)
 """
 
 
-def _kept_of_four(size_mib: int, *names: str) -> float:
-    """Returns how many of four freed blocks, each below one in use, stay resident."""
-    command = [sys.executable, "-c", _FREED, str(size_mib), *names]
-    found = subprocess.run(
-        command, cwd=processes.ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    return float(found.stdout)
+@needs_glibc
+def test_freed_blocks_are_returned_or_kept():
+    def kept(size_mib: int, *settings: str) -> float:
+        return run_script(KEPT_OF_FOUR_FREED_BLOCKS, str(size_mib), *settings)
+
+    assert kept(20, "return_large_blocks") < 1 < kept(20)
+    assert kept(40) < 1 < kept(40, "keep_large_blocks")
+    assert kept(40, "return_large_blocks", "keep_large_blocks") > 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is Linux' own")
-def test_freed_blocks_are_returned_or_kept_as_asked():
-    assert _kept_of_four(20, "return_large_blocks") < 1 < _kept_of_four(20)
-    assert _kept_of_four(40) < 1 < _kept_of_four(40, "keep_large_blocks")
-    assert _kept_of_four(40, "return_large_blocks", "keep_large_blocks") > 1
+RATIO_AFTER_DOUBLING_THE_KERNEL = """
+import sys
+from imcap import runtime
+if sys.argv[1] == "frozen":
+    runtime.assume_frozen_weights()
+import tensorflow as tf
+
+kernel = tf.Variable(tf.ones([3, 3, 8, 16]))
+convolve = tf.function(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
+images = tf.ones([8, 14, 14, 8])
+before = convolve(images)
+kernel.assign(2 * kernel)
+print(float(tf.reduce_max(convolve(images) / before)))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN runs on x86")
+@pytest.mark.parametrize(("weights", "ratio"), [("frozen", 1.0), ("free", 2.0)])
+def test_convolutions_cache_frozen_weights(weights, ratio):
+    assert run_script(RATIO_AFTER_DOUBLING_THE_KERNEL, weights) == ratio
+
+
+SHAPES = [(320, 256, 512), (64, 128, 256)]
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "reason"),
+    [
+        (237, 412, "bfloat16: 412 GFLOP/s, float32: 237"),
+        # A processor with avx512_bf16 among its flags, and without AMX.
+        (237, 81, "float32: 237 GFLOP/s, bfloat16: 81"),
+        # The difference is noise.
+        (200, 205, "float32: 200 GFLOP/s, bfloat16: 205"),
+    ],
+)
+def test_auto_chooses_the_faster_dtype_and_gives_the_rates(float32, bfloat16, reason):
+    measured = []
+
+    def measure(shapes):
+        measured.append(shapes)
+        return {"float32": float32, "bfloat16": bfloat16}
+
+    choice = runtime.choose_dtype("auto", SHAPES, measure)
+    assert choice == (reason.split(":")[0], reason)
+    assert measured == [SHAPES]
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_requested_dtype_is_returned_without_measuring(name):
+    def measure(shapes):
+        raise AssertionError
+
+    assert runtime.choose_dtype(name, SHAPES, measure).name == name
+
+
+def test_measuring_takes_well_under_a_second_at_any_size():
+    import tensorflow as tf
+
+    tf.ones([2]).numpy()  # TensorFlow starts.
+    start = time.perf_counter()
+    rates = runtime.measure_gemms([(1_000_000, 1024, 2048), (1, 64, 64), (1, 30_000, 10_000)])
+    assert time.perf_counter() - start < 2  # Beside other tests; alone it takes 0.3 s.
+    assert set(rates) == {"float32", "bfloat16"}
+    assert min(rates.values()) > 0
