@@ -2,118 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import sys
-from typing import NamedTuple
 
-import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import filesystem, input_pipeline, metrics, progress, records, text
-from imcap.decoders import Decoder
-from imcap.decoding import beam_search
-from imcap.errors import UserError
+from imcap import filesystem, input_pipeline, metrics, records, text
+from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.records import corruption
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints
 
 _BATCH = 64  # Images decoded at a time.
 _MAPS = 4  # Best and worst photos each whose attention is drawn.
-
-
-class Caption(NamedTuple):
-    """A predicted caption and its mean log-probability per token."""
-
-    caption: str
-    score: float
-
-
-@dataclasses.dataclass
-class Predictions:
-    """What a decoder says of a split's photos.
-
-    Attributes:
-      captions: image_id -> captions, best first.
-      references: image_id -> the real captions, standardized as they are scored.
-      paths: image_id -> the photo's path as the record has it.
-      loss: mean cross-entropy per token of the real captions.
-    """
-
-    captions: dict[str, list[Caption]] = dataclasses.field(default_factory=dict)
-    references: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    paths: dict[str, str] = dataclasses.field(default_factory=dict)
-    loss: float = 0.0
-
-
-def predict(
-    decoder: Decoder,
-    config: ConfigDict,
-    info: records.Info,
-    split: str,
-    tokenizer: text.Tokenizer,
-    *,
-    limit: int = 0,
-    show_progress: bool = False,
-) -> Predictions:
-    """Captions the images of a split, or its first `limit` ones."""
-    dataset = input_pipeline.eval_dataset(
-        config.records.dir, info, split, batch_size=_BATCH, limit=limit
-    )
-    images = min(limit or sys.maxsize, info.num_images(split))
-    predict_batch = _graph(decoder, config, dataset.element_spec)
-    predictions, totals = Predictions(), [0.0, 0.0]
-    bar = progress.bar(split, "image", images, disable=not show_progress)
-    try:
-        for batch in dataset:
-            found, log_probabilities, counts = predict_batch(batch)
-            _add(predictions, batch, found, tokenizer)
-            totals[0] -= float(tf.reduce_sum(log_probabilities))
-            totals[1] += float(tf.reduce_sum(counts))
-            bar.update(len(batch["image_id"]))
-    except corruption.ERRORS as error:
-        corruption.raise_first(config.records.dir, info, split, error)
-    bar.close()
-    predictions.loss = totals[0] / max(totals[1], 1.0)
-    return predictions
-
-
-def _graph(decoder: Decoder, config: ConfigDict, spec):
-    # One graph per decoder and setting: training evaluates after every epoch.
-    cache = decoder.__dict__.setdefault("_predict_graphs", {})
-    key = json.dumps(config.decode.to_dict(), sort_keys=True)
-    if key not in cache:
-
-        def predict_batch(batch):
-            found = beam_search.search(decoder, batch["features"], config.decode)
-            return found, *beam_search.log_probability(decoder, batch["features"], batch["tokens"])
-
-        cache[key] = tf.function(predict_batch, input_signature=[spec])
-    return cache[key]
-
-
-def _add(predictions: Predictions, batch, found: beam_search.Captions, tokenizer) -> None:
-    beam = found.tokens.shape[1]
-    captions = tokenizer.decode(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
-    scores = found.scores.numpy().reshape(-1).tolist()
-    references = batch["captions"].to_list()
-    for index, image_id in enumerate(batch["image_id"].numpy()):
-        key = image_id.decode()
-        rows = range(index * beam, (index + 1) * beam)
-        predictions.captions[key] = [Caption(captions[i], scores[i]) for i in rows]
-        standardized = text.standardize_all([raw.decode() for raw in references[index]])
-        predictions.references[key] = [caption for caption in standardized if caption]
-        predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
-
-
-def score(predictions: Predictions) -> metrics.Scores:
-    """Scores the best caption of each photo that has a real caption of at least one word."""
-    references = {key: found for key, found in predictions.references.items() if found}
-    if not references:
-        raise UserError("the split holds no caption with a word in it: nothing can be scored")
-    hypotheses = {key: predictions.captions[key][0].caption for key in references}
-    return metrics.score(references, hypotheses)
 
 
 def evaluate_split(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
@@ -131,8 +31,9 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> metrics.Scor
     info.num_images(split)
     tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
     decoder = checkpoints.load_decoder(config, workdir, info)
-    predictions = predict(decoder, config, info, split, tokenizer, show_progress=True)
-    scores = score(predictions)
+    predictor = Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+    predictions = predictor.predict_split(split, show_progress=True)
+    scores = score_predictions(predictions)
     folder = os.path.join(workdir, "eval", split)
     _write(config, folder, split, predictions, scores)
     samples = _best_and_worst(config, info, split, predictions, scores)

@@ -11,8 +11,9 @@ import tqdm
 from absl import logging
 from ml_collections import ConfigDict
 
-from imcap import decoders, evaluate, input_pipeline, progress, records, runtime, text
+from imcap import decoders, input_pipeline, progress, records, runtime, text
 from imcap.decoders import Dropout
+from imcap.decoding.predictions import Predictor, score_predictions
 from imcap.errors import UserError
 from imcap.records import corruption
 from imcap.reports import plots
@@ -70,6 +71,9 @@ class Trainer:
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             # Sums since the epoch began: loss, tokens and captions.
             self.sums = tf.Variable(tf.zeros([3]), trainable=False, name="sums")
+        self.predictor = Predictor(
+            self.decoder, self.tokenizer, config.decode, config.records.dir, info
+        )
         state = {"optimizer": self.optimizer, "step": self.step, "sums": self.sums}
         self.last = checkpoints.manager(workdir, self.decoder, "last", **state)
         self.best = checkpoints.manager(workdir, self.decoder, "best", step=self.step)
@@ -217,11 +221,8 @@ class Trainer:
         self._save(self.last, step)
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        predictions = evaluate.predict(
-            self.decoder, self.config, self.info, "dev", self.tokenizer,
-            limit=self.config.train.eval_images,
-        )  # fmt: skip
-        scores = evaluate.score(predictions)
+        predictions = self.predictor.predict_split("dev", limit=self.config.train.eval_images)
+        scores = score_predictions(predictions)
         self._write_summaries(step, predictions, scores)
         return {
             "dev_loss": predictions.loss,

@@ -8,37 +8,18 @@ import shutil
 from pathlib import Path
 
 import landscapes
-import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from imcap import evaluate, input_pipeline, records, text
-from imcap.decoding import beam_search
+from imcap import evaluate, text
 from imcap.errors import UserError
-from imcap.training import checkpoints
 
 
 @pytest.fixture(scope="module")
 def config(landscape_run, landscape_data):
     return landscapes.make_config(landscape_run, landscape_data)
-
-
-@pytest.fixture(scope="module")
-def info(config):
-    return records.read_info(config.records.dir)
-
-
-@pytest.fixture(scope="module")
-def decoder(config, landscape_run, info):
-    return checkpoints.load_decoder(config, str(landscape_run), info)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(config):
-    vocabulary = records.read_vocabulary(config.records.dir)
-    return text.Tokenizer(vocabulary, config.text.max_length)
 
 
 def written(run: Path, name: str):
@@ -125,39 +106,6 @@ def test_a_second_evaluation_writes_the_same_bytes(landscape_run, config):
     scores = evaluate.evaluate_split(config, str(landscape_run), "dev")
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
-
-
-def test_predictions_are_what_the_search_says_with_the_loss_of_the_references(
-    config, info, decoder, tokenizer
-):
-    found = evaluate.predict(decoder, config, info, "dev", tokenizer)
-    batches = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
-    (batch,) = batches
-    captions = beam_search.search(decoder, batch["features"], config.decode)
-    total, count = beam_search.log_probability(decoder, batch["features"], batch["tokens"])
-    assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
-    for index, image_id in enumerate(batch["image_id"].numpy()):
-        rows = found.captions[image_id.decode()]
-        assert [row.caption for row in rows] == tokenizer.decode(captions.tokens[index])
-        np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
-
-
-@pytest.mark.parametrize("limit", [1, 4, 9, 50])
-def test_a_limit_takes_the_first_photos_only(config, info, decoder, tokenizer, limit):
-    everything = evaluate.predict(decoder, config, info, "dev", tokenizer)
-    found = evaluate.predict(decoder, config, info, "dev", tokenizer, limit=limit)
-    assert list(found.captions) == list(everything.captions)[:limit]
-    assert list(found.references) == list(found.captions)
-
-
-def test_a_photo_without_a_word_in_its_captions_is_captioned_but_not_scored():
-    caption = [evaluate.Caption("a red sky", -0.5)]
-    predictions = evaluate.Predictions(
-        captions={"a": caption, "b": caption}, references={"a": ["a red sky"], "b": []}
-    )
-    assert evaluate.score(predictions).images == 1
-    with pytest.raises(UserError, match="no caption with a word"):
-        evaluate.score(evaluate.Predictions(captions={"b": caption}, references={"b": []}))
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(landscape_run, config):

@@ -14,6 +14,7 @@ from refusals import refusal
 from tiny_runs import tiny_config
 
 from imcap import decoders, evaluate, input_pipeline, records, text, train
+from imcap.decoding.predictions import Predictor
 from imcap.errors import UserError
 from imcap.records import corruption
 
@@ -76,7 +77,8 @@ def test_evaluating_names_the_damaged_shard(damaged, harm) -> None:
     config, info, beginning = damaged("dev", harm)
     tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), 22)
     decoder = decoders.build(config.model, tokenizer.size, info.feature_shape[1])
-    line = refusal(evaluate.predict, decoder, config, info, "dev", tokenizer)
+    predictor = Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+    line = refusal(predictor.predict_split, "dev")
     assert line.startswith(beginning)
 
 

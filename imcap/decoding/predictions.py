@@ -1,0 +1,137 @@
+"""Captions for a whole split by a trained decoder, and their scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import input_pipeline, metrics, progress, records, text
+from imcap.decoders import Decoder
+from imcap.decoding import beam_search
+from imcap.errors import UserError
+from imcap.records import corruption
+
+_BATCH_SIZE = 64  # Images.
+
+
+class Caption(NamedTuple):
+    """A predicted caption and its mean log-probability per token."""
+
+    caption: str
+    score: float
+
+
+@dataclasses.dataclass
+class Predictions:
+    """A decoder's captions for the images of a split, in the records' order.
+
+    Attributes:
+      captions: image_id -> captions, best first.
+      references: image_id -> the reference captions, standardized as they are scored.
+      paths: image_id -> the image's path as the record holds it.
+      loss: mean cross-entropy per token of the reference captions.
+    """
+
+    captions: dict[str, list[Caption]] = dataclasses.field(default_factory=dict)
+    references: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    loss: float = 0.0
+
+
+class Predictor:
+    """Captions splits of one records folder with one decoder; traces its graph only once."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: text.Tokenizer,
+        decode: ConfigDict,
+        folder: str,
+        info: records.Info,
+    ) -> None:
+        """Stores what `predict_split` needs; nothing is read yet.
+
+        Args:
+          decoder: any; later changes of its weights take effect.
+          tokenizer: of the records' vocabulary.
+          decode: a config's `decode` part.
+          folder: the records folder.
+          info: its info.json.
+        """
+        self._decoder, self._tokenizer, self._decode = decoder, tokenizer, decode
+        self._folder, self._info = folder, info
+        self._graph = None
+
+    def predict_split(
+        self, split: str, *, limit: int = 0, show_progress: bool = False
+    ) -> Predictions:
+        """Captions the images of a split, or its first `limit` ones.
+
+        Raises:
+          UserError: the split is not in the records, or a shard is missing or damaged.
+        """
+        num_images = min(limit or sys.maxsize, self._info.num_images(split))
+        dataset = input_pipeline.eval_dataset(
+            self._folder, self._info, split, batch_size=_BATCH_SIZE, limit=limit
+        )
+        if self._graph is None:
+            self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
+        predictions, loss, tokens = Predictions(), 0.0, 0.0
+        bar = progress.bar(split, "image", num_images, disable=not show_progress)
+        try:
+            for batch in dataset:
+                found, log_probabilities, counts = self._graph(batch)
+                _add(predictions, batch, found, self._tokenizer)
+                loss -= float(tf.reduce_sum(log_probabilities))
+                tokens += float(tf.reduce_sum(counts))
+                bar.update(len(batch["image_id"]))
+        except corruption.ERRORS as error:
+            corruption.raise_first(self._folder, self._info, split, error)
+        bar.close()
+        predictions.loss = loss / max(tokens, 1.0)
+        return predictions
+
+    def _predict_batch(
+        self, batch: dict[str, tf.Tensor]
+    ) -> tuple[beam_search.Captions, tf.Tensor, tf.Tensor]:
+        """Returns the captions, and the references' log-probabilities and token counts."""
+        features = batch["features"]
+        found = beam_search.search(self._decoder, features, self._decode)
+        return found, *beam_search.log_probability(self._decoder, features, batch["tokens"])
+
+
+def _add(
+    predictions: Predictions,
+    batch: Mapping[str, tf.Tensor],
+    found: beam_search.Captions,
+    tokenizer: text.Tokenizer,
+) -> None:
+    beam = found.tokens.shape[1]
+    captions = tokenizer.decode(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
+    scores = found.scores.numpy().reshape(-1).tolist()
+    references = batch["captions"].to_list()
+    for index, image_id in enumerate(batch["image_id"].numpy()):
+        key = image_id.decode()
+        rows = range(index * beam, (index + 1) * beam)
+        predictions.captions[key] = [Caption(captions[i], scores[i]) for i in rows]
+        standardized = text.standardize_all([raw.decode() for raw in references[index]])
+        predictions.references[key] = [caption for caption in standardized if caption]
+        predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
+
+
+def score_predictions(predictions: Predictions) -> metrics.Scores:
+    """Scores the best caption of each image that has a reference of at least one word.
+
+    Raises:
+      UserError: no image has one.
+    """
+    references = {key: found for key, found in predictions.references.items() if found}
+    if not references:
+        raise UserError("the split holds no caption with a word in it: nothing can be scored")
+    hypotheses = {key: predictions.captions[key][0].caption for key in references}
+    return metrics.score(references, hypotheses)

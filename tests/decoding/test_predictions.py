@@ -1,0 +1,89 @@
+"""Captions of a split, their order, their loss and their scores."""
+
+from __future__ import annotations
+
+import landscapes
+import numpy as np
+import pytest
+
+from imcap import input_pipeline, records, text
+from imcap.decoding import beam_search
+from imcap.decoding.predictions import Caption, Predictions, Predictor, score_predictions
+from imcap.errors import UserError
+from imcap.training import checkpoints
+
+
+@pytest.fixture(scope="module")
+def config(landscape_run, landscape_data):
+    return landscapes.make_config(landscape_run, landscape_data)
+
+
+@pytest.fixture(scope="module")
+def info(config):
+    return records.read_info(config.records.dir)
+
+
+@pytest.fixture(scope="module")
+def decoder(config, landscape_run, info):
+    return checkpoints.load_decoder(config, str(landscape_run), info)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(config):
+    vocabulary = records.read_vocabulary(config.records.dir)
+    return text.Tokenizer(vocabulary, config.text.max_length)
+
+
+@pytest.fixture(scope="module")
+def predictor(config, info, decoder, tokenizer):
+    return Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+
+
+def test_predictions_are_the_search_results(predictor, config, info, decoder, tokenizer):
+    found = predictor.predict_split("dev")
+    batches = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
+    (batch,) = batches
+    captions = beam_search.search(decoder, batch["features"], config.decode)
+    for index, image_id in enumerate(batch["image_id"].numpy()):
+        rows = found.captions[image_id.decode()]
+        assert [row.caption for row in rows] == tokenizer.decode(captions.tokens[index])
+        np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
+    total, count = beam_search.log_probability(decoder, batch["features"], batch["tokens"])
+    assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9, 50])
+def test_limit_takes_the_first_images(predictor, limit):
+    everything = predictor.predict_split("dev")
+    found = predictor.predict_split("dev", limit=limit)
+    assert list(found.captions) == list(everything.captions)[:limit]
+    assert list(found.references) == list(found.captions)
+
+
+def test_graph_is_traced_once_and_follows_the_weights(
+    config, info, landscape_run, tokenizer, monkeypatch
+):
+    decoder = checkpoints.load_decoder(config, str(landscape_run), info)
+    attributes = set(vars(decoder))
+    starts = []
+    original = decoder.start
+    monkeypatch.setattr(decoder, "start", lambda *args: starts.append(args) or original(*args))
+    predictor = Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+    before = predictor.predict_split("dev", limit=2)
+    traced = len(starts)
+    for weight in decoder.weights:
+        weight.assign(weight * 0)
+    after = predictor.predict_split("train", limit=5)
+    assert len(starts) == traced > 0
+    assert after.loss == pytest.approx(np.log(tokenizer.size), rel=1e-5) != before.loss
+    assert set(vars(decoder)) == attributes | {"start"}
+
+
+def test_image_without_a_word_in_its_references_is_not_scored():
+    caption = [Caption("a red sky", -0.5)]
+    predictions = Predictions(
+        captions={"a": caption, "b": caption}, references={"a": ["a red sky"], "b": []}
+    )
+    assert score_predictions(predictions).images == 1
+    with pytest.raises(UserError, match="no caption with a word"):
+        score_predictions(Predictions(captions={"b": caption}, references={"b": []}))
