@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from imcap.errors import UserError
 
+# The kind of problem under which every reader counts images whose file is not there, once each.
+MISSING_IMAGES = "missing images"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CaptionedImage:
