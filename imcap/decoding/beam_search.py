@@ -1,6 +1,6 @@
 """Greedy and beam search for any decoder, as one batched graph function.
 
-Training's sample captions, evaluation and the exported model all call `search`.
+The dev captions of a training, evaluation and the exported model all call `search`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,28 @@ from ml_collections import ConfigDict
 from imcap.decoders import NO_DROPOUT, Decoder
 from imcap.text import END, PAD, START, UNKNOWN
 
-_BANNED = -1e9  # Far below any log-probability, yet finite: sums of it stay numbers.
+_MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
 
 
 class Captions(NamedTuple):
-    """The search's answers, best first.
+    """The captions found, in descending order of `ranks`.
 
     Attributes:
-      tokens: int32 [batch, beam, max_length], END where a caption stops and 0 behind it.
+      tokens: int32 [batch, beam, max_length + 1]: at most `max_length` words, END, then 0.
       scores: float32 [batch, beam], mean log-probability per token, END included.
+      ranks: float32 [batch, beam], the total log-probability, END included, divided by
+        `length ** length_penalty`, where the length counts END, too.
     """
 
     tokens: tf.Tensor
     scores: tf.Tensor
+    ranks: tf.Tensor
 
 
 class _Beams(NamedTuple):
-    """Sequences in the making, best first."""
+    """The unfinished and finished sequences of one step, in descending order of rank."""
 
-    tokens: tf.Tensor  # int32 [batch, beam, max_length]
+    tokens: tf.Tensor  # int32 [batch, beam, max_length + 1]
     total: tf.Tensor  # float32 [batch, beam], sum of log-probabilities
     length: tf.Tensor  # float32 [batch, beam], tokens counted in `total`
     done: tf.Tensor  # bool [batch, beam]
@@ -41,10 +44,11 @@ def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> Caption
     """Beam search with length normalisation (Wu et al., 2016, with a plain power); a beam of 1
     is greedy search.
 
-    A beam that has ended stays among the others with its score, and a sequence's rank is its
-    total log-probability divided by `length ** length_penalty`. Padding, START and [UNK] are
-    never chosen, nor a word right after itself, nor an n-gram (`no_repeat_ngram`) for the second
-    time. A caption still running after `max_length` words is left as it is.
+    A beam that has ended stays among the others with its rank, which is its total
+    log-probability divided by `length ** length_penalty`. Padding, START and [UNK] are never
+    chosen, nor the same word twice in a row, nor an n-gram (`no_repeat_ngram`) for the second
+    time. After `max_length` words only END can follow, and its log-probability counts as that of
+    any END: `log_probability` of a caption is what the search gave it.
 
     Args:
       decoder: any.
@@ -56,52 +60,65 @@ def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> Caption
     """
     width, max_length = config.beam_size, config.max_length
     memory, carry = decoder.start(features, width, NO_DROPOUT)
-    beams = _begin(tf.shape(features)[0], width, max_length)
+    beams = _initial_beams(tf.shape(features)[0], width, max_length + 1)
     previous = tf.fill(tf.shape(beams.total), START)
 
-    def running(time, beams, *_):
-        return (time < max_length) & tf.logical_not(tf.reduce_all(beams.done))
+    def is_running(time, beams, *_):
+        return (time <= max_length) & tf.logical_not(tf.reduce_all(beams.done))
 
     def advance(time, beams, previous, carry):
         logits, carry = decoder.step(previous, memory, carry)
-        scores = _allow(tf.nn.log_softmax(logits), beams, previous, time, config.no_repeat_ngram)
-        beams, parents = _choose(scores, beams, time, config.length_penalty)
+        scores = _mask_forbidden(
+            tf.nn.log_softmax(logits), beams, previous, time, config.no_repeat_ngram
+        )
+        beams, parents = _select(scores, beams, time, config.length_penalty)
         carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
         return time + 1, beams, beams.tokens[:, :, time], carry
 
     _, beams, *_ = tf.while_loop(
-        running, advance, (0, beams, previous, carry), maximum_iterations=max_length
+        is_running, advance, (0, beams, previous, carry), maximum_iterations=max_length + 1
     )
-    return Captions(beams.tokens, beams.total / tf.maximum(beams.length, 1.0))
+    return Captions(
+        beams.tokens,
+        beams.total / tf.maximum(beams.length, 1.0),
+        _ranks(beams.total, beams.length, config.length_penalty),
+    )
 
 
-def _begin(batch: tf.Tensor, width: int, max_length: int) -> _Beams:
-    # All beams are alike at first: only one of them may bear children.
-    total = tf.where(tf.range(width) == 0, 0.0, _BANNED)
+def _initial_beams(batch: tf.Tensor, width: int, columns: int) -> _Beams:
+    # All beams are alike at first: mask all but the first, or each caption would come `width`
+    # times.
+    total = tf.where(tf.range(width) == 0, 0.0, _MASKED)
     return _Beams(
-        tf.fill([batch, width, max_length], PAD),
+        tf.fill([batch, width, columns], PAD),
         tf.tile(total[tf.newaxis], [batch, 1]),
         tf.zeros([batch, width]),
         tf.zeros([batch, width], tf.bool),
     )
 
 
-def _allow(
+def _mask_forbidden(
     scores: tf.Tensor, beams: _Beams, previous: tf.Tensor, time: tf.Tensor, ngram: int
 ) -> tf.Tensor:
-    """Takes away what may not follow, from log-probabilities [batch, beam, vocab_size]."""
+    """Masks the tokens that may not come next in log-probabilities [batch, beam, vocab_size]."""
     size = scores.shape[-1]
     never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], size), axis=0)
-    scores += _BANNED * (never + tf.one_hot(previous, size))
+    masked = scores + _MASKED * (never + tf.one_hot(previous, size))
     if ngram:
-        scores = _forbid_repeats(scores, beams.tokens, time, ngram)
-    # An ended sequence goes on with padding, which changes nothing.
-    only_padding = _BANNED * (1 - tf.one_hot(PAD, size))
-    return tf.where(beams.done[..., tf.newaxis], only_padding, scores)
+        masked = _mask_repeats(masked, beams.tokens, time, ngram)
+    is_last = time == beams.tokens.shape[-1] - 1
+    masked = tf.where(is_last, scores + _all_but(END, size), masked)
+    # A finished sequence continues with padding, which adds 0 to its total.
+    return tf.where(beams.done[..., tf.newaxis], _all_but(PAD, size), masked)
 
 
-def _forbid_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
-    """Bans each token that would complete an n-gram which the sequence has already."""
+def _all_but(token: int, size: int) -> tf.Tensor:
+    """Returns 0 for one token and the mask for all others, [size]."""
+    return _MASKED * (1 - tf.one_hot(token, size))
+
+
+def _mask_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
+    """Masks each token that would complete an n-gram which its sequence already contains."""
     prefix = ngram - 1
     length = tokens.shape[-1]
     if length < ngram:
@@ -116,17 +133,17 @@ def _forbid_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram
     where = tf.where(matches)
     followers = tf.gather_nd(tokens[..., prefix:], where)
     index = tf.concat([where[:, :2], tf.cast(followers, tf.int64)[:, tf.newaxis]], axis=1)
-    return tf.tensor_scatter_nd_add(scores, index, tf.fill(tf.shape(followers), _BANNED))
+    return tf.tensor_scatter_nd_add(scores, index, tf.fill(tf.shape(followers), _MASKED))
 
 
-def _choose(
+def _select(
     scores: tf.Tensor, beams: _Beams, time: tf.Tensor, length_penalty: float
 ) -> tuple[_Beams, tf.Tensor]:
-    """Keeps the best continuations; also returns the beams they come from, [batch, beam]."""
+    """Returns the continuations with the highest ranks and the beams they extend, [batch, beam]."""
     width, size = scores.shape[1], scores.shape[2]
     total = beams.total[..., tf.newaxis] + scores
     length = beams.length + tf.cast(tf.logical_not(beams.done), tf.float32)
-    ranks = total / tf.pow(tf.maximum(length, 1.0), length_penalty)[..., tf.newaxis]
+    ranks = _ranks(total, length[..., tf.newaxis], length_penalty)
     _, best = tf.math.top_k(tf.reshape(ranks, (-1, width * size)), width)
     parents, chosen = best // size, best % size
     done = tf.gather(beams.done, parents, batch_dims=1)
@@ -141,6 +158,10 @@ def _choose(
     ), parents
 
 
+def _ranks(total: tf.Tensor, length: tf.Tensor, length_penalty: float) -> tf.Tensor:
+    return total / tf.pow(tf.maximum(length, 1.0), length_penalty)
+
+
 def log_probability(
     decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -149,7 +170,7 @@ def log_probability(
     Args:
       decoder: any.
       features: [batch, positions, channels].
-      tokens: int32 [batch, captions, length], START first, 0 behind the end.
+      tokens: int32 [batch, captions, length], START first, 0 after the end.
 
     Returns:
       float32 [batch, captions] each: the captions' log-probabilities, and how many tokens they

@@ -1,4 +1,4 @@
-"""Greedy and beam search: against a plain loop, against all captions there are, and its bans."""
+"""Greedy and beam search: against a plain loop, an exhaustive search, and its masks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from imcap.decoding import beam_search
 from imcap.text import END, PAD, START, UNKNOWN
 
 CHANNELS, POSITIONS = 4, 3
-BANNED = (PAD, UNKNOWN, START)
-NO_CAPTION = -1e8  # Scores below are of no caption at all.
+FORBIDDEN = (PAD, UNKNOWN, START)
+MASKED = -1e8  # A score below it contains a masked token.
 
 
 def settings(**values: object) -> ConfigDict:
@@ -28,7 +28,7 @@ def settings(**values: object) -> ConfigDict:
 def make_decoder(
     vocabulary: int, seed: int = 0, kind: str = "attention", bias: dict[int, float] | None = None
 ) -> Decoder:
-    """A decoder with opinions; `bias` adds to some tokens' logits."""
+    """A decoder with random weights; `bias` adds to some tokens' logits."""
     config = config_lib.model_defaults()
     config.update(decoder=kind, units=8, embedding_size=6)
     decoder = decoders.build(config, vocabulary, CHANNELS)
@@ -48,7 +48,7 @@ def make_features(batch: int, seed: int = 0) -> tf.Tensor:
 
 
 class Loop(Decoder):
-    """Wants the same cycle of words for ever: after word n comes word n + 1, and no end."""
+    """Prefers an endless cycle of three words: word n + 1 after word n."""
 
     steps = 0
 
@@ -70,26 +70,27 @@ def make_loop(vocabulary: int = 10) -> Loop:
 
 
 def caption_of(row: np.ndarray) -> list[int]:
-    """Tokens up to END, which is included; nothing but padding may lie behind."""
-    ends = np.flatnonzero(row == END)
-    length = ends[0] + 1 if ends.size else len(row)
+    """Tokens up to END, which is included and followed by padding only."""
+    length = np.flatnonzero(row == END)[0] + 1
     assert (row[length:] == PAD).all()
     return row[:length].tolist()
 
 
 def greedy(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> tuple[list[int], float]:
-    """What search has to give with one beam, as a plain loop over one image's words."""
+    """The expected result of a beam of 1, as a plain loop over one image's words."""
     memory, carry = decoder.start(features, 1, NO_DROPOUT)
     words, total, n = [], 0.0, config.no_repeat_ngram
-    while len(words) < config.max_length and words[-1:] != [END]:
+    while words[-1:] != [END]:
         previous = words[-1] if words else START
         logits, carry = decoder.step(tf.constant([[previous]]), memory, carry)
         scores = tf.nn.log_softmax(logits)[0, 0].numpy()
         allowed = scores.copy()
-        allowed[[*BANNED, previous]] = -np.inf
+        allowed[[*FORBIDDEN, previous]] = -np.inf
         for i in range(len(words) - n + 1) if n else ():
             if words[i : i + n - 1] == words[len(words) - n + 1 :]:
                 allowed[words[i + n - 1]] = -np.inf
+        if len(words) == config.max_length:
+            allowed[np.arange(len(allowed)) != END] = -np.inf
         words.append(int(np.argmax(allowed)))
         total += scores[words[-1]]
     return words, total / len(words)
@@ -97,7 +98,7 @@ def greedy(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> tuple[l
 
 @pytest.mark.parametrize("ngram", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("kind", ["attention", "inject"])
-def test_a_beam_of_one_is_a_greedy_loop(kind, ngram):
+def test_beam_of_one_is_greedy(kind, ngram):
     decoder = make_decoder(9, seed=1, kind=kind, bias={END: -2.0})
     features, config = make_features(5), settings(no_repeat_ngram=ngram, max_length=12)
     found = beam_search.search(decoder, features, config)
@@ -108,12 +109,11 @@ def test_a_beam_of_one_is_a_greedy_loop(kind, ngram):
 
 
 def all_captions(vocabulary: int, max_length: int) -> list[tuple[int, ...]]:
-    """Every caption without a word twice in a row: ended ones, and those cut at `max_length`."""
+    """Every caption of at most `max_length` words without a word twice in a row."""
     words = range(END + 1, vocabulary)
     captions = []
     for length in range(max_length + 1):
-        ending = (END,) if length < max_length else ()
-        captions += [(*c, *ending) for c in itertools.product(words, repeat=length)]
+        captions += [(*c, END) for c in itertools.product(words, repeat=length)]
     return [c for c in captions if all(a != b for a, b in itertools.pairwise(c))]
 
 
@@ -129,7 +129,7 @@ def log_probabilities(decoder: Decoder, features: tf.Tensor, captions) -> np.nda
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_wide_beam_ranks_all_captions_there_are(seed, length_penalty):
+def test_wide_beam_equals_exhaustive_search(seed, length_penalty):
     vocabulary, max_length = END + 4, 4
     decoder, features = make_decoder(vocabulary, seed), make_features(1, seed)
     captions = all_captions(vocabulary, max_length)
@@ -145,9 +145,11 @@ def test_a_wide_beam_ranks_all_captions_there_are(seed, length_penalty):
         captions[i] for i in order
     ]
     np.testing.assert_allclose(found.scores[0], (totals / lengths)[order], atol=1e-5)
+    ranks = (totals / lengths**length_penalty)[order]
+    np.testing.assert_allclose(found.ranks[0], ranks, atol=1e-5)
 
 
-def test_the_length_penalty_prefers_longer_captions():
+def test_length_penalty_favours_longer_captions():
     decoder = make_decoder(12, seed=4, bias={END: 1.0})
 
     def words(length_penalty: float) -> int:
@@ -159,7 +161,7 @@ def test_the_length_penalty_prefers_longer_captions():
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_each_image_alone_gives_what_it_gives_in_a_batch(beam_size):
+def test_images_of_a_batch_are_independent(beam_size):
     decoder, features = make_decoder(15, seed=3), make_features(6)
     config = settings(beam_size=beam_size)
     together = beam_search.search(decoder, features, config)
@@ -170,7 +172,7 @@ def test_each_image_alone_gives_what_it_gives_in_a_batch(beam_size):
         np.testing.assert_allclose(alone.scores[0], together.scores[image], atol=1e-5)
 
 
-def test_a_graph_for_any_batch_gives_what_eager_execution_gives():
+def test_graph_equals_eager_for_any_batch_size():
     decoder, config = make_decoder(15, seed=3), settings(beam_size=3)
     spec = tf.TensorSpec([None, None, CHANNELS])
     graph = tf.function(lambda x: beam_search.search(decoder, x, config), input_signature=[spec])
@@ -183,22 +185,22 @@ def test_a_graph_for_any_batch_gives_what_eager_execution_gives():
 
 @pytest.mark.parametrize("beam_size", [1, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_padding_start_and_unknown_are_never_said_nor_a_word_twice_in_a_row(seed, beam_size):
-    decoder = make_decoder(11, seed, bias=dict.fromkeys(BANNED, 9.0))
+def test_no_special_tokens_and_no_immediate_repeats(seed, beam_size):
+    decoder = make_decoder(11, seed, bias=dict.fromkeys(FORBIDDEN, 9.0))
     found = beam_search.search(
         decoder, make_features(8), settings(beam_size=beam_size, max_length=15)
     )
-    for row in found.tokens.numpy().reshape(-1, 15):
+    for row in found.tokens.numpy().reshape(-1, 16):
         caption = caption_of(row)
-        assert not set(caption) & set(BANNED)
+        assert not set(caption) & set(FORBIDDEN)
         assert all(a != b for a, b in itertools.pairwise(caption))
     assert np.isfinite(found.scores).all()
-    assert found.scores.numpy().min() > NO_CAPTION
+    assert found.scores.numpy().min() > MASKED
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
 @pytest.mark.parametrize("ngram", [2, 3, 4])
-def test_no_ngram_comes_twice_even_where_the_decoder_loops(ngram, beam_size):
+def test_no_ngram_is_repeated(ngram, beam_size):
     config = settings(max_length=20, no_repeat_ngram=ngram, beam_size=beam_size)
     tokens = beam_search.search(make_loop(), make_features(1), config).tokens.numpy()
     for row in tokens[0]:
@@ -207,25 +209,27 @@ def test_no_ngram_comes_twice_even_where_the_decoder_loops(ngram, beam_size):
         assert len(ngrams) == len(set(ngrams))
 
 
-def test_without_the_ban_the_looping_decoder_loops():
+def test_ngrams_repeat_without_the_mask():
     tokens = beam_search.search(make_loop(), make_features(1), settings(no_repeat_ngram=0)).tokens
-    assert tokens[0, 0].numpy().tolist() == [4, 5, 6, 4, 5, 6, 4, 5]
+    assert tokens[0, 0].numpy().tolist() == [4, 5, 6, 4, 5, 6, 4, 5, END]
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-@pytest.mark.parametrize("end_bias", [-50.0, 4.0])
-def test_a_score_is_the_mean_log_probability_of_the_caption_and_its_end(beam_size, end_bias):
+@pytest.mark.parametrize("end_bias", [-50.0, 1.5, 4.0])
+def test_scores_equal_log_probability_per_token(beam_size, end_bias):
     decoder, features = make_decoder(12, seed=5, bias={END: end_bias}), make_features(6)
     found = beam_search.search(decoder, features, settings(beam_size=beam_size))
     tokens = tf.pad(found.tokens, [[0, 0], [0, 0], [1, 0]], constant_values=START)
     total, count = beam_search.log_probability(decoder, features, tokens)
-    np.testing.assert_allclose(found.scores, total / count, atol=1e-5)
-    lengths = [len(caption_of(row)) for row in found.tokens.numpy().reshape(-1, 8)]
+    np.testing.assert_allclose(found.scores, total / count, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.ranks, total / count**0.7, rtol=1e-5, atol=1e-5)
+    lengths = [len(caption_of(row)) for row in found.tokens.numpy().reshape(-1, 9)]
     assert count.numpy().ravel().tolist() == lengths
-    assert any(END in row for row in found.tokens.numpy().reshape(-1, 8)) == (end_bias > 0)
+    is_capped = [length == 9 for length in lengths]
+    assert (any(is_capped), all(is_capped)) == (end_bias < 2, end_bias == -50)
 
 
-def test_log_probability_counts_no_start_no_padding_and_no_missing_caption():
+def test_log_probability_ignores_start_padding_and_missing_captions():
     decoder, features = make_decoder(9), make_features(1)
     captions = [(5, 6, END), (END,), (7, 4, 7, 4, 8)]
     tokens = np.zeros((1, 4, 9), np.int32)
@@ -237,28 +241,33 @@ def test_log_probability_counts_no_start_no_padding_and_no_missing_caption():
     np.testing.assert_allclose(total[0], expected, atol=1e-5)
 
 
-def test_the_search_ends_with_the_last_caption():
-    loop = make_loop(vocabulary=END + 2)  # One word, which may not follow itself: then the end.
+def test_search_stops_when_all_captions_have_ended():
+    loop = make_loop(vocabulary=END + 2)  # One word, which may not follow itself.
     found = beam_search.search(loop, make_features(3), settings(max_length=50))
     assert [caption_of(row) for row in found.tokens[:, 0].numpy()] == [[4, END]] * 3
     assert loop.steps == 2
 
 
-def test_a_caption_that_does_not_end_is_cut_at_max_length_without_an_end():
+def test_only_end_follows_max_length_words():
     decoder, features = make_decoder(9, bias={END: -50.0}), make_features(2)
     found = beam_search.search(decoder, features, settings(beam_size=2, max_length=5))
-    assert found.tokens.shape == (2, 2, 5)
-    assert not np.isin(found.tokens, [PAD, END]).any()
+    assert found.tokens.shape == (2, 2, 6)
+    assert (found.tokens.numpy()[..., 5] == END).all()
+    assert not np.isin(found.tokens[..., :5], [PAD, END]).any()
+    assert found.scores.numpy().min() > MASKED
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.0])
-def test_an_images_captions_are_all_different_and_the_best_comes_first(length_penalty):
+def test_captions_of_an_image_differ_and_are_ordered_by_rank(length_penalty):
     decoder, features = make_decoder(14, seed=6), make_features(5)
     config = settings(beam_size=7, length_penalty=length_penalty)
     found = beam_search.search(decoder, features, config)
-    for rows, scores in zip(found.tokens.numpy(), found.scores.numpy(), strict=True):
+    is_score_order = True
+    for rows, scores, ranks in zip(*(part.numpy() for part in found), strict=True):
         captions = [tuple(caption_of(row)) for row in rows]
         assert len(set(captions)) == 7
         lengths = np.array([len(caption) for caption in captions])
-        ranks = scores * lengths ** (1 - length_penalty)
-        assert (np.diff(ranks) <= 1e-5).all()
+        np.testing.assert_allclose(ranks, scores * lengths ** (1 - length_penalty), rtol=1e-5)
+        assert (np.diff(ranks) <= 0).all()
+        is_score_order &= bool((np.diff(scores) <= 0).all())
+    assert is_score_order == (length_penalty == 1.0)
