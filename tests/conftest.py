@@ -27,11 +27,11 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
 
 @pytest.fixture(scope="session")
 def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the landscapes' photos, encoder and finished records (tests/landscapes.py)."""
+    """A folder with the landscapes' images, encoder and finished records."""
     from beam_jobs import build_records
 
     folder = tmp_path_factory.mktemp("landscapes")
-    landscapes.write_photos(folder)
+    landscapes.write_training_images(folder)
     landscapes.write_encoder(folder / "encoder.keras")
     build_records.build_records(landscapes.make_config(folder, folder))
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import shutil
@@ -28,11 +29,11 @@ def written(run: Path, name: str):
 
 def dev_rows(data: Path) -> dict[str, list[str]]:
     """The raw captions of the dev photos, from the table itself."""
-    rows = [json.loads(line) for line in (data / "captions.jsonl").read_text().splitlines()]
     found: dict[str, list[str]] = {}
-    for row in rows:
-        if row["split"] == "dev":
-            found.setdefault(row["image"], []).append(row["caption"])
+    with open(data / "captions.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == "dev":
+                found.setdefault(row["image"], []).append(row["caption"])
     return found
 
 
@@ -60,8 +61,9 @@ def test_predictions_have_the_coco_results_format(landscape_run, landscape_data)
 def test_references_are_all_captions_standardized_and_without_markers(landscape_run):
     references = written(landscape_run, "references.json")
     assert len(references) == len(landscapes.SKIES) * len(landscapes.GROUNDS)
-    for sky, ground in itertools.product(landscapes.SKIES, landscapes.GROUNDS):
-        assert references[f"{sky}-{ground}-0.jpg"] == [
+    scenes = itertools.product(landscapes.SKIES, landscapes.GROUNDS)
+    for image_id, (sky, ground) in zip(sorted(references), scenes, strict=True):
+        assert references[image_id] == [
             f"a {sky} sky over the {ground}",
             f"the {ground} lies under a wide {sky} sky",
             f"{ground} below and {sky} above",

@@ -59,7 +59,7 @@ def predictions(landscape_run) -> list[dict]:
 @pytest.fixture(scope="module")
 def photos(landscape_data, predictions) -> list[bytes]:
     """The files of the predictions' photos."""
-    return [(landscape_data / "images" / row["image_id"]).read_bytes() for row in predictions]
+    return [(landscape_data / row["image_id"]).read_bytes() for row in predictions]
 
 
 def caption(model, photos: list[bytes]) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def score(model, photos: list[bytes], captions: list[str]) -> np.ndarray:
 def test_without_imcap_it_gives_the_captions_and_scores_of_evaluation(
     exported, landscape_data, predictions, tmp_path
 ):
-    paths = [str(landscape_data / "images" / row["image_id"]) for row in predictions]
+    paths = [str(landscape_data / row["image_id"]) for row in predictions]
     done = subprocess.run(
         [sys.executable, "-c", _SERVE, str(exported), *paths],
         capture_output=True, text=True, timeout=180, cwd=tmp_path, check=False,

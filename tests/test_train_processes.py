@@ -9,6 +9,7 @@ from pathlib import Path
 
 import landscapes
 import numpy as np
+import outputs
 import processes
 import pytest
 import tensorflow as tf
@@ -97,13 +98,13 @@ def test_every_strategy_trains_the_same_weights(distributed, name):
 
 @pytest.mark.parametrize("name", ["mirrored", "multiworker"])
 def test_every_strategy_writes_the_same_history_once(distributed, name):
-    alone, found = landscapes.history(distributed / "none"), landscapes.history(distributed / name)
+    alone, found = outputs.history(distributed / "none"), outputs.history(distributed / name)
     assert [row["step"] for row in found] == ["5", "10", "15", "20", "25", "30"]
     assert [bool(row["dev_cider"]) for row in found] == [False, False, True] * 2
     for row, expected in zip(found, alone, strict=True):
         for column in ("loss", "learning_rate", "dev_loss", "dev_cider"):
             assert float(row[column] or -1) == pytest.approx(float(expected[column] or -1), 1e-4)
-    assert landscapes.step(distributed / name) == 30
+    assert outputs.step(distributed / name) == 30
 
 
 # --- interruptions ------------------------------------------------------------------------------
@@ -115,13 +116,13 @@ def kill_behind(config: ConfigDict, folder: Path, step: int, delay: float) -> in
     workdir = folder / "none"
     process = train_elsewhere(config, folder, "killed", "none")
     until = time.monotonic() + DEADLINE
-    while landscapes.step(workdir) < step and process.is_alive() and time.monotonic() < until:
+    while outputs.step(workdir) < step and process.is_alive() and time.monotonic() < until:
         time.sleep(0.003)
     time.sleep(delay)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    return landscapes.step(workdir)
+    return outputs.step(workdir)
 
 
 def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
@@ -151,7 +152,7 @@ def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
         assert len(found) > 10
         for key, value in expected.items():
             np.testing.assert_array_equal(found[key], value, err_msg=key)
-    rows = [landscapes.history(tmp_path / run) for run in ("none", "whole")]
+    rows = [outputs.history(tmp_path / run) for run in ("none", "whole")]
     for row in (*rows[0], *rows[1]):
         assert float(row.pop("captions_per_second")) > 0
     assert rows[0] == rows[1]

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import photo_sets
+import landscapes
 import pytest
 from ml_collections import ConfigDict
 
@@ -16,13 +16,15 @@ from beam_jobs import build_records
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a data set of 24 good photos, 16 of them to train on."""
-    return photo_sets.write_photos(tmp_path_factory.mktemp("data") / "photos")
+    return landscapes.write_images(tmp_path_factory.mktemp("data") / "photos")
 
 
 @pytest.fixture(scope="session")
 def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     """The config of a job that ran through, uninterrupted; its folder is to be left as it is."""
-    config = photo_sets.make_config(tmp_path_factory.mktemp("built"), photos, records__flip=True)
+    config = landscapes.make_records_config(
+        tmp_path_factory.mktemp("built"), photos, records__flip=True
+    )
     build_records.build_records(config)
     return config
 
@@ -33,6 +35,8 @@ def copy(built: ConfigDict, photos: Path, tmp_path: Path) -> Callable[..., Confi
     shutil.copytree(built.records.dir, tmp_path / "records")
 
     def make(**changes: object) -> ConfigDict:
-        return photo_sets.make_config(tmp_path, photos, **{"records__flip": True, **changes})
+        return landscapes.make_records_config(
+            tmp_path, photos, **{"records__flip": True, **changes}
+        )
 
     return make

@@ -6,8 +6,9 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import landscapes
 import numpy as np
-import photo_sets
+import outputs
 import processes
 import pytest
 import tensorflow as tf
@@ -17,7 +18,7 @@ from imcap import encoders, images, records, text
 from imcap.datasets import Problems, read
 from imcap.errors import UserError
 
-ALL_SHARDS = {f"{split}-0000{i}-of-00002.tfrecord" for split in photo_sets.SPLITS for i in (0, 1)}
+ALL_SHARDS = {f"{split}-0000{i}-of-00002.tfrecord" for split in landscapes.SPLITS for i in (0, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_a_finished_folder_holds_shards_summaries_and_the_marker(built):
 
 def test_info_tells_each_shard_s_length_size_and_digest(built, info):
     assert {split: sum(s["shard_lengths"]) for split, s in info["splits"].items()} == (
-        photo_sets.SPLITS
+        landscapes.SPLITS
     )
     for split, entry in info["splits"].items():
         for shard in range(2):
@@ -78,12 +79,12 @@ def test_the_vocabulary_is_that_of_the_training_captions(built, rows):
     assert "15" in expected and "16" not in expected  # Photo 16 is one of dev.
 
 
-@pytest.mark.parametrize("split", photo_sets.SPLITS)
+@pytest.mark.parametrize("split", landscapes.SPLITS)
 def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
     for shard in range(2):
         path = Path(built.records.dir, records.shard_name(split, shard, 2))
         found = [
-            photo_sets.values(tf.train.Example.FromString(record), "image_id")[0].decode()
+            outputs.values(tf.train.Example.FromString(record), "image_id")[0].decode()
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         ]
         ids = [row.image_id for row in rows.values() if row.split == split]
@@ -92,11 +93,11 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
 
 def test_features_are_the_encoder_s_of_the_photo_and_of_its_mirror_image(built, rows, info):
     encoder = encoders.build(built.encoder)
-    for example in photo_sets.examples(built.records.dir, "train"):
-        (image_id,) = photo_sets.values(example, "image_id")
+    for example in outputs.examples(built.records.dir, "train"):
+        (image_id,) = outputs.values(example, "image_id")
         photo = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32)
         for key, pixels in (("features", photo), ("features_flip", photo[:, ::-1])):
-            (raw,) = photo_sets.values(example, key)
+            (raw,) = outputs.values(example, key)
             features = np.frombuffer(raw, "<f2").reshape(info["feature_shape"])
             expected = encoder(pixels[tf.newaxis])[0].numpy()
             np.testing.assert_allclose(features, expected, rtol=2e-3, atol=1e-4)
@@ -106,19 +107,19 @@ def test_only_training_photos_are_mirrored(built, info):
     views = {split: entry["views"] for split, entry in info["splits"].items()}
     plain = ["features"]
     assert views == {"train": ["features", "features_flip"], "dev": plain, "test": plain}
-    for example in photo_sets.examples(built.records.dir, "dev"):
+    for example in outputs.examples(built.records.dir, "dev"):
         assert "features_flip" not in example.features.feature
 
 
 def test_captions_stay_as_written_beside_their_tokens(built, rows):
     lines = Path(built.records.dir, "vocab.txt").read_text().splitlines()
     tokenizer = text.Tokenizer(lines, 22)
-    for example in photo_sets.examples(built.records.dir, "train"):
-        row = rows[photo_sets.values(example, "image_id")[0].decode()]
-        assert photo_sets.values(example, "path") == [row.image_id.encode()]
-        assert photo_sets.values(example, "captions") == [c.encode() for c in row.captions]
-        ids = photo_sets.values(example, "caption_tokens")
-        lengths = photo_sets.values(example, "caption_lengths")
+    for example in outputs.examples(built.records.dir, "train"):
+        row = rows[outputs.values(example, "image_id")[0].decode()]
+        assert outputs.values(example, "path") == [row.image_id.encode()]
+        assert outputs.values(example, "captions") == [c.encode() for c in row.captions]
+        ids = outputs.values(example, "caption_tokens")
+        lengths = outputs.values(example, "caption_lengths")
         first, second = ids[: lengths[0]], ids[lengths[0] :]
         assert len(second) == lengths[1]
         for caption, tokens in zip(row.captions, (first, second), strict=True):
@@ -148,21 +149,21 @@ def test_two_worker_processes_give_the_same_bytes(built, photos, tmp_path):
     )
     assert finished.status == 0, finished.err
     assert "24 images (dev 4, test 4, train 16), 0 failed" in finished.out
-    assert photo_sets.contents(tmp_path / "records") == photo_sets.contents(built.records.dir)
+    assert outputs.contents(tmp_path / "records") == outputs.contents(built.records.dir)
 
 
 def test_a_given_vocabulary_is_used(photos, tmp_path):
     path = tmp_path / "given.txt"
-    path.write_text("[START]\n[END]\ndog\nzebra\n")
-    config = photo_sets.make_config(
+    path.write_text("[START]\n[END]\nsky\nzebra\n")
+    config = landscapes.make_records_config(
         tmp_path, photos, text__vocabulary=str(path), records__num_shards=1
     )
     build_records.build_records(config)
     assert Path(config.records.dir, "vocab.txt").read_text() == path.read_text()
-    example = photo_sets.examples(config.records.dir, "train")[0]
-    assert photo_sets.values(example, "captions")[0] == b"A red dog."
-    start_a_red_dog_end = [text.START, text.UNKNOWN, text.UNKNOWN, 4, text.END]
-    assert photo_sets.values(example, "caption_tokens")[:5] == start_a_red_dog_end
+    example = outputs.examples(config.records.dir, "train")[0]
+    assert outputs.values(example, "captions")[0] == b"A blue sky."
+    start_a_blue_sky_end = [text.START, text.UNKNOWN, text.UNKNOWN, 4, text.END]
+    assert outputs.values(example, "caption_tokens")[:5] == start_a_blue_sky_end
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, ch
     Path(tmp_path, "words.txt").write_text("dog\n")
     Path(tmp_path, "latin.txt").write_bytes(b"[START]\n[END]\ncaf\xe9\n")
     changes = {key: value.format(tmp=tmp_path) for key, value in changes.items()}
-    config = photo_sets.make_config(tmp_path, photos, **changes)
+    config = landscapes.make_records_config(tmp_path, photos, **changes)
     with pytest.raises(UserError, match=f"(?i){message}"):
         build_records.build_records(config)
     assert not Path(config.records.dir).exists()
@@ -190,13 +191,13 @@ def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, ch
 @pytest.mark.parametrize("name", ["file", "file/records"])
 def test_a_file_in_the_way_of_the_folder_is_named_and_left_alone(photos, tmp_path, name, overwrite):
     Path(tmp_path, "file").write_text("mine")
-    config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / name))
+    config = landscapes.make_records_config(tmp_path, photos, records__dir=str(tmp_path / name))
     with pytest.raises(UserError, match=f"config.records.dir={config.records.dir} cannot be"):
         build_records.build_records(config, overwrite=overwrite)
     assert Path(tmp_path, "file").read_text() == "mine"
 
 
 def test_a_folder_that_beam_takes_for_a_pattern_is_refused(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
+    config = landscapes.make_records_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
     with pytest.raises(UserError, match="must do without the signs"):
         build_records.build_records(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import apache_beam as beam
-import photo_sets
+import landscapes
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils import shared
 
@@ -28,12 +28,12 @@ def metrics(config) -> tuple[dict[str, int], dict[str, object]]:
 
 
 def test_they_count_what_was_read_kept_failed_and_written(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "data")
+    data = landscapes.write_images(tmp_path / "data")
     (data / "twin.jpg").write_bytes((data / "00.jpg").read_bytes())
     (data / "bad.jpg").write_text("no photo")
     with open(data / "captions.csv", "a") as file:
         file.write('"twin.jpg","train","A twin"\n"bad.jpg","dev","A bad one"\n')
-    config = photo_sets.make_config(tmp_path, data)
+    config = landscapes.make_records_config(tmp_path, data)
     counters, distributions = metrics(config)
     info = records.read_info(config.records.dir)
     assert counters["images_read"] == 26

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import photo_sets
+import landscapes
 
 from beam_jobs import build_records, estimate
 from imcap import encoders, records
 
 
 def test_images_are_counted_by_split(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos)
-    assert estimate.count_images(config) == photo_sets.SPLITS
+    config = landscapes.make_records_config(tmp_path, photos)
+    assert estimate.count_images(config) == landscapes.SPLITS
 
 
 def test_a_dry_run_tells_and_writes_no_record(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos)
+    config = landscapes.make_records_config(tmp_path, photos)
     lines = build_records.dry_run(config)
     assert any(line.startswith("train: 16 images in 2 shards") for line in lines)
     assert any("minutes" in line for line in lines)
@@ -32,7 +32,7 @@ def test_the_estimate_is_near_the_truth(built, photos):
 
 
 def test_the_number_of_shards_follows_the_wanted_size(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos)
+    config = landscapes.make_records_config(tmp_path, photos)
     encoder = encoders.build(config.encoder)
     size = estimate.record_bytes(config, encoder, "train")
     config.records.shard_mb = 1.0
@@ -41,7 +41,7 @@ def test_the_number_of_shards_follows_the_wanted_size(photos, tmp_path):
 
 
 def test_a_chosen_number_of_shards_stays_when_photos_come(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos, records__num_shards=0)
+    config = landscapes.make_records_config(tmp_path, photos, records__num_shards=0)
     build_records.build_records(config)
     config.records.shard_mb = 0.001  # A fresh folder would now get more.
     build_records.build_records(config)

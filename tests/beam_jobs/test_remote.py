@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+import landscapes
 import memory_files
-import photo_sets
+import outputs
 import pytest
 
 from beam_jobs import build_records
@@ -25,7 +26,7 @@ def config(tmp_path, photos):
     memory_files.upload(photos, "memory://data/set")
 
     def make(**changes):
-        return photo_sets.make_config(
+        return landscapes.make_records_config(
             tmp_path,
             "memory://data/set",
             records__dir="memory://out/records",
@@ -43,7 +44,7 @@ def shards(contents: dict[str, bytes]) -> dict[str, bytes]:
 def test_they_are_the_bytes_of_a_local_job(built, config):
     build_records.build_records(config())
     found = memory_files.download("memory://out/records")
-    assert shards(found) == shards(photo_sets.contents(built.records.dir))
+    assert shards(found) == shards(outputs.contents(built.records.dir))
     assert "COMPLETED" in found
     assert not [name for name in found if "tmp-" in name]
 

@@ -8,7 +8,8 @@ import signal
 import time
 from pathlib import Path
 
-import photo_sets
+import landscapes
+import outputs
 import processes
 import pytest
 from apache_beam.io.filesystems import FileSystems
@@ -20,10 +21,10 @@ from imcap.errors import UserError
 
 def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
     config = copy()
-    before = photo_sets.identities(config.records.dir)
+    before = outputs.identities(config.records.dir)
     build_records.build_records(config)
-    assert photo_sets.identities(config.records.dir) == before
-    assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
+    assert outputs.identities(config.records.dir) == before
+    assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
     assert "skipped=24" in capsys.readouterr().err
 
 
@@ -44,11 +45,11 @@ def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(built, copy):
     for leftover in (f"tmp-1-{names[0]}", "tmp-2-info.json", "shards/tmp-3-dev-00001.json"):
         (folder / leftover).write_text("half")
     (folder / "COMPLETED").unlink()
-    before = photo_sets.identities(folder)
+    before = outputs.identities(folder)
     build_records.build_records(config)
-    after = photo_sets.identities(folder)
+    after = outputs.identities(folder)
     assert [name for name in names if after[name] == before.get(name)] == [names[5]]
-    assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
+    assert outputs.contents(folder) == outputs.contents(built.records.dir)
 
 
 def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
@@ -75,7 +76,7 @@ def test_other_settings_are_refused_with_a_word_on_what_differs(built, copy, cha
     with pytest.raises(UserError) as refused:
         build_records.build_records(config)
     assert message in str(refused.value) and "\n" not in str(refused.value)
-    assert photo_sets.contents(config.records.dir) == photo_sets.contents(built.records.dir)
+    assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
 
 
 def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy):
@@ -84,9 +85,9 @@ def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy)
     notes.write_text("mine")
     build_records.build_records(config, overwrite=True)
     info = records.read_info(config.records.dir)
-    assert {split: info.num_images(split) for split in info.splits} == photo_sets.SPLITS
+    assert {split: info.num_images(split) for split in info.splits} == landscapes.SPLITS
     names = {path.name for path in Path(config.records.dir).glob("*.tfrecord")}
-    assert names == {f"{split}-00000-of-00001.tfrecord" for split in photo_sets.SPLITS}
+    assert names == {f"{split}-00000-of-00001.tfrecord" for split in landscapes.SPLITS}
     assert notes.read_text() == "mine"
 
 
@@ -94,41 +95,41 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
     config = copy(text__min_count=2)
     build_records.build_records(config)
     lines = Path(config.records.dir, "vocab.txt").read_text().splitlines()
-    assert "dog" in lines and "15" not in lines
+    assert "sky" in lines and "15" not in lines
     info = records.read_info(config.records.dir)
     assert info.text["vocabulary_size"] == len(lines) + 2
     assert info.vocabulary_digest == records.fingerprint(lines)
-    old = photo_sets.examples(built.records.dir, "train")
-    new = photo_sets.examples(config.records.dir, "train")
+    old = outputs.examples(built.records.dir, "train")
+    new = outputs.examples(config.records.dir, "train")
     for before, after in zip(old, new, strict=True):
         for key in ("image_id", "features", "captions"):
-            assert photo_sets.values(after, key) == photo_sets.values(before, key)
-        assert text.UNKNOWN not in photo_sets.values(before, "caption_tokens")
-        assert text.UNKNOWN in photo_sets.values(after, "caption_tokens")
+            assert outputs.values(after, key) == outputs.values(before, key)
+        assert text.UNKNOWN not in outputs.values(before, "caption_tokens")
+        assert text.UNKNOWN in outputs.values(after, "caption_tokens")
 
 
 def test_photos_that_left_the_data_set_leave_the_records(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "data")
+    data = landscapes.write_images(tmp_path / "data")
     rows = [("00.jpg", "train", "A dog"), ("01.jpg", "dev", "A cat")]
-    photo_sets.write_table(data, [*rows, ("02.jpg", "dev", "A bird"), ("03.jpg", "test", "A fox")])
-    config = photo_sets.make_config(tmp_path, data, records__num_shards=1)
+    landscapes.write_table(data, [*rows, ("02.jpg", "dev", "A bird"), ("03.jpg", "test", "A fox")])
+    config = landscapes.make_records_config(tmp_path, data, records__num_shards=1)
     build_records.build_records(config)
-    before = photo_sets.identities(config.records.dir)
-    photo_sets.write_table(data, rows)
+    before = outputs.identities(config.records.dir)
+    landscapes.write_table(data, rows)
     build_records.build_records(config)
-    after = photo_sets.identities(config.records.dir)
+    after = outputs.identities(config.records.dir)
     assert sorted(after) == ["dev-00000-of-00001.tfrecord", "train-00000-of-00001.tfrecord"]
     assert [name for name in after if after[name] == before[name]] == [sorted(after)[1]]
     info = records.read_info(config.records.dir)
     assert (info.num_images("train"), info.num_images("dev")) == (1, 1)
-    (left,) = photo_sets.examples(config.records.dir, "dev")
-    assert photo_sets.values(left, "image_id") == [b"01.jpg"]
+    (left,) = outputs.examples(config.records.dir, "dev")
+    assert outputs.values(left, "image_id") == [b"01.jpg"]
 
 
 def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
     built, photos, tmp_path
 ):
-    config = photo_sets.make_config(tmp_path, photos, records__flip=True)
+    config = landscapes.make_records_config(tmp_path, photos, records__flip=True)
     folder, rng = Path(config.records.dir), random.Random(0)
     for finished in (0, 1, 3):
         process = processes.fork(build_records.build_records, config)
@@ -139,7 +140,7 @@ def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
         assert process.exitcode == -signal.SIGKILL
         assert not (folder / "COMPLETED").exists()
     build_records.build_records(config)
-    assert photo_sets.contents(folder) == photo_sets.contents(built.records.dir)
+    assert outputs.contents(folder) == outputs.contents(built.records.dir)
 
 
 def _wait_for(process, folder: Path, finished: int) -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import photo_sets
+import landscapes
 import pytest
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -175,7 +175,9 @@ def test_a_job_server_that_runs_already_needs_neither_java_nor_jar():
 
 
 def test_workers_in_other_folders_find_the_paths(tmp_path):
-    config = photo_sets.make_config(Path("run"), Path("photos"), encoder__name="encoder.keras")
+    config = landscapes.make_records_config(
+        Path("run"), Path("photos"), encoder__name="encoder.keras"
+    )
     (tmp_path / "encoder.keras").touch()
     with contextlib.chdir(tmp_path):
         found = runner_options.absolute_paths(config)
@@ -187,7 +189,7 @@ def test_workers_in_other_folders_find_the_paths(tmp_path):
 
 @pytest.mark.parametrize("folder", ["gs://bucket/photos", "~/photos", ""])
 def test_paths_that_hold_everywhere_stay(folder, tmp_path):
-    config = photo_sets.make_config(tmp_path, tmp_path, dataset__dir=folder)
+    config = landscapes.make_records_config(tmp_path, tmp_path, dataset__dir=folder)
     assert runner_options.absolute_paths(config).dataset.dir == folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-import photo_sets
+import landscapes
 import processes
 import pytest
 
@@ -17,10 +17,10 @@ from imcap.errors import UserError
 
 def test_a_caption_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, caplog, capfd):
     for name in ("a", "b", "c"):
-        photo_sets.draw(0).save(tmp_path / f"{name}.jpg")
+        landscapes.draw(0).save(tmp_path / f"{name}.jpg")
         (tmp_path / f"{name}.txt").write_text("A dog\n")
     (tmp_path / "b.txt").write_text("A dog\n", encoding="utf-16")
-    config = photo_sets.make_config(tmp_path, tmp_path, dataset__name="folder")
+    config = landscapes.make_records_config(tmp_path, tmp_path, dataset__name="folder")
     with pytest.raises(UserError) as raised:
         build_records.build_records(config)
     assert str(raised.value) == f"{tmp_path}/b.txt: this is UTF-16; save it as UTF-8"
@@ -41,7 +41,7 @@ def test_a_finished_folder_is_finished_no_more_once_a_job_failed_in_it(copy):
 
 def test_a_full_disk_is_named_and_leaves_no_half_shard(photos, tmp_path):
     changes = {"records__num_shards": 1, "encoder__image_size": 96}
-    config = photo_sets.make_config(tmp_path, photos, **changes)
+    config = landscapes.make_records_config(tmp_path, photos, **changes)
     process = processes.fork(_run_where_files_are_small, config, str(tmp_path / "message"))
     process.join()
     message = (tmp_path / "message").read_text()

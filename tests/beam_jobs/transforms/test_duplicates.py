@@ -6,7 +6,7 @@ import json
 import shutil
 
 import apache_beam as beam
-import photo_sets
+import landscapes
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
@@ -33,7 +33,7 @@ def test_a_photo_in_two_splits_stays_where_it_is_scored(splits, left_out):
 
 def test_equal_photos_are_found_by_their_bytes(tmp_path):
     for name, seed in (("a", 0), ("b", 1), ("c", 0)):
-        photo_sets.draw(seed).save(tmp_path / f"{name}.png")
+        landscapes.draw(seed).save(tmp_path / f"{name}.png")
     rows = [CaptionedImage(n, str(tmp_path / f"{n}.png"), ("x",), "train") for n in "abc"]
     rows.append(CaptionedImage("gone", str(tmp_path / "gone.png"), ("x",), "train"))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
@@ -42,10 +42,10 @@ def test_equal_photos_are_found_by_their_bytes(tmp_path):
 
 
 def test_the_records_hold_no_photo_in_two_splits(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "photos")
+    data = landscapes.write_images(tmp_path / "photos")
     shutil.copy(data / "16.jpg", data / "00.jpg")  # A dev photo, under a training photo's name.
     shutil.copy(data / "02.jpg", data / "01.jpg")  # Two training photos.
-    config = photo_sets.make_config(tmp_path, data)
+    config = landscapes.make_records_config(tmp_path, data)
     build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert info.counts["duplicate"] == 2
@@ -56,9 +56,9 @@ def test_the_records_hold_no_photo_in_two_splits(tmp_path):
 
 
 def test_they_need_not_be_looked_for(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "photos")
+    data = landscapes.write_images(tmp_path / "photos")
     shutil.copy(data / "16.jpg", data / "00.jpg")
-    config = photo_sets.make_config(tmp_path, data, records__find_duplicates=False)
+    config = landscapes.make_records_config(tmp_path, data, records__find_duplicates=False)
     build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert (info.counts["duplicate"], info.num_images("train")) == (0, 16)

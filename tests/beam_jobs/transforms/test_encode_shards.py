@@ -7,8 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+import landscapes
 import numpy as np
-import photo_sets
+import outputs
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -35,7 +36,7 @@ BAD = {
 def write_zoo(folder: Path) -> Path:
     """Writes every kind of photo, all with a caption, the good ones to train on."""
     folder.mkdir()
-    photo = photo_sets.draw(0)
+    photo = landscapes.draw(0)
     photo.save(folder / "plain.jpg")
     photo.save(folder / "progressive.jpg", progressive=True)
     shutil.copy(folder / "plain.jpg", folder / "twin.jpg")
@@ -51,7 +52,7 @@ def write_zoo(folder: Path) -> Path:
         photo.convert(mode).save(folder / name)
     photo.convert("RGBA").save(folder / "extended.webp", exif=Image.Exif())
     Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(folder / "deep.png")
-    frames = [photo_sets.draw(seed) for seed in (1, 2)]
+    frames = [landscapes.draw(seed) for seed in (1, 2)]
     photo.save(folder / "moving.gif", save_all=True, append_images=frames)
     photo.save(folder / "animated.webp", save_all=True, append_images=frames)
     for name in ("cut.jpg", "cut.png"):
@@ -62,7 +63,7 @@ def write_zoo(folder: Path) -> Path:
     (folder / "words.jpg").write_text("These words are no photo, whatever their name says.")
     Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
     rows = [(name, "train", f"A photo called {name}") for name in GOOD]
-    photo_sets.write_table(folder, rows + [(name, "dev", "A bad photo") for name in BAD])
+    landscapes.write_table(folder, rows + [(name, "dev", "A bad photo") for name in BAD])
     return folder
 
 
@@ -70,13 +71,13 @@ def write_zoo(folder: Path) -> Path:
 def zoo(tmp_path_factory):
     """The config of a finished job on all these photos."""
     folder = tmp_path_factory.mktemp("zoo")
-    config = photo_sets.make_config(folder, write_zoo(folder / "data"))
+    config = landscapes.make_records_config(folder, write_zoo(folder / "data"))
     build_records.build_records(config)
     return config
 
 
 def test_odd_formats_are_kept_and_byte_identical_photos_counted(zoo):
-    ids = [photo_sets.values(e, "image_id") for e in photo_sets.examples(zoo.records.dir, "train")]
+    ids = [outputs.values(e, "image_id") for e in outputs.examples(zoo.records.dir, "train")]
     assert sorted(ids) == [[name.encode()] for name in GOOD]
     counts = {"kept": 13, "failed": 6, "duplicate": 1, "captions": 13}
     assert records.read_info(zoo.records.dir).counts.items() >= counts.items()
@@ -94,7 +95,7 @@ def test_bad_photos_are_logged_with_path_and_reason(zoo):
 def test_a_split_whose_photos_are_all_bad_is_there_without_images(zoo):
     info = records.read_info(zoo.records.dir)
     assert info.num_images("dev") == 0
-    assert photo_sets.examples(zoo.records.dir, "dev") == []
+    assert outputs.examples(zoo.records.dir, "dev") == []
     with pytest.raises(UserError, match="--split=test is not in the records, which hold dev,"):
         info.num_images("test")
 
@@ -102,15 +103,15 @@ def test_a_split_whose_photos_are_all_bad_is_there_without_images(zoo):
 def test_a_mended_photo_is_taken_in_on_the_next_run(zoo, tmp_path):
     shutil.copytree(zoo.dataset.dir, tmp_path / "data")
     shutil.copytree(zoo.records.dir, tmp_path / "records")
-    config = photo_sets.make_config(tmp_path, tmp_path / "data")
-    photo_sets.draw(3).save(tmp_path / "data" / "cut.jpg")
-    before = photo_sets.identities(config.records.dir)
+    config = landscapes.make_records_config(tmp_path, tmp_path / "data")
+    landscapes.draw(3).save(tmp_path / "data" / "cut.jpg")
+    before = outputs.identities(config.records.dir)
     build_records.build_records(config)
     info = records.read_info(config.records.dir)
     assert (info.num_images("dev"), info.counts["failed"]) == (1, 5)
     lines = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
     assert [json.loads(line)["image_id"] for line in lines].count("cut.jpg") == 0
-    after = photo_sets.identities(config.records.dir)
+    after = outputs.identities(config.records.dir)
     mended = records.shard_name("dev", records.stable_bucket("cut.jpg", 2), 2)
     assert [name for name in before if before[name] != after[name]] == [mended]
 
@@ -118,8 +119,8 @@ def test_a_mended_photo_is_taken_in_on_the_next_run(zoo, tmp_path):
 def test_all_photos_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.jpg").write_text("no photo")
-    photo_sets.write_table(tmp_path / "data", [("a.jpg", "train", "A dog")])
-    config = photo_sets.make_config(tmp_path, tmp_path / "data")
+    landscapes.write_table(tmp_path / "data", [("a.jpg", "train", "A dog")])
+    config = landscapes.make_records_config(tmp_path, tmp_path / "data")
     with pytest.raises(UserError, match=r"no image of .*data could be read; .*failures\.jsonl"):
         build_records.build_records(config)
     (line,) = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
@@ -145,7 +146,7 @@ def test_a_rest_is_encoded_in_batches_of_few_sizes(count):
 
 def test_features_do_not_depend_on_the_size_of_the_batch(zoo):
     run = encode_shards.Encode(zoo)
-    photos = [np.float32(photo_sets.draw(seed, (32, 32))) for seed in range(9)]
+    photos = [np.float32(landscapes.draw(seed, (32, 32))) for seed in range(9)]
     (together,) = run(photos, flip=False)
     for count in (1, 2, 6):
         (some,) = run(photos[:count], flip=False)
@@ -154,17 +155,17 @@ def test_features_do_not_depend_on_the_size_of_the_batch(zoo):
 
 def test_the_second_view_is_of_the_mirror_image(zoo):
     run = encode_shards.Encode(zoo)
-    photo = np.float32(photo_sets.draw(3, (32, 32)))
+    photo = np.float32(landscapes.draw(3, (32, 32)))
     features, mirrored = run([photo], flip=True)
     np.testing.assert_array_equal(mirrored, run([photo[:, ::-1]], flip=False)[0])
     assert (features != mirrored).any()
 
 
 def test_bfloat16_gives_nearly_the_same_features(zoo, tmp_path):
-    changed = photo_sets.make_config(
+    changed = landscapes.make_records_config(
         tmp_path, Path(zoo.dataset.dir), encoder__compute_dtype="bfloat16"
     )
-    photos = [np.float32(photo_sets.draw(seed, (32, 32))) for seed in range(4)]
+    photos = [np.float32(landscapes.draw(seed, (32, 32))) for seed in range(4)]
     (exact,) = encode_shards.Encode(zoo)(photos, flip=False)
     try:
         (rounded,) = encode_shards.Encode(changed)(photos, flip=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import photo_sets
+import landscapes
 import pytest
 
 from beam_jobs import build_records
@@ -31,9 +31,9 @@ def _spoil(data, count: int) -> None:
 
 
 def test_too_many_bad_photos_stop_the_job_with_their_reasons(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "photos")
+    data = landscapes.write_images(tmp_path / "photos")
     _spoil(data, 4)
-    config = photo_sets.make_config(tmp_path, data, records__max_failures="3")
+    config = landscapes.make_records_config(tmp_path, data, records__max_failures="3")
     with pytest.raises(UserError, match=r"more than config\.records\.max_failures=3.*JPEG"):
         build_records.build_records(config)
     with pytest.raises(UserError, match="no finished records"):
@@ -41,16 +41,16 @@ def test_too_many_bad_photos_stop_the_job_with_their_reasons(tmp_path):
 
 
 def test_as_many_as_allowed_are_counted_and_left_out(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "photos")
+    data = landscapes.write_images(tmp_path / "photos")
     _spoil(data, 4)
-    config = photo_sets.make_config(tmp_path, data, records__max_failures="4")
+    config = landscapes.make_records_config(tmp_path, data, records__max_failures="4")
     build_records.build_records(config)
     assert records.read_info(config.records.dir).counts["failed"] == 4
 
 
 def test_a_bad_limit_stops_before_any_work(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "photos")
-    config = photo_sets.make_config(tmp_path, data, records__max_failures="few")
+    data = landscapes.write_images(tmp_path / "photos")
+    config = landscapes.make_records_config(tmp_path, data, records__max_failures="few")
     with pytest.raises(UserError, match="max_failures='few'"):
         build_records.build_records(config)
     assert not (tmp_path / "records").exists()

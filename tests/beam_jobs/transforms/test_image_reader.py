@@ -6,8 +6,8 @@ import os
 import threading
 from pathlib import Path
 
+import landscapes
 import numpy as np
-import photo_sets
 import pytest
 
 from beam_jobs.transforms import image_reader
@@ -17,7 +17,7 @@ from imcap.datasets import CaptionedImage, Problems, read
 
 @pytest.fixture
 def config(tmp_path):
-    return photo_sets.make_config(tmp_path, photo_sets.write_photos(tmp_path / "data"))
+    return landscapes.make_records_config(tmp_path, landscapes.write_images(tmp_path / "data"))
 
 
 def row(path: object) -> CaptionedImage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import apache_beam as beam
-import photo_sets
+import landscapes
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
@@ -61,19 +61,19 @@ def _are_full(sizes: list[int]) -> None:
 
 
 def test_a_limit_takes_the_first_images_of_each_split(photos):
-    config = photo_sets.make_config(photos, photos)
+    config = landscapes.make_records_config(photos, photos)
     packs = [p for p in manifest.read_packs(config.dataset.to_dict(), 2) if isinstance(p, bytes)]
     rows = [row for pack in packs for row in manifest.unpack_rows(pack)]
     assert sorted(row.split for row in rows) == ["dev"] * 2 + ["test"] * 2 + ["train"] * 2
 
 
 def test_problems_come_beside_the_rows(photos, tmp_path):
-    config = photo_sets.make_config(tmp_path, photos)
+    config = landscapes.make_records_config(tmp_path, photos)
     config.unlock()
     data = tmp_path / "data"
     data.mkdir()
-    photo_sets.draw(0).save(data / "a.jpg")
-    photo_sets.write_table(data, [("a.jpg", "train", "A boat."), ("gone.jpg", "train", "A dog.")])
+    landscapes.draw(0).save(data / "a.jpg")
+    landscapes.write_table(data, [("a.jpg", "train", "A boat."), ("gone.jpg", "train", "A dog.")])
     config.dataset.dir = str(data)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         read = pipeline | beam.Create([None]) | manifest.ReadManifest(config.dataset)

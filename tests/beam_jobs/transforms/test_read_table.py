@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import apache_beam as beam
-import photo_sets
+import landscapes
 import pyarrow
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -100,10 +100,10 @@ def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, siz
 
 
 def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):
-    data = photo_sets.write_photos(tmp_path / "data")
+    data = landscapes.write_images(tmp_path / "data")
     with open(data / "captions.csv", "a") as file:
         file.write('"gone.jpg","train","A ghost"\n"gone.jpg","dev","A ghost"\nx\n')
-    config = photo_sets.make_config(tmp_path, data)
+    config = landscapes.make_records_config(tmp_path, data)
     build_records.build_records(config)
     problems = records.read_info(config.records.dir).problems
     path = data / "captions.csv"

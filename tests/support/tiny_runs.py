@@ -1,4 +1,4 @@
-"""The configs of runs that take seconds."""
+"""Configs of runs that take seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imcap import config as config_lib
 
 
 def tiny_config(workdir: Path, **changes: object) -> ConfigDict:
-    """A resolved config of a run on shapes; `changes` by dotted key with `__`."""
+    """Returns the resolved config of a run on shapes; `changes` by dotted key with `__`."""
     config = shapes.get_config("tiny")
     config.encoder.weights = ""
     for key, value in changes.items():
