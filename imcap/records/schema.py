@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from imcap.filesystem import is_remote
+from imcap import filesystem
 from imcap.records.info import Info
 
 VIEWS = ("features", "features_flip")
@@ -29,10 +29,10 @@ def views(split: str, flip: bool) -> tuple[str, ...]:
 def record_path(path: str, folder: str) -> str:
     """Returns the path that a record keeps of an image.
 
-    It is relative where the image lies below `folder`, the data set's (`~` is the home folder), so
-    that the folder may move without a change of the records.
+    It is relative where the image lies below `folder`, the data set's in any spelling (`~/x`,
+    `./x/`), so that the folder may move without a change of the records.
     """
-    return path.removeprefix(os.path.join(os.path.expanduser(folder), "")) if folder else path
+    return filesystem.below(path, folder)
 
 
 def image_path(path: str | bytes, folder: str) -> str:
@@ -43,7 +43,7 @@ def image_path(path: str | bytes, folder: str) -> str:
       folder: the data set's, such as `config.dataset.dir`.
     """
     path = os.fsdecode(path)
-    return path if is_remote(path) else os.path.join(os.path.expanduser(folder), path)
+    return path if filesystem.is_remote(path) else os.path.join(os.path.expanduser(folder), path)
 
 
 def serialize(
