@@ -196,11 +196,13 @@ def test_a_remote_block_that_raises_writes_nothing(bucket):
     assert not os.path.exists(temporary)
 
 
-def test_an_unknown_scheme_is_a_user_error():
+def test_an_unknown_scheme_is_a_user_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="nothing://x cannot be written: Unable to get filesystem"):
         filesystem.write_text("nothing://x", "x")
     with pytest.raises(UserError, match=r"nothing://x: cannot be read"):
         filesystem.read_bytes("nothing://x")
+    assert os.listdir(tmp_path) == []
 
 
 def test_download_copies_a_remote_file_and_reports_its_bytes(tmp_path, bucket):

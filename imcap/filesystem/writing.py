@@ -32,8 +32,8 @@ def replacing(path: str, *, durable: bool = True) -> Iterator[str]:
     Raises:
       UserError: the file cannot be moved to `path`.
     """
-    folder, name = os.path.split(path)
-    unfinished = os.path.join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
+    folder, slash, name = path.rpartition("/")  # os.path.split would cut the slashes of s3://x.
+    unfinished = f"{folder}{slash}{TEMPORARY}{uuid.uuid4().hex}-{name}"
     local = unfinished
     if is_remote(path):
         local = os.path.join(tempfile.gettempdir(), os.path.basename(unfinished))
