@@ -84,7 +84,7 @@ def default() -> ConfigDict:
             # Photos in two splits leave the training split. It reads each photo once more, which a
             # bucket charges for.
             "find_duplicates": True,
-            "skip_damaged": False,  # Train and score without what a damaged shard has lost.
+            "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
             "flip": False,  # Also encode each training photo mirrored, as a second view.
         }
     )

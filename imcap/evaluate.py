@@ -26,8 +26,8 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> metrics.Scor
       UserError: no such split, no finished records, or nothing trained.
     """
     info = records.read_info(config.records.dir)
-    if config.records.skip_damaged:
-        info = corruption.leave_out(config.records.dir, info, split)
+    if config.records.skip_corrupted:
+        info = corruption.skip_corrupted(config.records.dir, info, split)
     info.num_images(split)
     tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
     decoder = checkpoints.load_decoder(config, workdir, info)

@@ -21,9 +21,6 @@ _PARALLEL = os.cpu_count() or 1
 _BUCKET = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
 _WINDOW = 16
-# The first half of every shuffle's seed. TensorFlow would take the process's global seed for it,
-# which building an encoder sets; this is the number where there is none.
-_GRAPH_SEED = 87654321
 
 
 def train_dataset(
@@ -36,7 +33,7 @@ def train_dataset(
     step: int,
     readers: int = 2,
 ) -> tf.data.Dataset:
-    """Returns endless training batches: a function of the seed alone, entered at any step.
+    """Returns endless training batches from any step on: their order is that of the seed alone.
 
     Args:
       folder: the records folder.
@@ -44,15 +41,21 @@ def train_dataset(
       batch_size: images in a (global) batch; less than one batch left over is dropped.
       shuffle_buffer: images.
       seed: decides the order of every epoch.
-      step: batches already seen; the stream goes on behind them.
+      step: batches already seen; the stream goes on after them.
       readers: shards read at a time; it does not change the order.
+
+    Raises:
+      UserError: there is no training image.
+      tf.errors.OpError: while iterating, for a shard that cannot be read (records.corruption).
     """
     per_epoch = steps_per_epoch(info, batch_size)
     batch_size = min(batch_size, info.num_images("train"))
     shards = records.shards(folder, info, "train")
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        tf.compat.v1.set_random_seed(_GRAPH_SEED)  # Of this function's graph alone.
+        # A shuffle combines its own seed with the one of its graph, which is by default the seed
+        # of the process: any constant makes batches independent of it. This sets no other graph's.
+        tf.random.set_seed(1)
         batches = _epoch_batches(
             shards, batch_size, shuffle_buffer, seed, number, readers, info.compression
         )
@@ -71,9 +74,9 @@ def train_dataset(
 
 def steps_per_epoch(info: records.Info, batch_size: int) -> int:
     """Returns the training batches of an epoch; raises UserError if there is no image."""
-    images = info.num_images("train")
+    images = info.num_images("train") if "train" in info.splits else 0
     if not images:
-        raise UserError("the records hold no training image")
+        raise UserError("the records hold no training image: build some with a `train` split")
     return max(images // batch_size, 1)
 
 
@@ -117,7 +120,7 @@ def _epoch_batches(
         )
     )
     return batches.enumerate().map(
-        lambda number, batch: (batch, _coin(tf.stack([epoch_seed, -1 - number])))
+        lambda number, batch: (batch, _is_flipped(tf.stack([epoch_seed, -1 - number])))
     )
 
 
@@ -136,11 +139,12 @@ def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.T
     order = tf.argsort(records.parse_lengths(window), stable=True)
     batches = tf.reshape(order, (-1, batch_size))
     shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
-    # Indices are shuffled, and the records, which hold the features, copied once.
+    # Shuffle indices, so that the records, which hold the features, are copied once.
     return tf.gather(window, tf.gather(batches, shuffled))
 
 
-def _coin(seed: tf.Tensor) -> tf.Tensor:
+def _is_flipped(seed: tf.Tensor) -> tf.Tensor:
+    """Returns whether a batch is of the mirrored view: true for half of the seeds, bool []."""
     return tf.random.stateless_uniform([], seed) < 0.5
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from imcap import progress, records, text
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 from imcap.records import corruption
 from imcap.reports import html
 
@@ -27,8 +27,8 @@ def inspect_records(folder: str, samples: int = 12) -> list[str]:
       Lines that say what the folder holds.
 
     Raises:
-      UserError: the folder is not finished, or a shard is missing, damaged or not the one that
-        info.json tells of; it names the first one, and the offset of the damage in bytes.
+      UserError: the folder is not finished, or a shard is missing, corrupted or not the one that
+        info.json describes; it names the first one, and the offset of the corruption in bytes.
     """
     info = records.read_info(folder)
     vocabulary = records.read_vocabulary(folder)
@@ -59,7 +59,7 @@ def _verify_shard(path: str, compression: str, length: int, expected: str) -> No
             digest.update(serialized)
             count += 1
     except tf.errors.OpError as error:
-        raise UserError(corruption.describe(path, error)) from error
+        raise UserError(corruption.describe(path, one_line(error))) from error
     if count != length or digest.hexdigest() != expected:
         raise UserError(
             f"{path} holds {count} records with digest {digest.hexdigest()}, info.json says "

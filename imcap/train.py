@@ -33,9 +33,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
     """
     strategy = strategies.build(distribute)
     info = records.read_info(config.records.dir)
-    if config.records.skip_damaged:
+    if config.records.skip_corrupted:
         for split in sorted({"train", "dev"} & info.splits.keys()):
-            info = corruption.leave_out(config.records.dir, info, split)
+            info = corruption.skip_corrupted(config.records.dir, info, split)
     os.makedirs(workdir, exist_ok=True)
     trainer = Trainer(config, workdir, info, strategy)
     trainer.restore()
@@ -151,7 +151,7 @@ class Trainer:
         try:
             yield from dataset
         except corruption.ERRORS as error:
-            corruption.raise_first(self.config.records.dir, self.info, "train", error)
+            corruption.raise_corrupted(self.config.records.dir, self.info, "train", error)
 
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Updates the weights; returns the mean cross-entropy per token, without smoothing."""

@@ -173,7 +173,7 @@ def test_without_training_there_is_nothing_to_score_or_export(run, command):
 
 def test_an_unknown_split_is_named_with_those_that_there_are(run):
     finished = processes.run_fork("eval", CONFIG, f"--workdir={run[0]}", *SMALL, "--split=tset")
-    assert "--split=tset is not in the records, which hold dev, test, train" in refusal(finished)
+    assert "the records hold no split 'tset', only dev, test, train" in refusal(finished)
 
 
 def test_other_settings_need_a_word_before_records_are_overwritten(run):

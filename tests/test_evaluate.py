@@ -111,7 +111,7 @@ def test_a_second_evaluation_writes_the_same_bytes(landscape_run, config):
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(landscape_run, config):
-    with pytest.raises(UserError, match="--split=val is not in the records, which hold dev, train"):
+    with pytest.raises(UserError, match="the records hold no split 'val', only dev, train"):
         evaluate.evaluate_split(config, str(landscape_run), "val")
     assert not (landscape_run / "eval" / "val").exists()
 
@@ -128,5 +128,5 @@ def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
     path = folder / "dev-00001-of-00002.tfrecord"
     path.unlink()
     config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
-    with pytest.raises(UserError, match=f"^{path} is damaged"):
+    with pytest.raises(UserError, match=f"^{path} is corrupted"):
         evaluate.evaluate_split(config, str(landscape_run), "dev")

@@ -96,7 +96,7 @@ def test_every_epoch_has_another_order(stream) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 6, 8])
-def test_entering_at_a_step_gives_the_batches_behind_it(tiny_run, stream, step: int) -> None:
+def test_starting_at_a_step_gives_the_batches_after_it(tiny_run, stream, step: int) -> None:
     assert_same(train_batches(tiny_run, 12 - step, step=step), stream[step:])
 
 
@@ -110,9 +110,9 @@ def test_an_epoch_has_each_image_at_most_once_and_drops_only_the_remainder(
         seen = Counter(itertools.chain(*ids(stream[start : start + 4])))
         assert len(seen) == 80
         assert max(seen.values()) == 1
-    left_out = [set(rows(tiny_run, "train")) - set(itertools.chain(*ids(stream[i : i + 4])))
+    dropped = [set(rows(tiny_run, "train")) - set(itertools.chain(*ids(stream[i : i + 4])))
                 for i in (0, 4, 8)]  # fmt: skip
-    assert left_out[0] != left_out[1]
+    assert dropped[0] != dropped[1]
 
 
 def test_without_a_remainder_an_epoch_is_the_whole_split(tiny_run) -> None:
@@ -178,6 +178,9 @@ def test_lengths_are_sorted_only_within_a_window(tiny_run) -> None:
 def test_no_training_images_is_an_error(tiny_run) -> None:
     info = records.read_info(tiny_run.records.dir)
     info.splits["train"] = {**info.splits["train"], "shard_lengths": [0, 0]}
+    with pytest.raises(UserError, match="the records hold no training image"):
+        input_pipeline.steps_per_epoch(info, 8)
+    del info.splits["train"]
     with pytest.raises(UserError, match="the records hold no training image"):
         input_pipeline.steps_per_epoch(info, 8)
 
@@ -265,5 +268,5 @@ def test_evaluation_can_be_limited_to_the_first_images(tiny_run) -> None:
 
 def test_a_missing_split_is_refused(tiny_run) -> None:
     info = records.read_info(tiny_run.records.dir)
-    with pytest.raises(UserError, match=r"^--split=look is not in the records"):
-        input_pipeline.eval_dataset(tiny_run.records.dir, info, "look", batch_size=5)
+    with pytest.raises(UserError, match="the records hold no split 'holdout'"):
+        input_pipeline.eval_dataset(tiny_run.records.dir, info, "holdout", batch_size=5)

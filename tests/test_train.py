@@ -222,5 +222,5 @@ def test_a_damaged_shard_is_named(tmp_path, landscape_data, harm):
     path = folder / "train-00001-of-00002.tfrecord"
     harm(path)
     config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
-    with pytest.raises(UserError, match=f"^{path} is damaged .*: delete it and run `imcap records"):
+    with pytest.raises(UserError, match=f"^{path} is corrupted .*: delete it and run `"):
         train.train_and_evaluate(config, str(tmp_path), "none")

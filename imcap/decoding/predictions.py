@@ -91,7 +91,7 @@ class Predictor:
                 tokens += float(tf.reduce_sum(counts))
                 bar.update(len(batch["image_id"]))
         except corruption.ERRORS as error:
-            corruption.raise_first(self._folder, self._info, split, error)
+            corruption.raise_corrupted(self._folder, self._info, split, error)
         bar.close()
         predictions.loss = loss / max(tokens, 1.0)
         return predictions

@@ -1,4 +1,4 @@
-"""Shards that cannot be read to their end: named, or left out as far as they are lost."""
+"""Corrupted shards: found by name, or skipped as far as they cannot be read."""
 
 from __future__ import annotations
 
@@ -6,61 +6,65 @@ import dataclasses
 from typing import NoReturn
 
 import tensorflow as tf
+from absl import logging
 
 from imcap import records
 from imcap.errors import UserError, one_line
 
-# What a shard raises that is cut, changed or gone.
+# What reading a shard raises that is cut off, changed or missing.
 ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
 
 
-def describe(path: str, error: tf.errors.OpError) -> str:
-    """Returns one line on a shard that cannot be read, with the offset that TensorFlow names."""
+def describe(path: str, reason: str) -> str:
+    """Returns one line that says why a shard cannot be read and what to do about it."""
     return (
-        f"{path} is damaged ({one_line(error)}): delete it and run `imcap records`, which makes "
-        "that shard again, or go on without what is lost: --config.records.skip_damaged"
+        f"{path} is corrupted ({reason}): delete it and run `imcap records`, which builds that "
+        "shard again, or skip what cannot be read: --config.records.skip_corrupted"
     )
 
 
-def raise_first(folder: str, info: records.Info, split: str, error: Exception) -> NoReturn:
-    """Raises UserError naming the first shard of a split that cannot be read; else `error`."""
-    for path, _ in records.shards(folder, info, split):
-        _, damage = _readable(path, info.compression)
-        if damage:
-            raise UserError(describe(path, damage)) from error
+def raise_corrupted(folder: str, info: records.Info, split: str, error: Exception) -> NoReturn:
+    """Raises UserError naming the first corrupted shard of a split; `error` if there is none.
+
+    All shards of the split are read once.
+    """
+    for path, length in records.shards(folder, info, split):
+        _, reason = _readable(path, info.compression, length)
+        if reason:
+            raise UserError(describe(path, reason)) from error
     raise error
 
 
-def leave_out(folder: str, info: records.Info, split: str) -> records.Info:
-    """Returns `info` with the lengths that a split's shards can be read to; prints what is lost.
+def skip_corrupted(folder: str, info: records.Info, split: str) -> records.Info:
+    """Returns `info` with the lengths that a split's shards can be read to; logs what is lost.
 
-    A record behind a damaged one counts as lost: only its length says where the next one begins.
+    Records after a corrupted one are lost too: only its length says where the next one begins.
     All shards of the split are read once.
 
     Raises:
       UserError: nothing of the split can be read.
     """
     lengths = list(info.splits[split]["shard_lengths"])
-    for path, expected in records.shards(folder, info, split):
-        count, error = _readable(path, info.compression)
-        if count < expected:
+    for path, length in records.shards(folder, info, split):
+        count, reason = _readable(path, info.compression, length)
+        if reason:
             lengths[records.shard_index(path)] = count
-            why = one_line(error) if error else "the file ends before"
-            print(f"{path}: {expected - count} of {expected} images left out ({why})")
+            lost = length - count
+            logging.warning("%s: %d of %d images skipped (%s)", path, lost, length, reason)
     if not any(lengths):
         raise UserError(f"{folder}: nothing of the split {split} can be read")
     splits = {**info.splits, split: {**info.splits[split], "shard_lengths": lengths}}
     return dataclasses.replace(info, splits=splits)
 
 
-def _readable(path: str, compression: str) -> tuple[int, tf.errors.OpError | None]:
-    """Returns how many records can be read and parsed, and what ends that before its time."""
+def _readable(path: str, compression: str, length: int) -> tuple[int, str]:
+    """Returns how many of a shard's records can be read and parsed, and why no more."""
     count = 0
     try:
-        dataset = records.dataset([path], compression)
+        dataset = records.dataset([path], compression).take(length)
         parsed = dataset.map(lambda record: records.parse_lengths(record[tf.newaxis]))
         for _ in parsed.with_options(records.NO_AUTOTUNE):
             count += 1
     except tf.errors.OpError as error:
-        return count, error
-    return count, None
+        return count, one_line(error)
+    return count, "" if count == length else f"it ends after {count} of {length} records"

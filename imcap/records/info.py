@@ -1,4 +1,4 @@
-"""info.json: what a finished records folder says of itself, and the files beside the shards."""
+"""info.json, which describes a finished records folder, and the other files beside its shards."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _is_equivalent(key: str, before: Any, value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What a finished records folder says of itself (info.json).
+    """The content of info.json, which describes a finished records folder.
 
     Attributes:
       splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
@@ -83,7 +83,7 @@ class Info:
       compression: of the shards, empty or GZIP.
       feature_grid: (rows, columns) of the positions.
       counts: images kept, failed and duplicate, and captions.
-      problems: what the reader left out: by kind its `count` and the `first` example.
+      problems: what was skipped: by kind its `count` and the `first` example.
     """
 
     schema_version: int
@@ -102,10 +102,10 @@ class Info:
     dataset: dict[str, Any]
 
     def num_images(self, split: str) -> int:
-        """Returns how many images a split holds; raises UserError if it is not there."""
+        """Returns how many images a split holds; raises UserError if there is no such split."""
         if split not in self.splits:
             names = ", ".join(sorted(self.splits))
-            raise UserError(f"--split={split} is not in the records, which hold {names}")
+            raise UserError(f"the records hold no split {split!r}, only {names}")
         return sum(self.splits[split]["shard_lengths"])
 
     def check_encoder(self, folder: str, encoder: ConfigDict, weights_digest: str = "") -> None:
@@ -135,7 +135,7 @@ def read_info(folder: str) -> Info:
     try:
         content = tf.io.gfile.GFile(path).read()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise _damaged_info(path, error) from error
+        raise _corrupted_info(path, error) from error
     return parse_info(content, path)
 
 
@@ -152,11 +152,11 @@ def parse_info(content: str, path: str) -> Info:
     except UserError:
         raise
     except (ValueError, TypeError, KeyError) as error:
-        raise _damaged_info(path, error) from error
+        raise _corrupted_info(path, error) from error
 
 
-def _damaged_info(path: str, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged ({error}); run `imcap records` again")
+def _corrupted_info(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} is corrupted ({error}); run `imcap records` again")
 
 
 def read_vocabulary(folder: str) -> list[str]:
@@ -165,6 +165,6 @@ def read_vocabulary(folder: str) -> list[str]:
     try:
         return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}); run `imcap records` again") from error
+        raise UserError(f"{path} is corrupted ({error}); run `imcap records` again") from error
     except tf.errors.OpError as error:
         raise UserError(f"{path} cannot be read: {error.message}") from error

@@ -16,7 +16,7 @@ NO_AUTOTUNE.autotune.enabled = False
 
 
 def stable_bucket(image_id: str, num_buckets: int) -> int:
-    """Returns an image's bucket, such as its shard: the same on every machine, in every Python."""
+    """Returns an image's bucket, such as its shard: the same on every machine."""
     digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % num_buckets
 
@@ -48,6 +48,8 @@ def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
 def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: int):
     """Reads shards in turns, in a fixed order.
 
+    Reading fails with tf.errors.InvalidArgumentError where a shard holds fewer records.
+
     Args:
       shards: a dataset of (path, records to read).
       compression: as info.json has it.
@@ -58,11 +60,22 @@ def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: i
       A tf.data.Dataset of serialized Examples, string [].
     """
     return shards.interleave(
-        lambda path, length: tf.data.TFRecordDataset(path, compression).take(length),
+        lambda path, length: _first_records(path, length, compression),
         cycle_length=max(cycle, 1),
         num_parallel_calls=max(min(readers, cycle), 1),
         deterministic=True,
     )
+
+
+def _first_records(path: tf.Tensor, length: tf.Tensor, compression: str) -> tf.data.Dataset:
+    # A file that was cut off between two records ends like any other.
+    end = tf.data.Dataset.from_tensors(path).map(_fail_at_end)
+    return tf.data.TFRecordDataset(path, compression).concatenate(end).take(length)
+
+
+def _fail_at_end(path: tf.Tensor) -> tf.Tensor:
+    with tf.control_dependencies([tf.debugging.Assert(False, [path, "ends too early"])]):
+        return tf.identity(path)
 
 
 def shards(folder: str, info: Info, split: str) -> list[tuple[str, int]]:

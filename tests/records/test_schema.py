@@ -1,4 +1,4 @@
-"""Records: the schema, the names and hashes that must never change, and damage that is named."""
+"""Records: the schema, the names and hashes that must never change, and refused files."""
 
 from __future__ import annotations
 
@@ -203,18 +203,18 @@ def test_another_schema_is_refused_by_its_number(tmp_path) -> None:
         b'{"schema_version": 1, "feature_shape": 3, "feature_grid": []}',
     ],
 )
-def test_a_damaged_info_is_refused_by_path(tmp_path, content: bytes) -> None:
+def test_a_corrupted_info_is_refused_by_path(tmp_path, content: bytes) -> None:
     path = write_info(tmp_path)
     path.write_bytes(content)
-    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is damaged (")
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
     path.unlink()
-    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is damaged (")
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
 
 
 def test_an_info_with_unknown_fields_is_refused(tmp_path) -> None:
     path = write_info(tmp_path, surprise=1)
     line = refusal(records.read_info, str(tmp_path))
-    assert line.startswith(f"{path} is damaged (")
+    assert line.startswith(f"{path} is corrupted (")
     assert "surprise" in line
 
 
@@ -222,7 +222,16 @@ def test_a_missing_split_is_refused_with_those_there() -> None:
     info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}, "dev": {"shard_lengths": [1]}})
     assert info.num_images("train") == 5
     line = refusal(info.num_images, "test")
-    assert line == "--split=test is not in the records, which hold dev, train"
+    assert line == "the records hold no split 'test', only dev, train"
+
+
+def test_a_shard_that_ends_too_early_is_an_error(tmp_path) -> None:
+    path = str(tmp_path / "shard")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"1")
+    shards = tf.data.Dataset.from_tensors((path, tf.constant(2, tf.int64)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ends too early"):
+        list(records.interleave(shards, "", 1, 1))
 
 
 def test_shards_without_images_are_passed_over() -> None:
@@ -234,7 +243,7 @@ def test_shards_without_images_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"dog\ncat\n", b"\xff\xfe\x00", b"[START]\n[END]\n\xff"])
-def test_a_damaged_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> None:
+def test_a_corrupted_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> None:
     path = tmp_path / records.VOCABULARY
     path.write_bytes(content)
     assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} ")

@@ -96,7 +96,7 @@ def test_a_split_whose_photos_are_all_bad_is_there_without_images(zoo):
     info = records.read_info(zoo.records.dir)
     assert info.num_images("dev") == 0
     assert outputs.examples(zoo.records.dir, "dev") == []
-    with pytest.raises(UserError, match="--split=test is not in the records, which hold dev,"):
+    with pytest.raises(UserError, match="the records hold no split 'test', only dev,"):
         info.num_images("test")
 
 
