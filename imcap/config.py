@@ -7,6 +7,7 @@ import os
 import ml_collections
 
 from imcap import filesystem
+from imcap.decoders import DECODERS
 from imcap.errors import UserError
 
 ConfigDict = ml_collections.ConfigDict
@@ -16,7 +17,7 @@ _CHOICES = {
     "encoder.compute_dtype": ("float32", "bfloat16", "auto"),
     "records.dtype": ("float16", "bfloat16", "float32"),
     "records.compression": ("", "GZIP"),
-    "model.decoder": ("attention", "inject"),
+    "model.decoder": DECODERS,
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
     "train.best_metric": ("cider", "bleu4"),
 }

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from imcap import encoders, filesystem, images, records, text
-from imcap.decoders import Decoder
+from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
 from imcap.reports import model_card

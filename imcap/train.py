@@ -12,7 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import decoders, input_pipeline, progress, records, runtime, text
-from imcap.decoders import Dropout
+from imcap.decoders.base import Dropout
 from imcap.decoding.predictions import Predictor, score_predictions
 from imcap.errors import UserError
 from imcap.records import corruption
@@ -64,7 +64,7 @@ class Trainer:
         with strategy.scope():
             self.decoder = decoders.build(
                 config.model, self.tokenizer.size, info.feature_shape[1],
-                self._choose_dtype(),
+                compute_dtype=self._choose_dtype(), seed=config.seed,
             )  # fmt: skip
             self.optimizer = build_optimizer(config.train, self.total_steps)
             self.optimizer.build(self.decoder.trainable_variables)

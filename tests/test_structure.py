@@ -13,8 +13,8 @@ import pytest
 # From the ground up; a file imports from its own floor and from those below.
 FLOORS = (
     ("errors", "prefetch", "filesystem", "runtime", "exif"),
-    ("config", "datasets", "images", "text", "records", "input_pipeline"),
-    ("encoders", "decoders", "decoding", "training", "metrics"),
+    ("config", "datasets", "images", "text", "records", "input_pipeline", "decoders"),
+    ("encoders", "decoding", "training", "metrics"),
     ("reports", "pretrain"),
     ("train", "evaluate", "export", "inspect_records"),
     ("serving", "benchmarks", "cli"),

@@ -1,20 +1,40 @@
-"""The decoders: one interface (`Decoder`), one module per architecture."""
+"""The decoders: one interface (`base.Decoder`), one module per architecture.
+
+A further decoder is a module with a subclass of `Decoder` and a line in `DECODERS`.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ml_collections import ConfigDict
 
-from imcap.decoders.attention import AttentionDecoder
-from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout
-from imcap.decoders.inject import InjectDecoder
+from imcap.registry import Registry
 
-__all__ = ["NO_DROPOUT", "Decoder", "Dropout", "build"]
+if TYPE_CHECKING:
+    from imcap.decoders.base import Decoder
 
-_DECODERS = {"attention": AttentionDecoder, "inject": InjectDecoder}
+DECODERS = Registry(
+    "config.model.decoder",
+    {
+        "attention": "imcap.decoders.attention:AttentionDecoder",
+        "inject": "imcap.decoders.inject:InjectDecoder",
+    },
+)
 
 
 def build(
-    config: ConfigDict, vocab_size: int, channels: int, compute_dtype: str = "float32"
+    config: ConfigDict,
+    vocab_size: int,
+    channels: int,
+    *,
+    compute_dtype: str = "float32",
+    seed: int = 0,
 ) -> Decoder:
-    """Builds the decoder that a config's `model` part names; see `Decoder`."""
-    return _DECODERS[config.decoder](config, vocab_size, channels, compute_dtype)
+    """Builds the decoder that a config's `model` part names; see `Decoder` for the arguments.
+
+    Raises:
+      UserError: there is no decoder of that name.
+    """
+    decoder = DECODERS.load(config.decoder)
+    return decoder(config, vocab_size, channels, compute_dtype=compute_dtype, seed=seed)

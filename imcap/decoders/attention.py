@@ -1,4 +1,4 @@
-"""An LSTM that looks at the photo's positions for each word (Xu et al., 2015), with a gate."""
+"""An LSTM with soft attention over the image's positions (Xu et al., 2015)."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, lstm
 
 
 class AttentionDecoder(Decoder):
-    """Show, Attend and Tell's soft attention: the hidden state asks, a gate weighs the answer,
-    and the answer enters the LSTM and the output layer.
+    """Show, Attend and Tell's soft attention: the hidden state is the query, a gate scales the
+    context, and the context enters the LSTM and the output layer.
 
-    The scores are scaled dot products (Vaswani et al., 2017) instead of a small network: one
-    matrix product for all captions of an image.
+    The attention scores are scaled dot products (Vaswani et al., 2017) instead of a small network:
+    one matrix product for all captions of an image.
     """
 
     def __init__(
-        self, config: ConfigDict, vocab_size: int, channels: int, compute_dtype: str = "float32"
+        self,
+        config: ConfigDict,
+        vocab_size: int,
+        channels: int,
+        *,
+        compute_dtype: str = "float32",
+        seed: int = 0,
     ) -> None:
         """See `Decoder`; the features are projected to `config.units` channels."""
-        super().__init__(config, vocab_size, channels, compute_dtype)
+        super().__init__(config, vocab_size, channels, compute_dtype=compute_dtype, seed=seed)
         units, size = config.units, config.embedding_size
-        self.project = self.weight("project", channels, units, seed=1)
-        self.project_bias = self.weight("project_bias", units)
-        self.begin = self.weight("begin", units, 2 * units, seed=2)
-        self.ask = self.weight("ask", units, 2 * units, seed=3)
-        self.word_kernel = self.weight("word_kernel", size, 4 * units, seed=4)
-        self.recurrent_kernel = self.weight("recurrent_kernel", 2 * units, 4 * units, seed=5)
-        self.lstm_bias = self.weight("lstm_bias", 4 * units)
-        self.output_kernel = self.weight("output_kernel", 2 * units + size, size, seed=6)
+        self.projection_kernel = self.kernel("projection_kernel", channels, units)
+        self.projection_bias = self.bias("projection_bias", units)
+        self.init_kernel = self.kernel("init_kernel", units, 2 * units)
+        self.query_kernel = self.kernel("query_kernel", units, 2 * units)
+        self.word_kernel = self.kernel("word_kernel", size, 4 * units)
+        self.recurrent_kernel = self.kernel("recurrent_kernel", 2 * units, 4 * units)
+        self.lstm_bias = self.bias("lstm_bias", 4 * units)
+        self.output_kernel = self.kernel("output_kernel", 2 * units + size, size)
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """See `Decoder`: the memory holds the projected features, [batch, positions, units]."""
         return self._start(tf.cast(features, tf.float32), width, dropout)
 
     def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        values = tf.nn.relu(dense(features, self.project, self.project_bias))
+        values = tf.nn.relu(dense(features, self.projection_kernel, self.projection_bias))
         values = dropout(values, self.config.feature_dropout)
-        hidden, cell = tf.split(tf.tanh(dense(tf.reduce_mean(values, 1), self.begin)), 2, axis=-1)
+        initial = tf.tanh(dense(tf.reduce_mean(values, axis=1), self.init_kernel))
+        hidden, cell = tf.split(initial, 2, axis=-1)
         hidden = repeat(hidden, width)
         positions = tf.shape(values)[1]
         carry = {
@@ -63,8 +70,8 @@ class AttentionDecoder(Decoder):
         return self._output(hidden, context, words, dropout)
 
     def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
-        """See `Decoder`; the carry's `attention`, [batch, width, positions], is what this step
-        looked at."""
+        """See `Decoder`; the carry's `attention`, [batch, width, positions], is the weights of
+        this step."""
         words = self.embed(tokens, tf.float32)
         inputs = dense(words, self.word_kernel, self.lstm_bias)
         carry = self._advance(inputs, memory, carry, *self._kernels(tf.float32))
@@ -72,18 +79,27 @@ class AttentionDecoder(Decoder):
         return self.logits(output), carry
 
     def _kernels(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-        """Casts once, outside of the loop over time."""
-        return tf.cast(self.ask, dtype), tf.cast(self.recurrent_kernel, dtype)
+        """Returns the kernels of `_advance`, cast once instead of in each step of the loop."""
+        return tf.cast(self.query_kernel, dtype), tf.cast(self.recurrent_kernel, dtype)
 
-    def _advance(self, inputs, memory, carry, ask, recurrent_kernel) -> State:
-        query, gate = tf.split(dense(carry["hidden"], ask), 2, axis=-1)
+    def _advance(
+        self,
+        inputs: tf.Tensor,
+        memory: State,
+        carry: State,
+        query_kernel: tf.Tensor,
+        recurrent_kernel: tf.Tensor,
+    ) -> State:
+        query, gate = tf.split(dense(carry["hidden"], query_kernel), 2, axis=-1)
         context, attention = attend(query, memory["values"], self.config.heads)
         context *= tf.sigmoid(gate)
         recurrent = dense(tf.concat([context, carry["hidden"]], -1), recurrent_kernel)
         hidden, cell = lstm(inputs + recurrent, carry["cell"])
         return {"hidden": hidden, "cell": cell, "context": context, "attention": attention}
 
-    def _output(self, hidden, context, words, dropout: Dropout) -> tf.Tensor:
+    def _output(
+        self, hidden: tf.Tensor, context: tf.Tensor, words: tf.Tensor, dropout: Dropout
+    ) -> tf.Tensor:
         hidden = dropout(hidden, self.config.dropout)
         output = tf.tanh(dense(tf.concat([hidden, context, words], -1), self.output_kernel))
         return dropout(output, self.config.dropout)
@@ -95,7 +111,7 @@ def attend(query: tf.Tensor, values: tf.Tensor, heads: int) -> tuple[tf.Tensor, 
     Args:
       query: [batch, width, units].
       values: [batch, positions, units].
-      heads: equal parts of the units that look on their own.
+      heads: number of equal parts of the units, each with weights of its own.
 
     Returns:
       The weighted values, [batch, width, units], and the weights averaged over the heads,
@@ -109,5 +125,5 @@ def attend(query: tf.Tensor, values: tf.Tensor, heads: int) -> tuple[tf.Tensor, 
     split = lambda x: tf.reshape(x, (tf.shape(x)[0], -1, heads, units // heads))  # noqa: E731
     scores = tf.einsum("bwhu,bphu->bhwp", split(query), split(values)) * scale
     weights = tf.nn.softmax(scores)
-    answer = tf.einsum("bhwp,bphu->bwhu", weights, split(values))
-    return tf.reshape(answer, tf.shape(query)), tf.reduce_mean(weights, axis=1)
+    context = tf.einsum("bhwp,bphu->bwhu", weights, split(values))
+    return tf.reshape(context, tf.shape(query)), tf.reduce_mean(weights, axis=1)

@@ -1,4 +1,4 @@
-"""What every decoder has in common: its interface, its word matrix and its LSTM."""
+"""What all decoders share: the interface, the word embedding, the LSTM update and dropout."""
 
 from __future__ import annotations
 
@@ -9,46 +9,63 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from imcap import records
+
 State = dict[str, tf.Tensor]
 
 
 class Decoder(keras.layers.Layer, abc.ABC):
-    """Gives the next word's logits from features and the words before.
+    """Computes the next word's logits from features and the previous words.
 
     `width` is the number of sequences per image that advance together: the captions of an image
-    in training, the beams in decoding. What `start` computes from the features, the memory, is
-    shared by them all; the carry is each sequence's own. Decoding is always float32.
+    in training, the beams in decoding. The memory, which `start` computes from the features, is
+    shared by them all; the carry is the state of each sequence. Decoding is always float32.
     """
 
     def __init__(
-        self, config: ConfigDict, vocab_size: int, channels: int, compute_dtype: str = "float32"
+        self,
+        config: ConfigDict,
+        vocab_size: int,
+        channels: int,
+        *,
+        compute_dtype: str = "float32",
+        seed: int = 0,
     ) -> None:
-        """Makes the weights.
+        """Creates the weights.
 
         Args:
           config: a config's `model` part.
           vocab_size: number of token ids.
           channels: of the features.
           compute_dtype: of matrix products in `hidden`; weights and logits stay float32.
+          seed: with a weight's name it decides that weight's initial values.
         """
         super().__init__(name=config.decoder, autocast=False)
         self.config = config
         self.vocab_size = vocab_size
         self._training_dtype = tf.as_dtype(compute_dtype)
-        size = config.embedding_size
-        uniform = keras.initializers.RandomNormal(stddev=0.05, seed=config.get("seed", 0))
-        self.embedding = self.add_weight((vocab_size, size), uniform, name="embedding")
-        self.output_bias = self.weight("output_bias", vocab_size)
+        self._seed = seed
+        normal = keras.initializers.RandomNormal(stddev=0.05, seed=self._weight_seed("embedding"))
+        shape = (vocab_size, config.embedding_size)
+        self.embedding = self.add_weight(shape, normal, name="embedding")
+        self.output_bias = self.bias("output_bias", vocab_size)
 
-    def weight(self, name: str, *shape: int, seed: int = 0) -> keras.Variable:
-        """Adds a matrix (Glorot uniform) or a vector (zeros)."""
-        is_vector = len(shape) == 1
-        initializer = "zeros" if is_vector else keras.initializers.GlorotUniform(seed=seed)
-        return self.add_weight(shape, initializer, name=name)
+    def kernel(self, name: str, rows: int, columns: int) -> keras.Variable:
+        """Adds a matrix [rows, columns] with Glorot uniform initial values."""
+        initializer = keras.initializers.GlorotUniform(seed=self._weight_seed(name))
+        return self.add_weight((rows, columns), initializer, name=name)
+
+    def bias(self, name: str, size: int) -> keras.Variable:
+        """Adds a vector [size] of zeros."""
+        return self.add_weight((size,), "zeros", name=name)
+
+    def _weight_seed(self, name: str) -> int:
+        # A hash, as weights with one seed and equal shapes would start with equal values.
+        return records.stable_bucket(f"{self._seed} {name}", 2**31)
 
     @abc.abstractmethod
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        """Begins `width` sequences for each image.
+        """Returns the state of `width` empty sequences for each image.
 
         Args:
           features: [batch, positions, channels], any float dtype.
@@ -77,8 +94,8 @@ class Decoder(keras.layers.Layer, abc.ABC):
         """Advances every sequence by one word.
 
         Args:
-          tokens: int32 [batch, width], the words before.
-          memory, carry: from `start`, or the carry of the step before.
+          tokens: int32 [batch, width], the previous words.
+          memory, carry: from `start`; after the first step, the carry of the previous step.
 
         Returns:
           float32 logits [batch, width, vocab_size], and the new carry.
@@ -99,16 +116,19 @@ class Decoder(keras.layers.Layer, abc.ABC):
 
 
 class Dropout:
-    """Stateless dropout: the masks are a function of the seed, so that a resumed run draws the
-    same ones as an uninterrupted run."""
+    """Stateless dropout: the masks are a function of the seed.
+
+    A resumed training needs the masks of the uninterrupted one; those of `keras.layers.Dropout`
+    depend on a generator's state, which differs between replicas.
+    """
 
     def __init__(self, seed: tf.Tensor | None) -> None:
-        """`seed`: int32 [2], other for each step and replica; None: nothing is dropped."""
+        """`seed`: int32 [2], different for each step and replica; None: nothing is dropped."""
         self._seed = seed
         self._calls = 0
 
     def __call__(self, x: tf.Tensor, rate: float) -> tf.Tensor:
-        """Zeroes a share `rate` of x and scales the rest; each call draws another mask."""
+        """Zeroes a fraction `rate` of x and scales the rest; each call draws another mask."""
         if self._seed is None or not rate:
             return x
         self._calls += 1
@@ -120,7 +140,7 @@ NO_DROPOUT = Dropout(None)
 
 
 def dense(x: tf.Tensor, kernel: Any, bias: Any = None) -> tf.Tensor:
-    """x [..., n] times kernel [n, m] plus bias [m], as one matrix product in x's dtype."""
+    """Returns x [..., n] times kernel [n, m] plus bias [m]: one matrix product in x's dtype."""
     kernel = tf.cast(kernel, x.dtype)
     flat = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), kernel)
     if bias is not None:
@@ -138,14 +158,15 @@ def lstm(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
       The new hidden state and cell, [..., units] each.
     """
-    write, keep, candidate, show = tf.split(gates, 4, axis=-1)
-    # Without the 1, an untrained cell forgets half at each step.
-    cell = tf.sigmoid(keep + 1) * cell + tf.sigmoid(write) * tf.tanh(candidate)
-    return tf.sigmoid(show) * tf.tanh(cell), cell
+    input_gate, forget_gate, candidate, output_gate = tf.split(gates, 4, axis=-1)
+    # The forget gate's bias starts at 1 (Jozefowicz et al., 2015), so that gradients pass through
+    # many steps of an untrained cell.
+    cell = tf.sigmoid(forget_gate + 1) * cell + tf.sigmoid(input_gate) * tf.tanh(candidate)
+    return tf.sigmoid(output_gate) * tf.tanh(cell), cell
 
 
 def repeat(x: tf.Tensor, width: int) -> tf.Tensor:
-    """[batch, n] to [batch, width, n]."""
+    """Repeats x [batch, n] to [batch, width, n]."""
     return tf.repeat(x[:, tf.newaxis], width, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""An LSTM that sees the photo as its first word (Show and Tell; Vinyals et al., 2015)."""
+"""An LSTM whose first input is the image (Show and Tell; Vinyals et al., 2015)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,35 @@ class InjectDecoder(Decoder):
     """The mean of the features, projected to the size of a word, is the LSTM's first input."""
 
     def __init__(
-        self, config: ConfigDict, vocab_size: int, channels: int, compute_dtype: str = "float32"
+        self,
+        config: ConfigDict,
+        vocab_size: int,
+        channels: int,
+        *,
+        compute_dtype: str = "float32",
+        seed: int = 0,
     ) -> None:
         """See `Decoder`."""
-        super().__init__(config, vocab_size, channels, compute_dtype)
+        super().__init__(config, vocab_size, channels, compute_dtype=compute_dtype, seed=seed)
         units, size = config.units, config.embedding_size
-        self.project = self.weight("project", channels, size, seed=1)
-        self.project_bias = self.weight("project_bias", size)
-        self.word_kernel = self.weight("word_kernel", size, 4 * units, seed=2)
-        self.recurrent_kernel = self.weight("recurrent_kernel", units, 4 * units, seed=3)
-        self.lstm_bias = self.weight("lstm_bias", 4 * units)
-        self.output_kernel = self.weight("output_kernel", units, size, seed=4)
+        self.projection_kernel = self.kernel("projection_kernel", channels, size)
+        self.projection_bias = self.bias("projection_bias", size)
+        self.word_kernel = self.kernel("word_kernel", size, 4 * units)
+        self.recurrent_kernel = self.kernel("recurrent_kernel", units, 4 * units)
+        self.lstm_bias = self.bias("lstm_bias", 4 * units)
+        self.output_kernel = self.kernel("output_kernel", units, size)
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        """See `Decoder`: the memory is empty, the photo is in the carry."""
+        """See `Decoder`: the memory is empty, the image is in the carry."""
         return self._start(tf.cast(features, tf.float32), width, dropout)
 
     def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        photo = dense(tf.reduce_mean(features, axis=1), self.project, self.project_bias)
-        photo = dropout(photo, self.config.feature_dropout)
-        inputs = dense(photo, self.word_kernel, self.lstm_bias)
-        hidden, cell = lstm(inputs, tf.zeros([tf.shape(photo)[0], self.config.units], photo.dtype))
+        mean = tf.reduce_mean(features, axis=1)
+        image = dropout(
+            dense(mean, self.projection_kernel, self.projection_bias), self.config.feature_dropout
+        )
+        inputs = dense(image, self.word_kernel, self.lstm_bias)
+        hidden, cell = lstm(inputs, tf.zeros([tf.shape(image)[0], self.config.units], image.dtype))
         return {}, {"hidden": repeat(hidden, width), "cell": repeat(cell, width)}
 
     def hidden(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder
 from imcap.text import END, PAD, START, UNKNOWN
 
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.

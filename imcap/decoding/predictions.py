@@ -11,7 +11,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, metrics, progress, records, text
-from imcap.decoders import Decoder
+from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
 from imcap.records import corruption

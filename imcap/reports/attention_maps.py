@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from imcap import images, records, text
-from imcap.decoders import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder
 from imcap.reports import plots
 
 _SIDE = 224  # Pixels of the photo in the picture.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import decoders, records
-from imcap.decoders import Decoder
+from imcap.decoders.base import Decoder
 from imcap.errors import UserError
 
 FOLDER = "checkpoints"

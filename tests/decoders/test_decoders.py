@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import tensorflow as tf
 
 from imcap import config as config_lib
 from imcap import decoders
-from imcap.decoders import NO_DROPOUT, Dropout
+from imcap.decoders import DECODERS
 from imcap.decoders.attention import attend
-from imcap.decoders.base import lstm
+from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, lstm
+from imcap.errors import UserError
 from imcap.text import START
 
 VOCABULARY, CHANNELS, POSITIONS = 13, 5, 6
@@ -21,11 +24,11 @@ KINDS = pytest.mark.parametrize(
 )
 
 
-def make_decoder(kind: str, heads: int, compute_dtype: str = "float32") -> decoders.Decoder:
-    """A small decoder whose weights are large enough for everything to have an effect."""
+def make_decoder(kind: str, heads: int, compute_dtype: str = "float32") -> Decoder:
+    """A small decoder with weights so large that each of them changes the logits."""
     config = config_lib.model_defaults()
     config.update(decoder=kind, heads=heads, units=8, embedding_size=6)
-    decoder = decoders.build(config, VOCABULARY, CHANNELS, compute_dtype)
+    decoder = decoders.build(config, VOCABULARY, CHANNELS, compute_dtype=compute_dtype)
     rng = np.random.default_rng(7)
     for weight in decoder.weights:
         weight.assign(rng.normal(0, 0.6, weight.shape))
@@ -59,7 +62,7 @@ def stepped(decoder, features, tokens) -> np.ndarray:
 
 
 @KINDS
-def test_teacher_forcing_gives_the_logits_of_stepping(kind, heads):
+def test_teacher_forcing_equals_stepping(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
     logits = stepped(decoder, features, tokens)
     assert logits.dtype == np.float32
@@ -69,11 +72,11 @@ def test_teacher_forcing_gives_the_logits_of_stepping(kind, heads):
 
 
 @KINDS
-def test_the_photo_and_every_earlier_word_matter(kind, heads):
+def test_logits_depend_on_the_image_and_every_earlier_word(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
     logits = teacher_forced(decoder, features, tokens)
-    other_photo = teacher_forced(decoder, make_features(1), tokens)
-    assert np.abs(other_photo - logits).max(axis=(1, 3)).min() > 1e-4
+    other_image = teacher_forced(decoder, make_features(1), tokens)
+    assert np.abs(other_image - logits).max(axis=(1, 3)).min() > 1e-4
     changed = tokens.copy()
     changed[:, :, 1] = 3 + (changed[:, :, 1] - 2) % (VOCABULARY - 3)
     difference = np.abs(teacher_forced(decoder, features, changed) - logits).max(axis=(0, 1, 3))
@@ -82,7 +85,7 @@ def test_the_photo_and_every_earlier_word_matter(kind, heads):
 
 
 @KINDS
-def test_captions_of_an_image_and_images_of_a_batch_do_not_influence_each_other(kind, heads):
+def test_captions_and_images_of_a_batch_are_independent(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
     together = teacher_forced(decoder, features, tokens)
     for image in range(BATCH):
@@ -93,7 +96,7 @@ def test_captions_of_an_image_and_images_of_a_batch_do_not_influence_each_other(
 
 
 @KINDS
-def test_padding_behind_a_caption_changes_nothing_before_it(kind, heads):
+def test_padding_changes_nothing_before_it(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
     padded = np.pad(tokens, [(0, 0), (0, 0), (0, 5)])
     found = teacher_forced(decoder, features, padded)[:, :, :LENGTH]
@@ -101,7 +104,7 @@ def test_padding_behind_a_caption_changes_nothing_before_it(kind, heads):
 
 
 @KINDS
-def test_a_graph_gives_what_eager_execution_gives(kind, heads):
+def test_graph_equals_eager(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
 
     @tf.function(
@@ -121,7 +124,7 @@ def test_a_graph_gives_what_eager_execution_gives(kind, heads):
 
 
 @KINDS
-def test_bfloat16_products_stay_finite_and_near_float32(kind, heads):
+def test_bfloat16_is_close_to_float32(kind, heads):
     features, tokens = make_features(), make_tokens()
     exact = teacher_forced(make_decoder(kind, heads), features, tokens)
     decoder = make_decoder(kind, heads, "bfloat16")
@@ -135,7 +138,7 @@ def test_bfloat16_products_stay_finite_and_near_float32(kind, heads):
 
 @KINDS
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_features_of_any_float_type_are_taken(kind, heads, dtype):
+def test_features_of_any_float_dtype(kind, heads, dtype):
     decoder, tokens = make_decoder(kind, heads), make_tokens()
     features = tf.cast(make_features(), dtype)
     expected = teacher_forced(decoder, tf.cast(features, tf.float32), tokens)
@@ -144,9 +147,9 @@ def test_features_of_any_float_type_are_taken(kind, heads, dtype):
 
 
 @KINDS
-def test_gradients_reach_every_part_of_every_weight_and_are_the_slopes(kind, heads):
+def test_gradients_of_every_weight_equal_the_slopes(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
-    decoder.project_bias.assign(tf.abs(decoder.project_bias) + 1)  # No ReLU is dead.
+    decoder.projection_bias.assign(tf.abs(decoder.projection_bias) + 1)  # No ReLU is dead.
     rng = np.random.default_rng(0)
 
     def loss() -> tf.Tensor:
@@ -169,17 +172,76 @@ def test_gradients_reach_every_part_of_every_weight_and_are_the_slopes(kind, hea
         assert slope == pytest.approx(np.sum(gradient * step), rel=0.02, abs=1e-5), weight.name
 
 
-@KINDS
-def test_the_same_config_gives_the_same_weights(kind, heads):
+def initial_weights(kind: str, seed: int) -> dict[str, np.ndarray]:
     config = config_lib.model_defaults()
-    config.update(decoder=kind, heads=heads, units=8, embedding_size=6)
-    first, second = (decoders.build(config, VOCABULARY, CHANNELS) for _ in range(2))
-    for one, other in zip(first.weights, second.weights, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    config.update(decoder=kind, units=8, embedding_size=8)
+    weights = decoders.build(config, VOCABULARY, 8, seed=seed).weights
+    return {weight.name: weight.numpy() for weight in weights}
+
+
+@pytest.mark.parametrize("kind", list(DECODERS))
+def test_the_seed_decides_the_initial_weights(kind):
+    first, again, other = (initial_weights(kind, seed) for seed in (1, 1, 2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
+        is_bias = values.ndim == 1
+        assert (other[name] == values).all() == is_bias, name
+
+
+@pytest.mark.parametrize("kind", list(DECODERS))
+def test_weights_of_equal_shape_start_with_different_values(kind):
+    kernels = [values for values in initial_weights(kind, 0).values() if values.ndim == 2]
+    for one, other in itertools.combinations(kernels, 2):
+        assert one.shape != other.shape or (one != other).all()
+
+
+def test_initial_weights_of_a_seed_stay_the_same():
+    weights = initial_weights("attention", 0)
+    found = {name: weights[name][0, 0] for name in ("embedding", "query_kernel")}
+    assert found == pytest.approx({"embedding": -1.45957e-3, "query_kernel": -0.133702}, rel=1e-4)
+
+
+def test_a_decoder_is_added_by_one_registry_line():
+    DECODERS.register("mean", f"{__name__}:MeanDecoder")
+    config = config_lib.default()
+    config.model.decoder = "mean"
+    config_lib.validate(config)
+    decoder = decoders.build(config.model, VOCABULARY, CHANNELS)
+    tokens = make_tokens()
+    expected = stepped(decoder, make_features(), tokens)
+    np.testing.assert_allclose(
+        teacher_forced(decoder, make_features(), tokens), expected, atol=1e-5
+    )
+
+
+def test_an_unknown_decoder_is_refused_with_the_nearest_name():
+    config = config_lib.model_defaults()
+    config.decoder = "atention"
+    with pytest.raises(UserError, match=r"config\.model\.decoder='atention'.*mean attention\?"):
+        decoders.build(config, VOCABULARY, CHANNELS)
+
+
+class MeanDecoder(Decoder):
+    """The smallest decoder: logits from the projected mean of the features and the last word."""
+
+    def __init__(self, config, vocab_size, channels, **options):
+        super().__init__(config, vocab_size, channels, **options)
+        self.projection = self.kernel("projection", channels, config.embedding_size)
+
+    def start(self, features, width, dropout):
+        image = tf.matmul(tf.reduce_mean(features, axis=1), self.projection)
+        return {}, {"image": tf.repeat(image[:, tf.newaxis], width, axis=1)}
+
+    def hidden(self, features, tokens, dropout):
+        _, carry = self.start(features, tf.shape(tokens)[1], dropout)
+        return carry["image"][:, :, tf.newaxis] + self.embed(tokens, tf.float32)
+
+    def step(self, tokens, memory, carry):
+        return self.logits(carry["image"] + self.embed(tokens, tf.float32)), carry
 
 
 @KINDS
-def test_dropout_in_a_decoder_depends_on_its_seed_alone(kind, heads):
+def test_dropout_in_a_decoder_depends_on_its_seed_only(kind, heads):
     decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
 
     def with_seed(*seed: int) -> np.ndarray:
@@ -191,7 +253,7 @@ def test_dropout_in_a_decoder_depends_on_its_seed_alone(kind, heads):
         assert np.abs(with_seed(1, 2) - other).max() > 0.1
 
 
-def test_dropout_zeroes_its_share_and_scales_the_rest():
+def test_dropout_zeroes_its_rate_and_scales_the_rest():
     x = tf.ones([100, 100])
     dropped = Dropout(tf.constant([3, 4]))(x, 0.3).numpy()
     assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.02)
@@ -230,7 +292,7 @@ def test_attention_is_the_softmax_of_scaled_dot_products(heads):
     np.testing.assert_allclose(weight, np.mean(weights, axis=0), atol=1e-6)
 
 
-def test_the_lstm_is_the_usual_one_with_a_forget_bias_of_one():
+def test_lstm_equals_keras_with_a_forget_bias_of_one():
     rng = np.random.default_rng(0)
     inputs, hidden, cell = (rng.normal(size=(4, 8)).astype(np.float32) for _ in range(3))
     layer = keras.layers.LSTMCell(8, unit_forget_bias=True)
@@ -243,7 +305,7 @@ def test_the_lstm_is_the_usual_one_with_a_forget_bias_of_one():
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_a_step_tells_where_it_looked(heads):
+def test_a_step_returns_its_attention_weights(heads):
     decoder, features = make_decoder("attention", heads), make_features()
     memory, carry = decoder.start(features, WIDTH, NO_DROPOUT)
     _, carry = decoder.step(tf.fill([BATCH, WIDTH], START), memory, carry)

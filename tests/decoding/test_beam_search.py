@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import decoders
-from imcap.decoders import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder
 from imcap.decoding import beam_search
 from imcap.text import END, PAD, START, UNKNOWN
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from imcap import decoders, records
-from imcap.decoders import Decoder
+from imcap.decoders.base import Decoder
 from imcap.errors import UserError
 from imcap.training import checkpoints
 
