@@ -1,20 +1,32 @@
-"""The package: `imcap` (library and command) and `beam_jobs` (its Apache Beam job).
+"""The package: `imcap` (library and command), `beam_jobs` (its Beam jobs) and `configs`.
 
-Ranges are given here; the exact tested versions of everything are pinned in constraints.txt.
+Ranges are given here; the tested version of every package is pinned in constraints.txt.
 """
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+# Read as text: importing imcap would need its dependencies, which are not installed yet.
+_INIT = Path(__file__).with_name("imcap") / "__init__.py"
+VERSION = re.search(r'^__version__ = "(.+)"$', _INIT.read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 REQUIRES = [
     "absl-py>=2.3",
     "apache-beam>=2.70",
+    "grpcio>=1.76",
     "jinja2>=3.1",
     "keras>=3.14",
+    "markupsafe>=3.0",
     "matplotlib>=3.10",
     "ml_collections>=1.1",
+    "ml_dtypes>=0.5.1",
     "nltk>=3.9",
     "numpy>=2.1",
     "pillow>=11",
+    "protobuf>=6.31.1",
+    "pyarrow>=18",
     "pycocoevalcap>=1.2",
     "starlette>=1.2",
     "tensorboard>=2.20",
@@ -26,15 +38,35 @@ REQUIRES = [
 ]
 # What Beam's RunInference and WriteToTFRecord, the peers of `imcap bench records`, need.
 BENCH_REQUIRES = ["google-crc32c", "tensorflow-hub", "tf-keras"]
-TEST_REQUIRES = ["httpx2", "hypothesis", "pytest", "pytest-xdist", "ruff", "selenium"]
+TEST_REQUIRES = [
+    *BENCH_REQUIRES,
+    "boto3",
+    "flask",
+    "flask-cors",
+    "httpx2",
+    "hypothesis",
+    "moto[s3]",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+    "selenium",
+    "setuptools>=70.1",
+]
 
 setup(
     name="imcap",
-    version="0.1.0",
-    description="From photos and captions to a served image captioner, on TensorFlow.",
+    version=VERSION,
+    description="From a folder of images and captions to a served captioner, on TensorFlow.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*"]),
-    package_data={"imcap.reports": ["templates/*"]},
+    packages=find_packages(
+        include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*", "configs", "configs.*"]
+    ),
+    package_data={"": ["py.typed", "templates/*"]},
     install_requires=REQUIRES,
     extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES},
     entry_points={

@@ -48,3 +48,12 @@ def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory
     train.train_and_evaluate(config, str(workdir), "none")
     evaluate.evaluate_split(config, str(workdir), "dev")
     return workdir
+
+
+@pytest.fixture(scope="session")
+def landscape_export(landscape_run: Path, landscape_data: Path) -> Path:
+    """The exported model of `landscape_run`: the folder of its version."""
+    from imcap import export
+
+    config = landscapes.make_config(landscape_run, landscape_data)
+    return Path(export.export_model(config, str(landscape_run)))

@@ -40,9 +40,9 @@ def config(landscape_run, landscape_data):
 
 
 @pytest.fixture(scope="module")
-def exported(config, landscape_run) -> Path:
+def exported(landscape_export) -> Path:
     """The first version of the exported captioner."""
-    return Path(export.export_model(config, str(landscape_run)))
+    return landscape_export
 
 
 @pytest.fixture(scope="module")
