@@ -1,110 +1,148 @@
-"""Who imports whom: one way only, as the packages are stacked."""
+"""The rules of the layout: who imports whom, how large files and folders are, who prints."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import graphlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import processes
 import pytest
 
-# From the ground up; a file imports from its own floor and from those below.
-FLOORS = (
-    ("errors", "prefetch", "filesystem", "runtime", "exif"),
-    ("config", "datasets", "images", "text", "records", "input_pipeline", "decoders"),
-    ("encoders", "decoding", "training", "metrics"),
-    ("reports", "pretrain"),
-    ("train", "evaluate", "export", "inspect_records"),
-    ("serving", "benchmarks", "cli"),
-)
+# From the ground up. A module imports from its own floor and from those below; commands import no
+# other command. `X` names a module or a whole package, `X.__init__` only the package's own file:
+# it holds a registry of names, which the config's checks read.
+FLOORS = {
+    "imcap": {
+        "base": ("errors", "exif", "filesystem", "prefetch", "progress", "registry", "runtime"),
+        "registries": ("decoders.__init__",),
+        "config": ("config", "images", "text"),
+        "data": ("datasets", "input_pipeline", "records"),
+        "models": ("decoders", "encoders", "metrics"),
+        "uses of models": ("decoding", "training"),
+        "output": ("reports", "serving"),
+        "commands": ("evaluate", "export", "inspect_records", "pretrain", "train"),
+        "benchmarks": ("benchmarks",),
+        "command line": ("__init__", "cli"),
+    },
+    "beam_jobs": {
+        "base": ("runners", "shard_files"),
+        "transforms": ("progress", "transforms"),
+        "estimate": ("estimate",),
+        "commands": ("build_records",),
+        "package": ("__init__",),
+    },
+}
+LIGHT = ("config", "cli", "errors", "datasets", "registry")  # Imported before any work is accepted.
+HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
+KNOWING_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
 
 
 @functools.cache
 def modules() -> dict[str, Path]:
-    """Returns the repository's own modules by their dotted names."""
-    paths = [p for top in ("imcap", "beam_jobs") for p in (processes.ROOT / top).rglob("*.py")]
+    """Returns the files of imcap and beam_jobs by dotted name; a package's ends in `.__init__`."""
+    paths = [p for top in FLOORS for p in (processes.ROOT / top).rglob("*.py")]
     names = [path.relative_to(processes.ROOT).with_suffix("").as_posix() for path in paths]
-    dotted = [name.removesuffix("/__init__").replace("/", ".") for name in names]
-    return dict(zip(dotted, paths, strict=True))
-
-
-def imports_of(module: str) -> set[str]:
-    """Returns which of the modules one imports, at its top or within a function."""
-    found = set()
-    for node in ast.walk(ast.parse(modules()[module].read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return {name for name in found if name in modules() and name != module}
+    return {name.replace("/", "."): path for name, path in zip(names, paths, strict=True)}
 
 
 @functools.cache
-def graph() -> dict[str, frozenset[str]]:
-    return {module: frozenset(imports_of(module)) for module in modules()}
+def tree(module: str) -> ast.Module:
+    return ast.parse(modules()[module].read_text(encoding="utf-8"))
 
 
-def floor_of(module: str) -> int | None:
-    parts = module.split(".")
-    floors = [number for number, names in enumerate(FLOORS) if parts[1:2] and parts[1] in names]
-    return floors[0] if floors and parts[0] == "imcap" else None
-
-
-def reachable(module: str) -> set[str]:
-    seen, waiting = set(), [module]
-    while waiting:
-        for found in graph()[waiting.pop()] - seen:
-            seen.add(found)
-            waiting.append(found)
-    return seen
-
-
-def test_no_import_leads_back_to_where_it_came_from():
-    # A package's __init__ gathers its modules, which may ask the package for one another.
-    own = {m: {i for i in found if not m.startswith(f"{i}.")} for m, found in graph().items()}
-    graphlib.TopologicalSorter(own).prepare()
-
-
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_nothing_imports_what_is_above_it(module):
-    floor = floor_of(module)
-    for found in reachable(module):
-        above = floor_of(found)
-        if floor is not None and above is not None:
-            assert above <= floor, f"{module} imports {found}"
-
-
-def test_of_imcap_only_the_command_knows_the_jobs():
-    benchmarks = {m for m in modules() if m.startswith("imcap.benchmarks")}
-    knowing = {m for m, found in graph().items() if any(i.startswith("beam_jobs") for i in found)}
-    assert {m for m in knowing if m.startswith("imcap.")} <= {"imcap.cli", *benchmarks}
-
-
-@pytest.mark.parametrize("module", ["imcap.config", "imcap.cli", "imcap.errors", "imcap.datasets"])
-def test_what_is_asked_before_any_work_does_not_wait_for_tensorflow(module):
-    heavy = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
-    for found in {module} | reachable_at_top(module):
-        assert not heavy & top_imports(found), f"{module} imports {found}"
-
-
-def top_imports(module: str) -> set[str]:
-    """Returns the packages that importing a module imports by itself."""
+def imported_names(nodes: Iterator[ast.AST]) -> set[str]:
+    """Returns the dotted names that import statements among `nodes` may refer to."""
     found = set()
-    for node in ast.parse(modules()[module].read_text()).body:
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return found | {name.split(".")[0] for name in found}
+            assert node.level == 0, "relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return found
 
 
-def reachable_at_top(module: str) -> set[str]:
-    seen, waiting = set(), [module]
+def own(names: set[str]) -> set[str]:
+    """Returns which of our modules the names are."""
+    named = names | {f"{name}.__init__" for name in names}
+    # `from imcap import text` runs imcap/__init__.py, too, which imports nothing at its top.
+    return (named & modules().keys()) - {f"{top}.__init__" for top in FLOORS}
+
+
+@functools.cache
+def imports(module: str) -> frozenset[str]:
+    """Returns which of our modules one imports, at its top or within a function."""
+    return frozenset(own(imported_names(ast.walk(tree(module)))) - {module})
+
+
+def floor_name(module: str) -> str | None:
+    """Returns what FLOORS calls the module: its longest prefix there."""
+    top, _, rest = module.partition(".")
+    names = {name for floor in FLOORS[top].values() for name in floor}
+    parts = rest.split(".")
+    prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return next((prefix for prefix in prefixes if prefix in names), None)
+
+
+def floor(module: str) -> tuple[str, int]:
+    """Returns the package a module belongs to and the number of its floor there."""
+    top, name = module.split(".")[0], floor_name(module)
+    (number,) = (n for n, names in enumerate(FLOORS[top].values()) if name in names)
+    return top, number
+
+
+def test_every_module_has_a_floor():
+    assert [module for module in modules() if floor_name(module) is None] == []
+
+
+def test_floors_name_only_what_exists():
+    for top, floors in FLOORS.items():
+        named = {name for names in floors.values() for name in names}
+        assert named - {floor_name(m) for m in modules() if m.startswith(f"{top}.")} == set()
+
+
+def test_modules_import_from_their_floor_or_below():
+    upward = [
+        f"{module} imports {found}"
+        for module in modules()
+        for found in imports(module)
+        if floor(found)[0] == floor(module)[0]
+        and floor(found)[1] > floor(module)[1]
+        and module != f"{found.rpartition('.')[0]}.__init__"  # A package's own module.
+    ]
+    assert upward == []
+
+
+def test_commands_do_not_import_commands():
+    commands = {f"{top}.{name}" for top in FLOORS for name in FLOORS[top]["commands"]}
+    found = {module: imports(module) & commands for module in commands}
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_only_cli_and_benchmarks_import_beam_jobs():
+    knowing = {m for m in modules() if any(i.startswith("beam_jobs.") for i in imports(m))}
+    outside = {m for m in knowing if not m.startswith(("beam_jobs.", *KNOWING_BEAM_JOBS))}
+    assert outside == set()
+
+
+def test_no_import_cycles():
+    # A package's __init__ gathers its modules, which may import the package for one another.
+    graph = {
+        module: {i for i in imports(module) if not module.startswith(i.removesuffix("__init__"))}
+        for module in modules()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_checks_before_any_work_do_not_import_tensorflow(name):
+    waiting, seen = list(own({f"imcap.{name}"})), set()
     while waiting:
-        for found in (top_imports(waiting.pop()) & modules().keys()) - seen:
-            seen.add(found)
-            waiting.append(found)
-    return seen
+        module = waiting.pop()
+        seen.add(module)
+        names = imported_names(iter(tree(module).body))
+        assert {n.split(".")[0] for n in names} & HEAVY == set(), module
+        waiting += own(names) - seen
