@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 import re
 import sys
@@ -125,14 +126,25 @@ def export(_: Sequence[str]) -> None:
 
 def caption(paths: Sequence[str]) -> int:
     """caption photos: files, folders or globs"""
-    from imcap.serving import captioner
+    from imcap.serving import caption_files, captioner
 
     if not paths:
         raise UserError("imcap caption needs at least one file, folder or glob")
     if len(_MODEL.value) != 1:
         raise UserError("imcap caption needs one --model=FOLDER")
+    images = caption_files.find_images(paths)
     _import_tensorflow()
-    return captioner.caption_and_print(_MODEL.value[0], paths, _TOP.value, _JSON.value)
+    model = captioner.Captioner(_MODEL.value[0])
+    to_line = caption_files.json_line if _JSON.value else caption_files.text_lines
+    sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
+    failed = 0
+    for result in caption_files.caption_paths(model, images, top=_TOP.value):
+        if result.error is None:
+            print(to_line(result), flush=True)
+        else:
+            failed = 1
+            print(f"{result.path}: {result.error}", file=sys.stderr, flush=True)
+    return failed
 
 
 def inspect(folders: Sequence[str]) -> None:
@@ -155,7 +167,7 @@ def serve(_: Sequence[str]) -> None:
     _import_tensorflow()
     server.serve(
         models, host=_HOST.value, port=_PORT.value, max_body_mib=_MAX_BODY.value,
-        threads=_THREADS.value,
+        threads=_THREADS.value, announce=functools.partial(print, flush=True),
     )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 
 import memory_files
 import pytest
+from refusals import refusal
 
 from imcap import filesystem
 from imcap.errors import UserError
@@ -223,3 +225,12 @@ def test_a_local_copy_is_removed_after_use(bucket):
 def test_a_local_file_needs_no_copy(tmp_path):
     with filesystem.local_copy(str(tmp_path / "x")) as path:
         assert path == str(tmp_path / "x")
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, monkeypatch):
+    def denied(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", denied)
+    expected = f"{tmp_path}: this folder cannot be listed: Permission denied"
+    assert refusal(list, filesystem.walk(str(tmp_path))) == expected

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from imcap.benchmarks import common
 from imcap.errors import UserError
-from imcap.serving.captioner import find_images
+from imcap.serving.caption_files import find_images
 
 _VARIANTS = ("limit", "imcap", "run_inference", "predict_pickle")
 # imcap against each: images/s at least this many times theirs.

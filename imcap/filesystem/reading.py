@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 from imcap.filesystem.paths import is_remote
 
 _BLOCK = 1 << 24  # Bytes copied at a time.
@@ -64,15 +64,26 @@ def folders(root: str) -> list[str]:
 
 
 def walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields each folder below `root` with its files' names, both sorted, without hidden ones."""
+    """Yields each folder below `root` with its files' names, both sorted, without hidden ones.
+
+    Raises:
+      UserError: a folder may not be listed.
+    """
     for parent, files in _walk_remote(root) if is_remote(root) else _walk_local(root):
         yield parent, sorted(name for name in files if not name.startswith("."))
 
 
 def _walk_local(root: str) -> Iterator[tuple[str, list[str]]]:
-    for parent, subfolders, files in os.walk(root):
+    for parent, subfolders, files in os.walk(root, onerror=_refuse_unlisted):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield parent, files
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    # A folder that is missing has no files.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        message = f"{error.filename}: this folder cannot be listed: {one_line(error)}"
+        raise UserError(message) from error
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, list[str]]]:

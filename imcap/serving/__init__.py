@@ -1,0 +1,1 @@
+"""Captions from an exported SavedModel: in Python, for files, and over REST."""

@@ -23,7 +23,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "beam_jobs.build_records",
-        "imcap.serving.captioner",
+        "imcap.serving.caption_files",
         "imcap.export",
         "imcap.inspect_records",
         "imcap.pretrain",

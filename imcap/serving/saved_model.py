@@ -1,0 +1,105 @@
+"""Exported SavedModels on disk: which folder is meant, its signatures, and loading it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from imcap.errors import UserError
+
+DEFAULT_SIGNATURE = "serving_default"
+# Signature -> (inputs, outputs) that every exported captioner has. Exports of imcap 0.1.0 lack
+# the output `ranks`, so it is not required.
+SIGNATURES = {
+    DEFAULT_SIGNATURE: ({"image_bytes"}, {"caption", "score", "captions", "scores"}),
+    "score": ({"image_bytes", "caption"}, {"score"}),
+}
+
+
+def find_model(model_dir: str) -> str:
+    """Returns the SavedModel folder that `model_dir` stands for.
+
+    That is `model_dir` itself, its newest numbered version, or the newest numbered version in its
+    `export` folder. Versions without a `saved_model.pb` (still being written) are skipped.
+
+    Raises:
+      UserError: no model is found.
+    """
+    if _is_saved_model(model_dir):
+        return model_dir
+    for folder in (model_dir, os.path.join(model_dir, "export")):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        versions = [n for n in names if _is_number(n) and _is_saved_model(os.path.join(folder, n))]
+        if versions:
+            return os.path.join(folder, max(versions, key=int))
+    problem = "no exported model in it" if os.path.isdir(model_dir) else "no such folder"
+    command = "imcap export --workdir=DIR"
+    raise UserError(f"{model_dir}: {problem} (to make one: {command}, then give DIR or DIR/export)")
+
+
+def version(path: str) -> int:
+    """Returns the version of the SavedModel in folder `path`: the folder's name, 1 if no number."""
+    name = os.path.basename(os.path.abspath(path))
+    return int(name) if _is_number(name) else 1
+
+
+def _is_saved_model(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "saved_model.pb"))
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def read_signature_defs(path: str) -> dict[str, dict[str, Any]]:
+    """Returns the signatures of the SavedModel in folder `path`, without loading the model.
+
+    Returns:
+      The JSON form of each `SignatureDef`, by signature name.
+
+    Raises:
+      UserError: `saved_model.pb` cannot be read, or lacks one of `SIGNATURES`.
+    """
+    from google.protobuf import json_format, message
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    try:
+        with open(os.path.join(path, "saved_model.pb"), "rb") as file:
+            proto.ParseFromString(file.read())
+    except (OSError, message.DecodeError) as error:
+        raise UserError(f"{path}/saved_model.pb: cannot be read: {error}") from error
+    graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]
+    options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+    defs = graphs[0].signature_def if graphs else {}
+    found = {name: json_format.MessageToDict(defs[name], **options) for name in sorted(defs)}
+    _check_signatures(path, found)
+    return found
+
+
+def _check_signatures(path: str, signature_defs: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, (inputs, outputs) in SIGNATURES.items():
+        found = signature_defs.get(name, {"inputs": {}, "outputs": {}})
+        if set(found["inputs"]) != inputs or not outputs <= set(found["outputs"]):
+            expected = f"{', '.join(sorted(inputs))} -> {', '.join(sorted(outputs))}"
+            raise UserError(
+                f"{path}: not a captioner that `imcap export` wrote: its signature {name!r} "
+                f"should be {expected}"
+            )
+
+
+def load(path: str) -> Any:
+    """Loads the SavedModel in folder `path`.
+
+    Raises:
+      UserError: it cannot be loaded.
+    """
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  Registers the ops that standardize captions in graph.
+
+    try:
+        return tf.saved_model.load(path)
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{path}: cannot be loaded: {reason[0]}; export it again") from error

@@ -1,0 +1,60 @@
+"""Exported models on disk: which folder is meant, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+from grey_model import Grey
+from refusals import refusal
+
+from imcap.serving import saved_model
+from imcap.serving.captioner import Captioner
+
+
+@pytest.mark.parametrize("suffix", ["", "/"])
+def test_find_model_accepts_a_version_an_export_folder_or_a_run(version_dir, suffix):
+    export_dir = os.path.dirname(version_dir)
+    for folder in (version_dir, export_dir, os.path.dirname(export_dir)):
+        found = saved_model.find_model(folder + suffix)
+        assert os.path.samefile(found, version_dir)
+        assert saved_model.version(found) == 7
+
+
+def test_the_newest_finished_version_is_found(tmp_path):
+    for version in ("9", "10", "11", "best"):
+        (tmp_path / version).mkdir()
+    for version in ("9", "10", "best"):
+        (tmp_path / version / "saved_model.pb").touch()
+    assert saved_model.find_model(str(tmp_path)) == str(tmp_path / "10")
+
+
+def test_the_version_is_the_folders_number_or_1(version_dir):
+    assert saved_model.version(version_dir) == 7
+    assert saved_model.version("runs/best") == 1
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_missing_model_is_refused_with_the_command_that_makes_one(tmp_path, exists):
+    folder = tmp_path if exists else tmp_path / "nowhere"
+    message = refusal(Captioner, str(folder))
+    assert message.startswith(f"{folder}: ")
+    assert "imcap export" in message
+
+
+def test_another_saved_model_is_refused_with_the_missing_signature(tmp_path):
+    model = Grey()
+    tf.saved_model.save(model, str(tmp_path), signatures={"serving_default": model.serve})
+    expected = "signature 'score' should be caption, image_bytes -> score"
+    assert expected in refusal(Captioner, str(tmp_path))
+
+
+def test_a_damaged_model_is_refused_by_name(version_dir, tmp_path):
+    damaged = shutil.copytree(version_dir, tmp_path / "1")
+    shutil.rmtree(damaged / "variables")
+    assert refusal(Captioner, str(damaged)).startswith(f"{damaged}: cannot be loaded: ")
+    (damaged / "saved_model.pb").write_bytes(b"\xff\xfe not a model")
+    expected = f"{damaged}/saved_model.pb: cannot be read: "
+    assert refusal(Captioner, str(damaged)).startswith(expected)
