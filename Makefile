@@ -25,7 +25,7 @@ FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
 BEAM_FLAGS = $(if $(RUNNER),--runner=$(RUNNER)) $(if $(FLINK_MASTER),--flink_master=$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fetch-flink test-flink lint records pretrain train eval export serve bench clean
+.PHONY: help setup demo test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -66,6 +66,18 @@ $(FLINK)/.ready: tests/flink/pom.xml | $(VENV)/.ready
 	mvn --quiet --batch-mode --file tests/flink/pom.xml -Dmaven.repo.local=$(abspath $(FLINK)/maven) -Dfolder=$(abspath $(FLINK)/job-server) package
 	touch $@
 
+wheel: setup ## Build dist/imcap-VERSION-py3-none-any.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+# Outside the checkout, which Python would otherwise import imcap from.
+check-wheel: wheel ## Install the wheel in an empty environment and caption an image with it
+	rm -rf build/check && mkdir -p build/check && $(PYTHON) -m venv build/check/venv
+	build/check/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/imcap-*.whl
+	cd build/check && export PATH=$$PWD/venv/bin:$$PATH && imcap --version && imcap --help >help.txt && \
+	for step in pretrain records train export; do \
+	  imcap $$step --config=shapes:tiny --workdir=run || exit 1; done && \
+	imcap caption --model=run run/shapes/images/test-00000.jpg
+
 lint: setup ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -92,5 +104,5 @@ bench: setup ## Measure: BENCH=records, scale or input, ARGS='--photos=FOLDER --
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) bench $(BENCH) $(FLAGS)
 
-clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) $(FLINK) *.egg-info .pytest_cache .ruff_cache
+clean: ## Remove .venv, builds and caches; runs/ stays
+	rm -rf $(VENV) $(FLINK) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -37,7 +37,8 @@ REQUIRES = [
     "uvicorn>=0.34",
 ]
 # What Beam's RunInference and WriteToTFRecord, the peers of `imcap bench records`, need.
-BENCH_REQUIRES = ["google-crc32c", "tensorflow-hub", "tf-keras"]
+# tensorflow-hub imports pkg_resources, which setuptools 81 no longer holds.
+BENCH_REQUIRES = ["google-crc32c", "setuptools>=70.1,<81", "tensorflow-hub", "tf-keras"]
 TEST_REQUIRES = [
     *BENCH_REQUIRES,
     "boto3",
@@ -51,7 +52,6 @@ TEST_REQUIRES = [
     "pytest-xdist",
     "ruff",
     "selenium",
-    "setuptools>=70.1",
 ]
 
 setup(

@@ -1,17 +1,22 @@
-"""What tests share: a tiny shapes run, made once with the real job."""
+"""What tests share: runs made once with the real jobs, and a browser."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import browsers
 import landscapes
 import pytest
 import tiny_runs
 from ml_collections import ConfigDict
+from selenium import webdriver
+
+pytest_plugins = ["no_skips", "pytester"]
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +62,10 @@ def landscape_export(landscape_run: Path, landscape_data: Path) -> Path:
 
     config = landscapes.make_config(landscape_run, landscape_data)
     return Path(export.export_model(config, str(landscape_run)))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium."""
+    with browsers.chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import permissions
 import pytest
 
 from imcap import config as config_lib
@@ -157,8 +158,8 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path) -> None:
     assert str(caught.value) == f"--workdir={workdir} cannot be written: Not a directory"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_workdir_is_named(tmp_path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be written: Permission denied"):
+    denied = pytest.raises(UserError, match="cannot be written: Permission denied")
+    with permissions.without_privileges(), denied:
         config_lib.save(config_lib.default(), str(tmp_path))

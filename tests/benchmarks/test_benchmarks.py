@@ -79,8 +79,6 @@ def test_too_few_images_to_compare_are_refused():
 
 @pytest.mark.parametrize("variant", ["limit", "imcap", "run_inference", "predict_pickle"])
 def test_every_variant_encodes_all_photos(photos, tmp_path, variant):
-    if variant == "run_inference":
-        pytest.importorskip("tensorflow_hub", reason="only `make bench` installs this peer")
     records.link_photos(str(photos), 6, str(tmp_path / "data" / "Images"))
     config = config_lib.default()
     config.dataset.dir, config.dataset.ratios = str(tmp_path / "data"), (1.0, 0.0, 0.0)

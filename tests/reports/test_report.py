@@ -9,7 +9,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -19,14 +18,6 @@ from PIL import Image
 
 from imcap.reports import report
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
-CHROMIUM_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 ROW = report.ReportRow("1.jpg", None, "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5})
 
 
@@ -236,22 +227,6 @@ def test_a_thousand_photos_stay_below_15_megabytes_and_more_get_smaller_ones(tmp
 
 
 # --- in a browser ---
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if CHROMIUM is None:
-        pytest.skip("no chromium or chrome is installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (*CHROMIUM_FLAGS.split(), f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 def opened(browser, folder, rows, **parts):
