@@ -1,9 +1,9 @@
-"""Residual sums made safe for calls at the same time.
+"""Makes residual additions safe for concurrent calls of a network.
 
-On a CPU, TensorFlow lets a convolution add a residual to its result in one pass. Where it may not
-write into the residual's own memory, as something else still reads it, TensorFlow 2.21 notes the
-copy in the kernel, which all calls of a graph share (fuse_add_src_ in mkl_conv_ops.cc): two calls
-at once then crash, or add each other's residuals.
+On a CPU, TensorFlow fuses a convolution with the addition of a residual. Where something else
+still reads the residual, the kernel cannot add in place; TensorFlow 2.21 then keeps the copy in a
+member of the kernel (`fuse_add_src_` in mkl_conv_ops.cc), which all calls of a graph share. Two
+concurrent calls crash, or add each other's residuals.
 """
 
 from __future__ import annotations
@@ -13,52 +13,60 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from imcap.encoders.layer_graph import CONVOLUTIONS, Uses, trace
+from imcap.encoders import layer_graph
+from imcap.encoders.layer_graph import CONVOLUTIONS, LayerGraph
+
+# SeparableConv2D ends in a convolution of its own.
+_FUSED = (*CONVOLUTIONS, keras.layers.SeparableConv2D)
 
 
 class Copy(keras.layers.Layer):
-    """Gives a tensor a memory of its own that nothing else reads."""
+    """Copies a tensor, so that nothing else reads the result's memory."""
 
     def call(self, tensor: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.Snapshot(input=tensor)
 
 
 def guard(network: keras.Model) -> keras.Model:
-    """Returns a network of the same layers in which a convolution's sum is with a copy of what
-    something else may still read."""
-    uses = trace(network)
+    """Returns a network of the same layers in which such additions read a copy of the residual.
+
+    Raises:
+      UserError: as `layer_graph.flatten` does.
+    """
+    network = layer_graph.flatten(network)
+    graph = layer_graph.trace(network)
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        # Of Keras' layers or the operator +.
-        exposed = _exposed(layer, uses) if type(layer).__name__ == "Add" else set()
+        exposed = _exposed_inputs(layer, graph) if layer_graph.is_add(layer) else set()
         tensors = enumerate(keras.tree.flatten(args))
         copied = [Copy()(tensor) if index in exposed else tensor for index, tensor in tensors]
         return layer(*keras.tree.pack_sequence_as(args, copied), **kwargs)
 
-    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+    return layer_graph.rebuild(network, call)
 
 
-def _exposed(layer: keras.layers.Layer, uses: Uses) -> set[int]:
-    """Returns which inputs of an Add something may read while a convolution adds to them."""
-    tensors = uses.inputs[layer.name]
-    found = set()
+def _exposed_inputs(layer: keras.layers.Layer, graph: LayerGraph) -> set[int]:
+    """Returns which inputs of an addition may still be read when a convolution adds to them."""
+    tensors = graph.inputs[id(layer)]
+    exposed = set()
     for index, tensor in enumerate(tensors):
-        makers = [uses.makers.get(other) for other in tensors if other != tensor]
-        others = [taker for taker in uses.takers[tensor] if taker is not layer]
-        for maker in makers:
-            if type(maker) in CONVOLUTIONS and not _are_before(others, maker, uses):
-                found.add(index)
-    return found
+        producers = [graph.producers.get(other) for other in tensors if other != tensor]
+        readers = [reader for reader in graph.consumers[tensor] if reader is not layer]
+        for producer in producers:
+            if type(producer) in _FUSED and not _precede(readers, producer, graph):
+                exposed.add(index)
+    return exposed
 
 
-def _are_before(
-    layers: list[keras.layers.Layer | None], last: keras.layers.Layer, uses: Uses
+def _precede(
+    layers: list[keras.layers.Layer | None], last: keras.layers.Layer, graph: LayerGraph
 ) -> bool:
-    """Tells whether all `layers` are done when `last` begins: it needs what they make."""
-    before, waiting = set(), [last]
+    """Tells whether `last` depends on all `layers`, so that they have run before it."""
+    dependencies, waiting = set(), [last]
     while waiting:
-        makers = [uses.makers.get(tensor) for tensor in uses.inputs.get(waiting.pop().name, [])]
-        new = [maker for maker in makers if maker is not None and maker.name not in before]
-        before.update(maker.name for maker in new)
+        inputs = graph.inputs.get(id(waiting.pop()), [])
+        producers = [graph.producers[tensor] for tensor in inputs if tensor in graph.producers]
+        new = [producer for producer in producers if id(producer) not in dependencies]
+        dependencies.update(map(id, new))
         waiting += new
-    return all(layer is not None and layer.name in before for layer in layers)
+    return all(layer is not None and id(layer) in dependencies for layer in layers)

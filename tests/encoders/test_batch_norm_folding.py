@@ -1,4 +1,4 @@
-"""Batch normalization folded into convolutions."""
+"""Folding of batch normalizations into convolutions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from imcap.encoders import batch_norm_folding
+from imcap.errors import UserError
 
 layers = keras.layers
 SIDE = 12
@@ -44,7 +45,7 @@ def assert_same(network: keras.Model, folded: keras.Model) -> None:
 @pytest.mark.parametrize("use_bias", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"scale": False}, {"center": False}, {"epsilon": 0.5}])
 @pytest.mark.parametrize("kind", ["full", "strided", "depthwise"])
-def test_a_convolution_takes_over_the_normalization_behind_it(kind, settings, use_bias) -> None:
+def test_a_normalization_after_a_convolution_is_folded(kind, settings, use_bias) -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     convolution = {
         "full": lambda: layers.Conv2D(5, 3, use_bias=use_bias),
@@ -57,7 +58,7 @@ def test_a_convolution_takes_over_the_normalization_behind_it(kind, settings, us
     assert_same(network, folded)
 
 
-def test_one_with_another_user_of_its_input_stays() -> None:
+def test_a_convolution_with_another_consumer_is_not_folded() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(4, 3)(inputs)
     network = model(inputs, layers.Add()([x, normalized(x)]))
@@ -66,7 +67,7 @@ def test_one_with_another_user_of_its_input_stays() -> None:
     assert_same(network, folded)
 
 
-def test_one_whose_input_is_an_output_too_stays() -> None:
+def test_a_convolution_that_is_an_output_is_not_folded() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(4, 3)(inputs)
     network = model(inputs, [x, normalized(x)])
@@ -84,7 +85,7 @@ def test_one_whose_input_is_an_output_too_stays() -> None:
         layers.BatchNormalization(),
     ],
 )
-def test_one_behind_anything_else_stays(before) -> None:
+def test_a_normalization_after_another_layer_is_not_folded(before) -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     network = model(inputs, normalized(before(inputs)))
     folded = batch_norm_folding.fold(network)
@@ -92,14 +93,14 @@ def test_one_behind_anything_else_stays(before) -> None:
     assert_same(network, folded)
 
 
-def test_one_over_another_axis_stays() -> None:
+def test_a_normalization_of_another_axis_is_not_folded() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     network = model(inputs, normalized(layers.Conv2D(4, 3)(inputs), axis=1))
     assert len(norms(batch_norm_folding.fold(network))) == 1
     assert_same(network, batch_norm_folding.fold(network))
 
 
-def test_layers_used_twice_stay() -> None:
+def test_layers_called_twice_are_not_folded() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     convolution, norm = layers.Conv2D(3, 3, padding="same"), layers.BatchNormalization()
     other = layers.Conv2D(3, 3, padding="same")
@@ -111,7 +112,7 @@ def test_layers_used_twice_stay() -> None:
     assert_same(network, folded)
 
 
-def test_what_a_layer_holds_beside_its_weights_is_kept() -> None:
+def test_layer_state_outside_the_weights_is_kept() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])(inputs)
     network = model(inputs, normalized(layers.Conv2D(4, 3)(x)))
@@ -120,18 +121,53 @@ def test_what_a_layer_holds_beside_its_weights_is_kept() -> None:
     assert_same(network, folded)
 
 
-def test_networks_inside_a_network_and_bare_operations_stay_as_they_are() -> None:
-    inner_inputs = keras.Input((SIDE, SIDE, 4))
-    inner = keras.Model(inner_inputs, normalized(layers.Conv2D(4, 3)(inner_inputs)))
+def test_bare_operations_are_kept() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     x = normalized(layers.Conv2D(4, 3, padding="same")(inputs))
-    network = model(inputs, keras.ops.relu(inner(x) * 2.0) + 1.0)
+    network = model(inputs, keras.ops.relu(x * 2.0) + 1.0)
     folded = batch_norm_folding.fold(network)
     assert not norms(folded)
     assert_same(network, folded)
 
 
-def test_the_network_given_still_computes_the_same() -> None:
+def nested() -> keras.Model:
+    """A network with networks as layers: all with a convolution and a normalization of one name."""
+
+    def block(name: str, channels: int) -> keras.Model:
+        inputs = keras.Input((SIDE, SIDE, channels))
+        x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+        network = model(inputs, layers.BatchNormalization(name="norm")(x))
+        return keras.Model(network.input, network.output, name=name)
+
+    first, second = block("first", 3), block("second", 4)
+    sequential = keras.Sequential([keras.Input((SIDE, SIDE, 4)), second, layers.ReLU()])
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = first(inputs)
+    x = sequential(x) + sequential(keras.ops.relu(x))  # Called twice.
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(5, 3, name="conv")(x))
+    return keras.Model(inputs, x)
+
+
+def test_networks_as_layers_are_folded() -> None:
+    network = nested()
+    folded = batch_norm_folding.fold(network)
+    # The network that is called twice keeps its normalization.
+    assert [layer.name for layer in norms(folded)] == ["sequential_second_norm"]
+    assert_same(network, folded)
+
+
+def test_a_network_as_a_layer_without_a_graph_is_refused() -> None:
+    class Opaque(keras.Model):
+        def call(self, x: object) -> object:
+            return x
+
+    inputs = keras.Input((SIDE, SIDE, 3))
+    network = keras.Model(inputs, Opaque(name="opaque")(inputs))
+    with pytest.raises(UserError, match=r"^the encoder has a network 'opaque' inside"):
+        batch_norm_folding.fold(network)
+
+
+def test_the_given_network_is_not_changed() -> None:
     inputs = keras.Input((SIDE, SIDE, 3))
     network = model(inputs, normalized(layers.Conv2D(4, 3, name="inner")(inputs)))
     image = np.ones((1, SIDE, SIDE, 3), np.float32)
@@ -146,7 +182,7 @@ def test_the_network_given_still_computes_the_same() -> None:
     ("name", "left"),
     [("MobileNetV2", 0), ("MobileNetV3Small", 0), ("EfficientNetB0", 0), ("DenseNet121", 62)],
 )
-def test_published_networks(name: str, left: int) -> None:
+def test_applications_networks_are_folded(name: str, left: int) -> None:
     network = getattr(keras.applications, name)(
         weights=None, include_top=False, input_shape=(64, 64, 3)
     )

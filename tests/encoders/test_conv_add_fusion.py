@@ -1,4 +1,4 @@
-"""Residual sums that calls at the same time may compute."""
+"""Residual additions under concurrent calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def copies(network: keras.Model) -> int:
 
 
 def block(residual: str) -> keras.Model:
-    """A residual block whose sum reads what `residual` says."""
+    """A residual block whose addition reads what `residual` says."""
     inputs = keras.Input((SIDE, SIDE, 3))
     x = layers.ReLU()(layers.Conv2D(4, 3, padding="same")(inputs))
     inner = layers.ReLU()(layers.Conv2D(4, 3, padding="same")(x))
@@ -30,11 +30,15 @@ def block(residual: str) -> keras.Model:
     outputs = {
         "the convolution's own input": lambda: layers.Add()([inner, outer]),
         "the same, by operator": lambda: inner + outer,
+        "the same, by operation": lambda: keras.ops.add(inner, outer),
+        "the same, in a separable convolution": lambda: layers.Add()(
+            [inner, layers.SeparableConv2D(4, 3, padding="same")(inner)]
+        ),
         "the block's input": lambda: layers.Add()([x, outer]),
-        "what a later layer reads": lambda: layers.Add()([x, outer]) * x,
+        "an input of a later layer": lambda: layers.Add()([x, outer]) * x,
         "an output": lambda: [layers.Add()([outer, x]), x],
         "another convolution": lambda: layers.Add()([layers.Conv2D(4, 1)(x), outer]),
-        "a sum of no convolution": lambda: layers.Add()([x, layers.ReLU()(x)]),
+        "no convolution": lambda: layers.Add()([x, layers.ReLU()(x)]),
     }[residual]()
     return keras.Model(inputs, outputs)
 
@@ -44,16 +48,22 @@ def block(residual: str) -> keras.Model:
     [
         ("the convolution's own input", 1),
         ("the same, by operator", 1),
+        ("the same, by operation", 1),
+        ("the same, in a separable convolution", 1),
         ("the block's input", 0),
-        ("what a later layer reads", 1),
+        ("an input of a later layer", 1),
         ("an output", 1),
         ("another convolution", 0),
-        ("a sum of no convolution", 0),
+        ("no convolution", 0),
     ],
 )
-def test_a_sum_is_with_a_copy_where_something_may_still_read_the_residual(residual, count) -> None:
+def test_a_residual_that_is_still_read_is_copied(residual, count) -> None:
     keras.utils.set_random_seed(1)
-    network = block(residual)
+    assert_guarded(block(residual), count)
+
+
+def assert_guarded(network: keras.Model, count: int) -> None:
+    """Checks that the guarded network has `count` copies and computes the same."""
     guarded = conv_add_fusion.guard(network)
     assert copies(guarded) == count
     images = np.random.default_rng(3).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
@@ -62,15 +72,31 @@ def test_a_sum_is_with_a_copy_where_something_may_still_read_the_residual(residu
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_a_residual_of_a_network_as_a_layer_is_copied() -> None:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    inside = keras.Sequential([block("the convolution's own input"), layers.ReLU()])
+    network = keras.Model(inputs, inside(inputs) + 1.0)
+    assert_guarded(network, 1)
+
+
+def test_a_residual_between_networks_as_layers_is_copied() -> None:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = layers.ReLU()(inputs)
+    convolution = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(3, 1)])
+    assert_guarded(keras.Model(inputs, x + convolution(x)), 1)
+
+
 @pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2"])
-def test_the_common_networks_need_no_copy(name) -> None:
+def test_common_networks_need_no_copy(name) -> None:
     settings = config.default().encoder
     settings.name, settings.weights, settings.image_size = name, "", 32
     assert copies(encoders.build(settings).network) == 0
 
 
-# In a process of its own: what this is about ends in a crash.
-TOGETHER = """
+# Run in a process of its own, which the race crashes.
+CONCURRENT_CALLS = """
 import threading
 import numpy as np, tensorflow as tf
 from imcap import config, encoders
@@ -95,8 +121,8 @@ print(len(wrong), "wrong")
 """
 
 
-def test_calls_at_the_same_time_give_what_single_ones_give() -> None:
-    command = [sys.executable, "-c", TOGETHER]
+def test_concurrent_calls_give_the_same_features() -> None:
+    command = [sys.executable, "-c", CONCURRENT_CALLS]
     ended = subprocess.run(
         command, cwd=processes.ROOT, capture_output=True, text=True, timeout=240, check=False
     )
