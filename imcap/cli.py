@@ -106,12 +106,12 @@ def evaluate(_: Sequence[str]) -> None:
 
 def scores(workdirs: Sequence[str]) -> None:
     """print the scores found in workdirs as one table"""
-    from imcap import metrics
+    from imcap.metrics import tables
 
     workdirs = workdirs or [_workdir()]
-    print(metrics.table(workdirs))
+    print(tables.format_table(workdirs))
     for workdir in workdirs:
-        for split in metrics.read_all(workdir):
+        for split in tables.read_scores(workdir):
             print(os.path.join(workdir, "eval", split, "report.html"))
 
 

@@ -6,7 +6,7 @@ import os
 
 import ml_collections
 
-from imcap import filesystem
+from imcap import filesystem, metrics
 from imcap.decoders import DECODERS
 from imcap.errors import UserError
 
@@ -19,7 +19,7 @@ _CHOICES = {
     "records.compression": ("", "GZIP"),
     "model.decoder": DECODERS,
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
-    "train.best_metric": ("cider", "bleu4"),
+    "train.best_metric": metrics.METRICS,
 }
 _POSITIVE = (
     "encoder.image_size",

@@ -6,8 +6,9 @@ import os
 
 from ml_collections import ConfigDict
 
-from imcap import filesystem, input_pipeline, metrics, records, text
+from imcap import filesystem, input_pipeline, records, text
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
+from imcap.metrics.scores import Scores
 from imcap.records import corruption
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints
@@ -16,7 +17,7 @@ _BATCH = 64  # Images decoded at a time.
 _MAPS = 4  # Best and worst photos each whose attention is drawn.
 
 
-def evaluate_split(config: ConfigDict, workdir: str, split: str) -> metrics.Scores:
+def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
     """Captions and scores a split with the trained decoder.
 
     Writes metrics.json, predictions.json, references.json and report.html to
@@ -55,7 +56,7 @@ def _best_and_worst(config, info, split, predictions, scores) -> list[tuple]:
 
 
 def _write(
-    config: ConfigDict, folder: str, split: str, predictions: Predictions, scores: metrics.Scores
+    config: ConfigDict, folder: str, split: str, predictions: Predictions, scores: Scores
 ) -> None:
     os.makedirs(folder, exist_ok=True)
     settings = {

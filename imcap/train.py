@@ -226,8 +226,7 @@ class Trainer:
         self._write_summaries(step, predictions, scores)
         return {
             "dev_loss": predictions.loss,
-            "dev_bleu4": scores.bleu4,
-            "dev_cider": scores.cider,
+            **{f"dev_{key}": value for key, value in scores.corpus.items()},
         }
 
     def _report(self, row: dict[str, float]) -> None:

@@ -66,7 +66,7 @@ def test_the_defaults_are_valid() -> None:
         ("records.compression", "ZIP", "GZIP"),
         ("model.decoder", "transformer", "attention"),
         ("train.compute_dtype", "int8", "float32, bfloat16"),
-        ("train.best_metric", "loss", "cider, bleu4"),
+        ("train.best_metric", "loss", "rouge_l, cider"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rule: str) -> None:

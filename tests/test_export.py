@@ -182,7 +182,7 @@ def test_the_model_card_holds_the_scores_and_what_made_them(exported, landscape_
     card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
     metrics = json.loads((landscape_run / "eval" / "dev" / "metrics.json").read_text())
     names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
-    assert f"| split | images | {' | '.join(names)} |" in card
+    assert "| split | images | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | ROUGE-L | CIDEr-D |" in card
     assert f"| dev | 9 | {' | '.join(f'{metrics[name]:.3f}' for name in names)} |" in card
     for part in ("encoder.keras", "attention, 16 units", "45 photos", "tensorflow 2."):
         assert part in card

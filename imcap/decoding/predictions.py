@@ -10,10 +10,11 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import input_pipeline, metrics, progress, records, text
+from imcap import input_pipeline, progress, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
+from imcap.metrics.scores import Scores, score_captions
 from imcap.records import corruption
 
 _BATCH_SIZE = 64  # Images.
@@ -124,7 +125,7 @@ def _add(
         predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
 
 
-def score_predictions(predictions: Predictions) -> metrics.Scores:
+def score_predictions(predictions: Predictions) -> Scores:
     """Scores the best caption of each image that has a reference of at least one word.
 
     Raises:
@@ -134,4 +135,4 @@ def score_predictions(predictions: Predictions) -> metrics.Scores:
     if not references:
         raise UserError("the split holds no caption with a word in it: nothing can be scored")
     hypotheses = {key: predictions.captions[key][0].caption for key in references}
-    return metrics.score(references, hypotheses)
+    return score_captions(references, hypotheses)

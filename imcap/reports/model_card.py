@@ -5,8 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from imcap import metrics, records
-
-_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
+from imcap.metrics import tables
 
 
 def render(config: ConfigDict, info: records.Info, workdir: str) -> str:
@@ -52,11 +51,12 @@ wrong caption does harm.
 
 
 def _score_table(workdir: str) -> str:
-    found = metrics.read_all(workdir)
+    found = tables.read_scores(workdir)
     if not found:
         return "Not evaluated before the export."
-    lines = [f"| split | images | {' | '.join(_METRICS)} |", "| --- " * (len(_METRICS) + 2) + "|"]
+    labels = [metrics.label(key) for key in metrics.METRICS]
+    lines = [f"| split | images | {' | '.join(labels)} |", "| --- " * (len(labels) + 2) + "|"]
     for split, scores in found.items():
-        figures = " | ".join(f"{scores[name]:.3f}" for name in _METRICS)
+        figures = " | ".join(tables.format_figures(scores))
         lines.append(f"| {split} | {scores['images']} | {figures} |")
     return "\n".join(lines)

@@ -18,11 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from imcap import filesystem
+from imcap import filesystem, metrics
 from imcap.errors import UserError
 
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
-_SCORES = {"dev_bleu4": "BLEU-4", "dev_cider": "CIDEr-D"}
 _GRID_COLUMNS = 5
 _LARGEST = 1e30  # axes overflow far beyond; only a training that diverges comes here
 
@@ -35,20 +34,21 @@ def history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) 
     row cut short.
 
     Args:
-      csv_path: history.csv with the columns `step`, `loss`, `dev_loss`, `dev_bleu4` and `dev_cider`
-        (others are ignored).
+      csv_path: history.csv with the columns `step`, `loss` and `dev_loss`; of the metrics' columns
+        (`dev_cider` and the like) those that it has are drawn, others are ignored.
       png_path: of the picture, replaced as a whole.
 
     Raises:
-      UserError: the file is missing, lacks a column, or holds something that is not a number.
+      UserError: the file is missing, lacks a required column, or a cell is not a number.
     """
-    columns = _read_history(csv_path)
+    labels = {f"dev_{key}": metrics.label(key) for key in metrics.METRICS}
+    columns = _read_history(csv_path, ("step", *_LOSSES), tuple(labels))
     figure = Figure(figsize=(11, 4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     _draw_curves(losses, "Loss", columns, _LOSSES)
     best = {
         name: f"{label}, best {np.nanmax(columns[name]):.3f}"
-        for name, label in _SCORES.items()
+        for name, label in labels.items()
         if np.isfinite(columns[name]).any()
     }
     _draw_curves(scores, "Dev scores", columns, best)
@@ -93,16 +93,19 @@ def attention(
     _save(figure, png_path)
 
 
-def _read_history(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Returns the columns that are drawn, float64 [n] with NaN for empty cells, in step order."""
-    names = ("step", *_LOSSES, *_SCORES)
+def _read_history(
+    path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Returns the named columns, float64 [n] in step order; NaN for empty or absent cells."""
+    names = (*required, *optional)
     try:
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            if missing := [name for name in names if name not in (reader.fieldnames or ())]:
+            if missing := [name for name in required if name not in (reader.fieldnames or ())]:
                 raise UserError(f"{path}: has no column {missing[0]!r}; is it a history.csv?")
             rows = [
-                [_cell(path, reader.line_num, name, row[name]) for name in names] for row in reader
+                [_cell(path, reader.line_num, name, row.get(name)) for name in names]
+                for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error

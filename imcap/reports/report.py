@@ -18,16 +18,9 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from imcap import metrics
 from imcap.reports import html
 
-_LABELS = {
-    "bleu1": "BLEU-1",
-    "bleu2": "BLEU-2",
-    "bleu3": "BLEU-3",
-    "bleu4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "cider": "CIDEr-D",
-}
 # 1,000 photos at 224 px make 9 to 13 MB; beyond, smaller ones keep a page that a browser opens.
 _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
 
@@ -88,9 +81,9 @@ def write(
             title=title,
             cards=_cards(rows, columns),
             count=len(rows),
-            columns=[_label(name) for name in columns],
+            columns=[metrics.label(name) for name in columns],
             first_sort=columns.index("cider") if "cider" in columns else len(columns),
-            scores={_label(name): _figure(value) for name, value in scores.items()},
+            scores={metrics.label(name): _figure(value) for name, value in scores.items()},
             settings={name.replace("_", " "): value for name, value in settings.items()},
             style=html.asset("report.css"),
             script=html.asset("report.js"),
@@ -136,7 +129,3 @@ def _figure(value: object) -> str:
     if isinstance(value, numbers.Integral):
         return f"{int(value):,}"
     return f"{float(value):.4f}" if isinstance(value, numbers.Real) else str(value)
-
-
-def _label(name: str) -> str:
-    return _LABELS.get(name, name.replace("_", " "))

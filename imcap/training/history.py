@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 
-from imcap import filesystem
+from imcap import filesystem, metrics
 
 COLUMNS = (
     "epoch",
@@ -14,8 +14,7 @@ COLUMNS = (
     "learning_rate",
     "captions_per_second",
     "dev_loss",
-    "dev_bleu4",
-    "dev_cider",
+    *(f"dev_{key}" for key in metrics.METRICS),
 )
 
 
@@ -45,7 +44,7 @@ class History:
 
     def scores(self, column: str) -> list[float]:
         """Returns a column's values, of the epochs that have one."""
-        return [float(row[column]) for row in self.rows if row[column]]
+        return [float(row[column]) for row in self.rows if row.get(column)]
 
 
 def _format(value: float | int | None) -> str:

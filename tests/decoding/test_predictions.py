@@ -84,6 +84,6 @@ def test_image_without_a_word_in_its_references_is_not_scored():
     predictions = Predictions(
         captions={"a": caption, "b": caption}, references={"a": ["a red sky"], "b": []}
     )
-    assert score_predictions(predictions).images == 1
+    assert score_predictions(predictions).num_images == 1
     with pytest.raises(UserError, match="no caption with a word"):
         score_predictions(Predictions(captions={"b": caption}, references={"b": []}))

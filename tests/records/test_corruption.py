@@ -138,5 +138,5 @@ def test_training_and_evaluation_skip_corrupted_records(corrupted, caplog) -> No
     history = train.train_and_evaluate(config, workdir, "none")
     assert history.rows
     scores = evaluate.evaluate_split(config, workdir, "dev")
-    assert 0 < scores.images < info.num_images("dev")
+    assert 0 < scores.num_images < info.num_images("dev")
     assert sum("images skipped (" in message for message in caplog.messages) == 2

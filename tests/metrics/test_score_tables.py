@@ -1,0 +1,49 @@
+"""Reading what evaluations wrote, and the table of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from refusals import refusal
+
+from imcap.metrics import tables
+
+SCORES = {"bleu1": 0.6, "bleu2": 0.4, "bleu3": 0.3, "bleu4": 0.2, "rouge_l": 0.5, "cider": 0.75}
+
+
+def write_scores(workdir, split: str, scores: dict) -> None:
+    folder = workdir / "eval" / split
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(scores))
+
+
+def test_table_has_a_line_per_run_and_split(tmp_path):
+    write_scores(tmp_path / "a", "dev", SCORES | {"images": 9})
+    write_scores(tmp_path / "a", "test", SCORES | {"images": 10, "cider": 0.5})
+    write_scores(tmp_path / "b", "dev", SCORES | {"images": 11})
+    header, *lines = tables.format_table([str(tmp_path / "a"), str(tmp_path / "b")]).splitlines()
+    assert header.split() == [
+        "run", "split", "images", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D",
+    ]  # fmt: skip
+    assert [line.split()[1:3] for line in lines] == [["dev", "9"], ["test", "10"], ["dev", "11"]]
+    assert [line.split()[-1] for line in lines] == ["0.750", "0.500", "0.750"]
+
+
+def test_metric_that_was_not_computed_is_a_dash(tmp_path):
+    write_scores(tmp_path, "dev", {"images": 9, "cider": 0.75})
+    assert tables.format_table([str(tmp_path)]).splitlines()[1].split()[3:] == [*"–––––", "0.750"]
+
+
+def test_run_without_scores_is_refused(tmp_path):
+    assert "holds no scores: run `imcap eval` first" in refusal(
+        tables.format_table, [str(tmp_path)]
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_damaged_scores_are_named(tmp_path, content):
+    write_scores(tmp_path, "dev", {})
+    path = tmp_path / "eval" / "dev" / "metrics.json"
+    path.write_text(content)
+    assert refusal(tables.read_scores, str(tmp_path)).startswith(f"{path} is damaged")
