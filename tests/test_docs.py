@@ -1,0 +1,95 @@
+"""README and docs/: links lead somewhere, code runs, and what they name exists."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+
+from imcap import config as config_lib
+from imcap import records
+
+PAGES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{path.name}" for path in sorted((processes.ROOT / "docs").glob("*.md"))),
+)
+
+
+def read(name: str) -> str:
+    return (processes.ROOT / name).read_text(encoding="utf-8")
+
+
+def anchors(page: str) -> set[str]:
+    """Returns the anchors that a page's headings have on a code host."""
+    headings = re.findall(r"^#+ (.+)$", read(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@functools.cache
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)]+)\)", read(page)):
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            path = (processes.ROOT / page).parent / name if name else processes.ROOT / page
+            assert path.exists(), target
+            if anchor:
+                assert anchor in anchors(str(path.resolve().relative_to(processes.ROOT))), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_exist(page):
+    found = re.findall(r"(?:^    |`)(?:\S+=\S+ )?make ([a-z-]+)", read(page), re.MULTILINE)
+    assert set(found) - make_targets() == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_config_settings_exist(page):
+    known = set(flattened(config_lib.default()))
+    found = set(re.findall(r"--config\.([a-z_]+(?:\.[a-z_]+)*)", read(page)))
+    assert found - known == set()
+
+
+def flattened(config: config_lib.ConfigDict, prefix: str = "") -> list[str]:
+    """Returns the dotted names of all settings and of their groups."""
+    names = []
+    for key, value in config.items():
+        names.append(prefix + key)
+        if isinstance(value, config_lib.ConfigDict):
+            names += flattened(value, f"{prefix}{key}.")
+    return names
+
+
+def test_readme_lists_its_sections():
+    headings = re.findall(r"^## (.+)$", read("README.md"), re.MULTILINE)
+    listed = re.findall(r"^- \[(.+?)\]\(#", read("README.md"), re.MULTILINE)
+    assert [heading for heading in headings if heading != "Contents"] == listed
+
+
+def test_records_are_read_with_plain_tensorflow(landscape_data: Path):
+    (code,) = re.findall(r"```python\n(.+?)```", read("docs/records.md"), re.DOTALL)
+    assert "imcap" not in code
+    folder = str(landscape_data / "records")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    info, found = records.read_info(folder), list(names["read"](folder, "dev"))
+    assert len(found) == info.num_images("dev")
+    for image_id, features, captions in found:
+        assert image_id.numpy().endswith(b".jpg")
+        assert features.shape == info.feature_shape and features.dtype == info.feature_dtype
+        assert b"sky" in captions.numpy()[0]
+
+
+def test_records_page_names_every_key_of_info():
+    named = set(re.findall(r"`(\w+)`", read("docs/records.md")))
+    assert set(records.Info.__dataclass_fields__) - named == set()
