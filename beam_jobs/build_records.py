@@ -24,11 +24,12 @@ from beam_jobs.transforms import (
     encode_shards,
     failure_limit,
     manifest,
-    read_table,
+    read_parts,
     vocabulary,
     write_info,
 )
 from imcap import datasets, encoders, filesystem, records, runtime, text
+from imcap.datasets.parted import PartedReader
 from imcap.errors import UserError
 
 
@@ -108,8 +109,7 @@ def _settings_path(folder: str) -> str:
 def _check_readable(config: ConfigDict) -> None:
     """Raises a bad setting's or the reader's UserError in one line, before any worker starts."""
     failure_limit.allowed(config.records.max_failures, total=1)
-    if datasets.first(config.dataset) is None:
-        raise UserError(f"config.dataset.dir={config.dataset.dir} holds no photo with a caption")
+    datasets.build_reader(config.dataset).first()
 
 
 def _given_vocabulary(config: ConfigDict) -> list[str] | None:
@@ -172,10 +172,13 @@ def build(
 
 
 def _reader(config: ConfigDict) -> beam.PTransform:
-    """A table is read side by side; any other layout by one worker, and so is the source of a
-    sample, as its order says which images are the first."""
-    if config.dataset.name == "table" and not config.records.limit:
-        return read_table.ReadTable(config.dataset.to_dict())
+    """A source with parts is read by many workers, any other one by one worker.
+
+    So is the source of a sample, as its order says which images are the first.
+    """
+    reader = datasets.build_reader(config.dataset)
+    if isinstance(reader, PartedReader) and not config.records.limit:
+        return read_parts.ReadParts(config.dataset.to_dict(), reader)
     return manifest.ReadManifest(config.dataset, config.records.limit)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import math
+import sys
 import time
 
 from ml_collections import ConfigDict
 
-from beam_jobs.transforms import encode_shards, image_reader, manifest
+from beam_jobs.transforms import encode_shards, image_reader
 from imcap import datasets, encoders, records
 
 _RECORD_BYTES = 1_000  # What a record holds beside features, about.
@@ -17,9 +17,10 @@ _PROBE_PHOTOS = 64
 
 
 def count_images(config: ConfigDict) -> dict[str, int]:
-    """Counts the manifest's images by split: one pass over the rows, none over the photos."""
-    rows = manifest.first(datasets.read(config.dataset, datasets.Problems()), config.records.limit)
-    return dict(collections.Counter(row.split for row in rows))
+    """Counts the manifest's images by split: one pass over the rows, none over the images."""
+    limit = config.records.limit or sys.maxsize
+    counts = datasets.build_reader(config.dataset).count()
+    return {split: min(count, limit) for split, count in counts.items()}
 
 
 def record_bytes(config: ConfigDict, encoder: encoders.Encoder, split: str) -> int:
@@ -55,7 +56,8 @@ def describe(config: ConfigDict, encoder: encoders.Encoder, counts: dict[str, in
 
 
 def _views_per_second(config: ConfigDict, encoder: encoders.Encoder) -> float:
-    rows = itertools.islice(datasets.read(config.dataset, datasets.Problems()), _PROBE_PHOTOS)
+    reader = datasets.build_reader(config.dataset)
+    rows = itertools.islice(reader.read(datasets.Problems()), _PROBE_PHOTOS)
     found = [photo for photo in image_reader.read_ahead(rows, config) if photo.image is not None]
     run = encode_shards.Encode(config, encoder)
     batch = [photo.image for photo in found][: encoders.batch_size(config.encoder)]

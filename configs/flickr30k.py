@@ -1,7 +1,7 @@
 """Flickr30k, in Kaggle's or the authors' layout: as configs/flickr8k.py, with more photos.
 
 Without Flickr30k Entities' split lists, 85% of the photos are for training and 15% for dev, and ten
-are held out for a look (the split `look`).
+are held out in the split `holdout`.
 """
 
 from imcap import config as config_lib

@@ -7,12 +7,15 @@ import os
 import ml_collections
 
 from imcap import filesystem, metrics
+from imcap.datasets import READERS
 from imcap.decoders import DECODERS
 from imcap.errors import UserError
+from imcap.registry import Registry
 
 ConfigDict = ml_collections.ConfigDict
 
 _CHOICES = {
+    "dataset.name": READERS,
     "encoder.pooling": ("spatial", "avg"),
     "encoder.compute_dtype": ("float32", "bfloat16", "auto"),
     "records.dtype": ("float16", "bfloat16", "float32"),
@@ -113,13 +116,13 @@ def default() -> ConfigDict:
 def dataset_defaults() -> ConfigDict:
     return ConfigDict(
         {
-            "name": "flickr8k",  # Which reader of imcap/datasets.
+            "name": "flickr8k",  # One of imcap.datasets.READERS.
             "dir": "",
-            "images": "",  # The photos' folder below dir; empty: as the layout has it.
+            "images": "",  # The images' folder below dir; empty: as the layout has it.
             "captions": "",  # The captions' file below dir; empty: as the layout has it.
-            "ratios": (0.8, 0.1, 0.1),  # Train, dev, test, where no split list lies beside.
-            "holdout": 0,  # Photos put aside in the split `look`.
-            "restval": True,  # Karpathy's restval photos count as train.
+            "ratios": (0.8, 0.1, 0.1),  # Train, dev, test, where the data set has no splits.
+            "holdout": 0,  # Training images moved to the split `holdout`.
+            "restval": True,  # Karpathy's restval images count as train.
             "seed": 0,
             "size": 5_000,  # Scenes of the shapes data set.
             "columns": {"image": "image", "caption": "caption", "id": "", "split": ""},
@@ -195,6 +198,8 @@ def validate(config: ConfigDict) -> None:
     for key in _FRACTIONS:
         _check(config, key, lambda v: 0 <= v < 1, "must be at least 0 and below 1")
     for key, choices in _CHOICES.items():
+        if isinstance(choices, Registry) and (value := _get(config, key)) not in choices:
+            raise UserError(f"config.{key}={value!r}: {choices.choices(value)}")
         _check(config, key, lambda v, c=choices: v in c, f"must be one of {', '.join(choices)}")
     if config.model.units % config.model.heads:
         raise UserError(

@@ -45,7 +45,8 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
     if os.path.exists(path):
         return path
     problems = datasets.Problems()
-    rows = [row for row in datasets.read(config.dataset, problems) if row.split == "train"]
+    reader = datasets.build_reader(config.dataset)
+    rows = [row for row in reader.read(problems) if row.split == "train"]
     if not rows:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no training photo")
     keras.utils.set_random_seed(config.seed)

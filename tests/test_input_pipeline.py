@@ -46,7 +46,7 @@ def serialized(config: ConfigDict, split: str) -> list[bytes]:
 
 def rows(config: ConfigDict, split: str) -> dict[bytes, datasets.CaptionedImage]:
     """What the data set's reader says, by image id."""
-    read = datasets.read(config.dataset, datasets.Problems())
+    read = datasets.build_reader(config.dataset).read(datasets.Problems())
     return {row.image_id.encode(): row for row in read if row.split == split}
 
 

@@ -34,7 +34,7 @@ def photo(name: str, *captions: str) -> CaptionedImage:
 
 
 def train_rows(config: ConfigDict) -> list[CaptionedImage]:
-    rows = datasets.read(config.dataset, datasets.Problems())
+    rows = datasets.build_reader(config.dataset).read(datasets.Problems())
     return [row for row in rows if row.split == "train"]
 
 

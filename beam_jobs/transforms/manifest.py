@@ -52,7 +52,7 @@ def read_packs(
 ) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
     """Yields packs of a data set's rows, and at the end the kinds of problems found."""
     problems = datasets.Problems()
-    rows = first(datasets.read(ConfigDict(dataset), problems), limit)
+    rows = first(datasets.build_reader(dataset).read(problems), limit)
     for pack in _batched(rows):
         IMAGES_READ.inc(len(pack))
         yield pack_rows(pack)

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from beam_jobs import shard_files
 from beam_jobs.transforms import duplicates
-from imcap import filesystem, records
+from imcap import datasets, filesystem, records
+from imcap.datasets.parted import PartedReader
 
 _PACKAGES = ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text")
 
@@ -30,7 +31,7 @@ def finish(
     config = ConfigDict(config)
     folder = config.records.dir
     reports = sorted(reports, key=lambda report: (report.split, report.shard))
-    problems = _merge(problems) | _leak_problem(equals)
+    problems = _with_line_numbers(_merge(problems), config) | _leak_problem(equals)
     facts["duplicate"] = sum(len(group) - 1 for group in equals)
     info = _info(config, reports, problems, lines, facts)
     shard_files.drop_stale(folder, reports, config.records.num_shards)
@@ -48,6 +49,15 @@ def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]
     for kind, count, example in sorted(problems, key=lambda problem: (problem[0], problem[2])):
         merged.setdefault(kind, {"count": 0, "first": example})["count"] += count
     return merged
+
+
+def _with_line_numbers(problems: dict[str, dict[str, Any]], config: ConfigDict) -> dict[str, Any]:
+    """Gives the examples line numbers, which the readers of a file's inner parts do not know."""
+    reader = datasets.build_reader(config.dataset) if problems else None
+    if isinstance(reader, PartedReader):
+        for problem in problems.values():
+            problem["first"] = reader.with_line_number(problem["first"])
+    return problems
 
 
 def _leak_problem(equals: list[duplicates.Group]) -> dict[str, dict[str, Any]]:

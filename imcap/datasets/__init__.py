@@ -1,56 +1,41 @@
-"""The data sets: one module per published layout, each yielding `CaptionedImage`."""
+"""The data sets: one reader per published layout, each yields `CaptionedImage`.
+
+A new reader is a module with a `Reader` class and a line in READERS (or `READERS.register`).
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-from imcap.datasets import coco, flickr8k, flickr30k, folder, karpathy, shapes, table
-from imcap.datasets.base import CaptionedImage, Problems
-from imcap.errors import UserError
+from imcap.datasets.base import CaptionedImage, Problems, Reader, Settings
+from imcap.registry import Registry
 
-__all__ = ["READERS", "CaptionedImage", "Problems", "first", "read"]
+__all__ = ["READERS", "CaptionedImage", "Problems", "Reader", "Settings", "build_reader"]
 
-READERS = {
-    "coco": coco.read,
-    "flickr30k": flickr30k.read,
-    "flickr8k": flickr8k.read,
-    "folder": folder.read,
-    "karpathy": karpathy.read,
-    "shapes": shapes.read,
-    "table": table.read,
-}
+READERS = Registry(
+    "config.dataset.name",
+    {
+        "coco": "imcap.datasets.coco:Coco",
+        "flickr30k": "imcap.datasets.flickr30k:Flickr30k",
+        "flickr8k": "imcap.datasets.flickr8k:Flickr8k",
+        "folder": "imcap.datasets.folder:Folder",
+        "karpathy": "imcap.datasets.karpathy:Karpathy",
+        "shapes": "imcap.datasets.shapes:Shapes",
+        "table": "imcap.datasets.table:Table",
+    },
+)
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos of a config's `dataset` part, always in the same order.
+def build_reader(config: Mapping[str, Any]) -> Reader:
+    """Returns the reader of a config's `dataset` part.
 
     Args:
-      config: an `ml_collections.ConfigDict`; `name` chooses the reader, the other fields are
-        described in the reader's module.
-      problems: counts what is left out; complete once the iterator is exhausted.
+      config: a mapping or an `ml_collections.ConfigDict`; `name` chooses the reader, the other
+        fields are described in `Settings` and in the reader's module.
 
     Raises:
-      UserError: for an unknown name at once; for unusable data on iterating.
+      UserError: for an unknown name, or a folder or setting that the reader cannot use.
     """
-    name = str(config.get("name") or "")
-    if name not in READERS:
-        near = difflib.get_close_matches(name, READERS, n=1, cutoff=0.3)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(
-            f"config.dataset.name: no reader is called {name!r}.{hint}"
-            f" There are {', '.join(READERS)}."
-        )
-    return READERS[name](config, problems)
-
-
-def first(config: Any) -> CaptionedImage | None:
-    """Returns one photo of a config's `dataset` part, found without reading a whole table.
-
-    Raises:
-      UserError: as `read` does.
-    """
-    if config.get("name") == "table":
-        return table.first(config)
-    return next(read(config, Problems()), None)
+    reader = READERS.load(str(config.get("name") or ""))
+    return reader(Settings.from_config(config))

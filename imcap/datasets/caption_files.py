@@ -1,7 +1,8 @@
 """The caption files of the Flickr data sets: one row per caption, in three dialects.
 
 token  name.jpg#0<TAB>caption           the authors' files
-csv    image,caption                    Kaggle's Flickr8k; the caption's commas may be unquoted
+csv    image,caption                    Kaggle's Flickr8k; the caption's commas may be unquoted;
+                                        also delimited by semicolons
 pipe   image_name| comment_number| comment          Kaggle's Flickr30k
 """
 
@@ -9,16 +10,22 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from imcap.datasets import image_folders, splits, text_rows
-from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.datasets.base import (
+    MISSING_IMAGES,
+    CaptionedImage,
+    Problems,
+    Reader,
+    require_some,
+)
 
-# A caption's row: where it stands, the photo's name, the caption.
+# A caption's row: where it stands, the image's name, the caption.
 Row = tuple[str, str, str]
 Captions = dict[str, list[str]]
 
@@ -34,7 +41,7 @@ class Layout:
 
     Attributes:
       captions: the caption files' names.
-      images: the photo folders' names; all that exist are searched, in this order.
+      images: the image folders' names; all that exist are searched, in this order.
       lists: for each split the names that its list may have.
     """
 
@@ -43,28 +50,37 @@ class Layout:
     lists: Mapping[str, tuple[str, ...]]
 
 
-def read(config: Any, layout: Layout, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos of a data set with this layout, sorted by name.
+class CaptionFileReader(Reader):
+    """Reads a data set with a caption file; a subclass says where its parts lie.
 
-    Args:
-      config: the dataset part; `dir`, `captions`, `images`, `ratios`, `seed`, `holdout` are used.
-      layout: where to look for what the config does not name.
-      problems: counts what is left out.
+    The image id is the file name.
 
-    Raises:
-      UserError: for a folder without captions or photos, naming what was looked for.
+    Settings: `dir`; optional `captions` and `images` (relative to `dir`), `ratios` and `seed` (used
+    without split lists), `holdout` (images moved from `train` to the split `holdout`).
+
+    Problems: images in no split list, missing images, malformed rows and the like.
     """
-    folder = image_folders.data_folder(config)
-    path = image_folders.captions_file(config, folder, layout.captions)
-    photos = image_folders.ImageFolders.of(config, folder, layout.images)
-    by_split = splits.assignment(config, folder, layout.lists, problems)
-    joined = join(read_captions(path, problems), photos, by_split, problems)
-    images = splits.hold_out(list(joined), config)
-    yield from require_some(images, f"{folder} ({path})", problems)
+
+    layout: Layout
+
+    def read(self, problems: Problems) -> Iterator[CaptionedImage]:
+        """Yields the images sorted by name.
+
+        Raises:
+          UserError: for a folder without captions or images, naming what was looked for.
+        """
+        settings, layout = self.settings, self.layout
+        folder = image_folders.data_folder(settings.dir)
+        path = image_folders.captions_file(settings.captions, folder, layout.captions)
+        images = image_folders.ImageFolders.of(settings.images, folder, layout.images)
+        by_split = splits.assignment(settings, layout.lists, problems)
+        joined = list(join(read_captions(path, problems), images, by_split, problems))
+        kept = splits.hold_out(joined, settings.holdout, settings.seed)
+        yield from require_some(kept, f"{folder} ({path})", problems)
 
 
 def read_captions(path: str, problems: Problems) -> Captions:
-    """Returns the captions of every photo that a caption file names, in the file's order.
+    """Returns the captions of every image that a caption file names, in the file's order.
 
     The dialect is that of the first rows. Rows that do not follow it, and empty captions, are
     counted and left out.
@@ -84,54 +100,52 @@ def read_captions(path: str, problems: Problems) -> Captions:
 
 def join(
     captions: Mapping[str, list[str]],
-    photos: image_folders.ImageFolders,
+    images: image_folders.ImageFolders,
     by_split: splits.Assignment,
     problems: Problems,
 ) -> Iterator[CaptionedImage]:
-    """Yields the photos that have captions, a file and a split, sorted by name; counts the rest.
+    """Yields the images that have captions, a file and a split, sorted by name; counts the rest.
 
     Args:
       captions: by file name, which becomes the image id.
-      photos: where the files are.
-      by_split: says each photo's split.
-      problems: counts photos without captions, captions without photos, photos in no split list.
+      images: where the files are.
+      by_split: says each image's split.
+      problems: counts images in no split list, missing ones, and those without captions.
     """
-    listed = dict.fromkeys(by_split.listed())
     for name in sorted(captions):
-        path, split = photos.find(name), by_split.split_of(name)
-        if path is None and (not listed or split is None):
-            problems.add("captions without a photo", name, max(1, len(captions[name])))
-        elif path is None:
-            problems.add("listed photos that are missing", name)
+        split = by_split.split_of(name)
+        if split is None:
+            problems.add("images in no split list", name)
+        elif (path := images.find(name)) is None:
+            problems.add(MISSING_IMAGES, images.tried(name))
         elif not captions[name]:
-            problems.add("photos without captions", name)
-        elif split is None:
-            problems.add("photos in no split list", name)
+            problems.add("images without captions", name)
         else:
             yield CaptionedImage(name, path, tuple(captions[name]), split)
-    _count_uncaptioned(captions, photos, listed, problems)
+    _count_uncaptioned(captions, images, dict.fromkeys(by_split.listed()), problems)
 
 
 def _count_uncaptioned(
     captions: Mapping[str, list[str]],
-    photos: image_folders.ImageFolders,
+    images: image_folders.ImageFolders,
     listed: Mapping[str, None],
     problems: Problems,
 ) -> None:
     known = {*captions, *(os.path.splitext(name)[0] for name in captions)}
     for name in listed:
         if name not in known:
-            problems.add("listed photos without captions", name)
-    for name in photos.names():
+            problems.add("listed images without captions", name)
+    for name in images.names():
         if not {name, os.path.splitext(name)[0]} & listed.keys() and name not in captions:
-            problems.add("photos without captions", name)
+            problems.add("images without captions", name)
 
 
 def _dialect(path: str) -> Callable[[str, Problems], Iterator[Row]]:
-    """Returns the reader for the delimiter that comes first in most of the first rows."""
+    """Returns the reader for the delimiter that is the first one in most of the first 20 rows."""
     first = (line for _, line in itertools.islice(text_rows.read_lines(path, Problems()), 20))
-    marks = collections.Counter(re.sub(r"[^\t|,]", "", line)[:1] for line in first)
-    dialects = {"\t": _token_rows, "|": _pipe_rows, ",": _csv_rows}
+    marks = collections.Counter(re.sub(r"[^\t|,;]", "", line)[:1] for line in first)
+    semicolons = functools.partial(_csv_rows, delimiter=";")
+    dialects = {"\t": _token_rows, "|": _pipe_rows, ",": _csv_rows, ";": semicolons}
     return dialects[max(dialects, key=lambda mark: marks[mark])]
 
 
@@ -145,14 +159,14 @@ def _token_rows(path: str, problems: Problems) -> Iterator[Row]:
             _malformed(path, number, problems)
 
 
-def _csv_rows(path: str, problems: Problems) -> Iterator[Row]:
+def _csv_rows(path: str, problems: Problems, delimiter: str = ",") -> Iterator[Row]:
     columns = 2
-    read = text_rows.csv_rows(text_rows.read_lines(path, problems), max_lines=1)
+    read = text_rows.csv_rows(text_rows.read_lines(path, problems), delimiter, max_lines=1)
     for index, (number, text, fields) in enumerate(read):
         if index == 0 and fields and fields[0].strip().lower() in _HEADERS:
             columns = max(2, len(fields))
             continue
-        values = text_rows.last_takes_rest(text, fields, columns)
+        values = text_rows.last_takes_rest(text, fields, columns, delimiter)
         name, caption = values[0].strip(), values[-1].strip()
         if len(values) == columns and name:
             yield f"line {number}", name, caption
@@ -166,7 +180,7 @@ def _pipe_rows(path: str, problems: Problems) -> Iterator[Row]:
             continue
         match = _PIPE.fullmatch(line)
         if match is None and (match := _PIPE_LOST.fullmatch(line)):
-            problems.add("rows mended where a delimiter was lost", f"{path}, line {number}")
+            problems.add("rows repaired where a delimiter was lost", f"{path}, line {number}")
         if match and (name := match[1].strip()):
             yield f"line {number}", name, match[2].strip()
         else:

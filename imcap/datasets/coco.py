@@ -1,8 +1,8 @@
 """COCO Captions (Chen et al., 2015, arXiv:1504.00325), the 2014 and the 2017 arrangement.
 
-`annotations/captions_train2017.json` and `captions_val2017.json`, photos in `train2017/` and
-`val2017/` (or below `images/`); the same with 2014. The test photos have no public captions, so
-`val` is the split `dev`. Both years hold the same photos in other splits, so one year is read.
+`annotations/captions_train2017.json` and `captions_val2017.json`, images in `train2017/` and
+`val2017/` (or below `images/`); the same with 2014. The test images have no public captions, so
+`val` is the split `dev`. Both years hold the same images in other splits, so one year is read.
 """
 
 from __future__ import annotations
@@ -13,46 +13,55 @@ from typing import Any
 
 from imcap import filesystem
 from imcap.datasets import image_folders, text_rows
-from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.datasets.base import (
+    MISSING_IMAGES,
+    CaptionedImage,
+    Problems,
+    Reader,
+    require_some,
+)
 from imcap.errors import UserError
 
 _YEARS = ("2017", "2014")
 _PARTS = (("val", "dev"), ("train", "train"))
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos of `dev`, then of `train`, each sorted by id.
+class Coco(Reader):
+    """Reads COCO Captions.
 
     The image id is COCO's integer id, as a string.
 
-    Args:
-      config: `dir`; optional `captions` (one annotation file, relative to `dir`: `val` in its name
-        makes it `dev`) and `images` (the photos' folder, or the folder of `train2017/` etc.).
-      problems: counts missing photos, photos without captions and malformed entries.
+    Settings: `dir`; optional `captions` (one annotation file, relative to `dir`: `val` in its name
+    makes it `dev`) and `images` (the images' folder, or the folder of `train2017/` etc.).
 
-    Raises:
-      UserError: when there is no annotation file, or it is not COCO's format.
+    Problems: missing images, images without captions and malformed entries.
     """
-    folder = image_folders.data_folder(config)
-    seen: set[str] = set()
-    yield from require_some(_all(config, folder, seen, problems), folder, problems)
+
+    def read(self, problems: Problems) -> Iterator[CaptionedImage]:
+        """Yields the images of `dev`, then of `train`, each sorted by id.
+
+        Raises:
+          UserError: when there is no annotation file, or it is not COCO's format.
+        """
+        folder = image_folders.data_folder(self.settings.dir)
+        yield from require_some(self._all(folder, problems), folder, problems)
+
+    def _all(self, folder: str, problems: Problems) -> Iterator[CaptionedImage]:
+        seen: set[str] = set()
+        for path, part, split in _annotation_files(self.settings.captions, folder, problems):
+            images = _image_folders(self.settings.images, folder, part)
+            for image in _read_file(path, images, split, problems):
+                if image.image_id in seen:
+                    problems.add("images of val that train repeats", image.image_id)
+                    continue
+                seen.add(image.image_id)
+                yield image
 
 
-def _all(config: Any, folder: str, seen: set[str], problems: Problems) -> Iterator[CaptionedImage]:
-    for path, part, split in _annotation_files(config, folder, problems):
-        photos = _photos(config, folder, part)
-        for image in _read_file(path, photos, split, problems):
-            if image.image_id in seen:
-                problems.add("photos of val that train repeats", image.image_id)
-                continue
-            seen.add(image.image_id)
-            yield image
-
-
-def _annotation_files(config: Any, folder: str, problems: Problems) -> list[tuple[str, str, str]]:
+def _annotation_files(named: str, folder: str, problems: Problems) -> list[tuple[str, str, str]]:
     """Returns (path, part such as `train2017`, split), dev first so that it is never trained on."""
-    if config.get("captions"):
-        path = image_folders.captions_file(config, folder, ())
+    if named:
+        path = image_folders.captions_file(named, folder, ())
         base = os.path.basename(path).lower()
         name, split = _PARTS[0] if "val" in base else _PARTS[1]
         return [(path, name + next((y for y in _YEARS if y in base), _YEARS[0]), split)]
@@ -77,17 +86,16 @@ def _of_year(folder: str, year: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def _photos(config: Any, folder: str, part: str) -> image_folders.ImageFolders:
-    if config.get("images"):
-        root = image_folders.ImageFolders.of(config, folder, ()).roots[0]
-        return image_folders.ImageFolders([os.path.join(root, part), root])
-    return image_folders.ImageFolders.of(
-        config, folder, (part, f"images/{part}", f"{part}/{part}", "images")
-    )
+def _image_folders(named: str, folder: str, part: str) -> image_folders.ImageFolders:
+    if named:
+        root = image_folders.ImageFolders.of(named, folder, ()).roots[0]
+        return image_folders.ImageFolders([filesystem.join(root, part), root])
+    candidates = (part, f"images/{part}", f"{part}/{part}", "images")
+    return image_folders.ImageFolders.of("", folder, candidates)
 
 
 def _read_file(
-    path: str, photos: image_folders.ImageFolders, split: str, problems: Problems
+    path: str, images: image_folders.ImageFolders, split: str, problems: Problems
 ) -> Iterator[CaptionedImage]:
     document = text_rows.read_json(path)
     names = _names(path, document, problems)
@@ -95,11 +103,11 @@ def _read_file(
     for key in sorted(captions.keys() - names.keys()):
         problems.add("captions of unknown images", f"{path}, image_id {key}", len(captions[key]))
     for key, name in sorted(names.items()):
-        found = photos.find(name)
+        found = images.find(name)
         if found is None:
-            problems.add("missing photos", name)
+            problems.add(MISSING_IMAGES, images.tried(name))
         elif key not in captions:
-            problems.add("photos without captions", name)
+            problems.add("images without captions", name)
         else:
             yield CaptionedImage(str(key), found, tuple(captions[key]), split)
 

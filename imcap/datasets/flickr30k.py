@@ -1,20 +1,16 @@
 """Flickr30k (Young, Lai, Hodosh and Hockenmaier, 2014), as published and as repacked on Kaggle.
 
 Kaggle: `results.csv` with the header `image_name| comment_number| comment` (one of its rows lost a
-delimiter and is mended), photos in `flickr30k_images/`.
-Authors': `results_20130124.token`, photos in `flickr30k-images/`.
+delimiter and is repaired), images in `flickr30k_images/`.
+Authors': `results_20130124.token`, images in `flickr30k-images/`.
 
 Split lists named as by Flickr30k Entities (`train.txt`, `val.txt`, `test.txt`: ids without `.jpg`)
-are used where they exist; without them a seeded ratio splits the photos.
+are used where they exist; without them a seeded ratio splits the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from imcap.datasets import caption_files
-from imcap.datasets.base import CaptionedImage, Problems
 
 LAYOUT = caption_files.Layout(
     captions=(
@@ -36,15 +32,7 @@ LAYOUT = caption_files.Layout(
 )
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos sorted by image id, which is the file name.
+class Flickr30k(caption_files.CaptionFileReader):
+    """Reads Flickr30k; settings and problems as in `CaptionFileReader`."""
 
-    Args:
-      config: `dir`; optional `captions` and `images` (relative to `dir`), `ratios` and `seed` (used
-        without split lists), `holdout` (photos moved from `train` to the split `look`).
-      problems: counts photos in no split list, missing photos, malformed rows and the like.
-
-    Raises:
-      UserError: for a folder without captions or photos, naming what was looked for.
-    """
-    return caption_files.read(config, LAYOUT, problems)
+    layout = LAYOUT

@@ -1,20 +1,16 @@
 """Flickr8k (Hodosh, Young and Hockenmaier, 2013), as published and as repacked on Kaggle.
 
-Official: `Flickr8k.token.txt`, `Flickr_8k.{trainImages,devImages,testImages}.txt`, and the photos
+Official: `Flickr8k.token.txt`, `Flickr_8k.{trainImages,devImages,testImages}.txt`, and the images
 in `Images/` or, as in the published archive, `Flicker8k_Dataset/`.
 Kaggle: `captions.txt` (CSV with the header `image,caption`) and `Images/`.
 
 The official captions win where both lie in the folder. Split lists are used wherever they exist;
-without them a seeded ratio splits the photos.
+without them a seeded ratio splits the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from imcap.datasets import caption_files
-from imcap.datasets.base import CaptionedImage, Problems
 
 LAYOUT = caption_files.Layout(
     captions=("Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt", "captions.txt"),
@@ -31,15 +27,7 @@ LAYOUT = caption_files.Layout(
 )
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos sorted by image id, which is the file name.
+class Flickr8k(caption_files.CaptionFileReader):
+    """Reads Flickr8k; settings and problems as in `CaptionFileReader`."""
 
-    Args:
-      config: `dir`; optional `captions` and `images` (relative to `dir`), `ratios` and `seed` (used
-        without split lists), `holdout` (photos moved from `train` to the split `look`).
-      problems: counts photos in no split list, missing photos, malformed rows and the like.
-
-    Raises:
-      UserError: for a folder without captions or photos, naming what was looked for.
-    """
-    return caption_files.read(config, LAYOUT, problems)
+    layout = LAYOUT

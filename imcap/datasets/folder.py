@@ -1,38 +1,56 @@
-"""A folder of photos, each with a text file of the same name beside it, one caption per line.
+"""A folder of images, each with a text file of the same name beside it, one caption per line.
 
 beach.jpg   beach.txt        holiday/dog.png   holiday/dog.txt
+
+Subfolders called `train`, `val` (or `dev`, `valid`, `validation`) and `test`, in any case, are the
+splits. Without them a seeded ratio splits the images.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from imcap import filesystem
 from imcap.datasets import image_folders, splits, text_rows
-from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.datasets.base import CaptionedImage, Problems, Reader, require_some
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos of the folder and its subfolders, split by a seeded ratio.
+class Folder(Reader):
+    """Reads the images of a folder and its subfolders.
 
     The image id is the path below the folder, with forward slashes. One folder's list of files is
     in memory at a time.
 
-    Args:
-      config: `dir`; optional `images` (the folder to read, relative to `dir`), `ratios`, `seed`.
-      problems: counts photos without captions and text files without a photo.
+    Settings: `dir`; optional `images` (the folder to read, relative to `dir`), `ratios`, `seed`.
 
-    Raises:
-      UserError: when there is no such folder, or no photo with captions in it.
+    Problems: images without captions, text files without an image, and images that lie outside of
+    the split folders where there are any.
     """
-    root = image_folders.ImageFolders.of(config, image_folders.data_folder(config), (".",)).roots[0]
-    by_ratio = splits.ratio_split(config)
-    yield from require_some(_images(root, by_ratio, problems), root, problems)
+
+    def read(self, problems: Problems) -> Iterator[CaptionedImage]:
+        """Yields the images sorted by folder and name."""
+        folder = image_folders.data_folder(self.settings.dir)
+        root = image_folders.ImageFolders.of(self.settings.images, folder, (".",)).roots[0]
+        images = _images(root, self._split_of(root), problems)
+        yield from require_some(images, root, problems)
+
+    def _split_of(self, root: str) -> Callable[[str], str | None]:
+        """Returns what says an image's split: its top folder, or the ratio."""
+        by_folder = {
+            name: split
+            for name in filesystem.folders(root)
+            if (split := splits.canonical(name)) in splits.SPLITS
+        }
+        if not by_folder:
+            return splits.ratio_split(self.settings, root).split_of
+        splits.log_once(f"{root}: split by its folders {', '.join(by_folder)}")
+        return lambda image_id: by_folder.get(image_id.partition("/")[0])
 
 
-def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Iterator[CaptionedImage]:
+def _images(
+    root: str, split_of: Callable[[str], str | None], problems: Problems
+) -> Iterator[CaptionedImage]:
     for parent, names in filesystem.walk(root):
         texts = {name for name in names if name.lower().endswith(".txt")}
         used: set[str] = set()
@@ -40,14 +58,17 @@ def _images(root: str, by_ratio: splits.RatioSplit, problems: Problems) -> Itera
             text = os.path.splitext(name)[0] + ".txt"
             used.add(text)
             captions = _captions(os.path.join(parent, text), problems) if text in texts else ()
-            path = os.path.join(parent, name)
-            if captions:
-                image_id = os.path.relpath(path, root).replace(os.sep, "/")
-                yield CaptionedImage(image_id, path, captions, by_ratio.split_of(image_id))
+            path = filesystem.join(parent, name)
+            image_id = filesystem.below(path, root)
+            split = split_of(image_id)
+            if split is None:
+                problems.add("images outside of the split folders", path)
+            elif not captions:
+                problems.add("images without captions", path)
             else:
-                problems.add("photos without captions", path)
+                yield CaptionedImage(image_id, path, captions, split)
         for text in sorted(texts - used):
-            problems.add("text files without a photo", os.path.join(parent, text))
+            problems.add("text files without an image", os.path.join(parent, text))
 
 
 def _captions(path: str, problems: Problems) -> tuple[str, ...]:

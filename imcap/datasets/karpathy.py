@@ -1,7 +1,7 @@
 """Karpathy's splits of Flickr8k, Flickr30k and COCO (Karpathy and Fei-Fei, CVPR 2015).
 
 One of `dataset_flickr8k.json`, `dataset_flickr30k.json`, `dataset_coco.json` holds the captions
-and the splits; the photos lie as in the data set itself. `val` is the split `dev`.
+and the splits; the images lie as in the data set itself. `val` is the split `dev`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import Any
 
 from imcap import filesystem
 from imcap.datasets import coco, flickr8k, flickr30k, image_folders, splits, text_rows
-from imcap.datasets.base import CaptionedImage, Problems, require_some
+from imcap.datasets.base import (
+    MISSING_IMAGES,
+    CaptionedImage,
+    Problems,
+    Reader,
+    require_some,
+)
 from imcap.errors import UserError
 
 FILES = ("dataset_coco.json", "dataset_flickr30k.json", "dataset_flickr8k.json")
@@ -20,45 +26,47 @@ FILES = ("dataset_coco.json", "dataset_flickr30k.json", "dataset_flickr8k.json")
 _IMAGES = (*flickr8k.LAYOUT.images, *flickr30k.LAYOUT.images, "images", ".")
 
 
-def read(config: Any, problems: Problems) -> Iterator[CaptionedImage]:
-    """Yields the photos in the file's order.
+class Karpathy(Reader):
+    """Reads Karpathy's split files.
 
     The image id is COCO's id as a string where the file has one, else the file name.
 
-    Args:
-      config: `dir`; optional `captions` (the JSON file, relative to `dir`), `images` (the photos'
-        folder) and `restval` (True, the default: COCO's `restval` photos are in `train`; False:
-        they are left out).
-      problems: counts missing photos, malformed entries and what is left out.
+    Settings: `dir`; optional `captions` (the JSON file, relative to `dir`), `images` (the images'
+    folder) and `restval` (True, the default: COCO's `restval` images are in `train`; False: they
+    are left out).
 
-    Raises:
-      UserError: when there is no such file, several, or it is not in this format.
+    Problems: missing images, malformed entries and what is left out.
     """
-    folder = image_folders.data_folder(config)
-    path = _dataset_file(config, folder)
-    photos = image_folders.ImageFolders.of(config, folder, _IMAGES)
-    restval = config.get("restval")
-    keep_restval = True if restval is None else bool(restval)
-    images = _images(path, photos, keep_restval, problems)
-    yield from require_some(images, f"{folder} ({path})", problems)
+
+    def read(self, problems: Problems) -> Iterator[CaptionedImage]:
+        """Yields the images in the file's order.
+
+        Raises:
+          UserError: when there is no such file, several, or it is not in this format.
+        """
+        folder = image_folders.data_folder(self.settings.dir)
+        path = _dataset_file(self.settings.captions, folder)
+        images = image_folders.ImageFolders.of(self.settings.images, folder, _IMAGES)
+        found = _images(path, images, bool(self.settings.restval), problems)
+        yield from require_some(found, f"{folder} ({path})", problems)
 
 
-def _dataset_file(config: Any, folder: str) -> str:
+def _dataset_file(named: str, folder: str) -> str:
     here = [name for name in FILES if filesystem.is_file(os.path.join(folder, name))]
-    if len(here) > 1 and not config.get("captions"):
+    if len(here) > 1 and not named:
         raise UserError(
             f"{folder}: {', '.join(here)} lie here; choose one with config.dataset.captions"
         )
-    return image_folders.captions_file(config, folder, FILES)
+    return image_folders.captions_file(named, folder, FILES)
 
 
 def _images(
-    path: str, photos: image_folders.ImageFolders, keep_restval: bool, problems: Problems
+    path: str, images: image_folders.ImageFolders, keep_restval: bool, problems: Problems
 ) -> Iterator[CaptionedImage]:
     seen: set[str] = set()
     for index, entry in enumerate(coco.entries(path, text_rows.read_json(path), "images")):
         where = f"{path}, images[{index}]"
-        image = _image(entry, photos, keep_restval, where, problems)
+        image = _image(entry, images, keep_restval, where, problems)
         if image is None:
             continue
         if image.image_id in seen:
@@ -70,7 +78,7 @@ def _images(
 
 def _image(
     entry: Any,
-    photos: image_folders.ImageFolders,
+    images: image_folders.ImageFolders,
     keep_restval: bool,
     where: str,
     problems: Problems,
@@ -80,15 +88,15 @@ def _image(
     split = splits.canonical("train" if source_split == "restval" else source_split)
     captions = _captions(entry.get("sentences"))
     below = os.path.join(text_rows.clean(entry.get("filepath")), name)
-    found = (photos.find(below) or photos.find(name)) if name else None
+    found = images.find(below, name) if name else None
     if not name or not split:
         problems.add("malformed images", where)
     elif source_split == "restval" and not keep_restval:
-        problems.add("restval photos left out", name)
+        problems.add("restval images left out", name)
     elif found is None:
-        problems.add("missing photos", name)
+        problems.add(MISSING_IMAGES, images.tried(below, name))
     elif not captions:
-        problems.add("photos without captions", name)
+        problems.add("images without captions", name)
     else:
         return CaptionedImage(text_rows.clean(entry.get("cocoid")) or name, found, captions, split)
     return None

@@ -1,8 +1,9 @@
-"""Which split a photo belongs to: the published lists' word, or a seeded ratio."""
+"""Which split an image belongs to: by published lists, or by a seeded ratio."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import heapq
 import math
@@ -11,13 +12,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from absl import logging
+
 from imcap import filesystem
 from imcap.datasets import text_rows
-from imcap.datasets.base import CaptionedImage, Problems
+from imcap.datasets.base import CaptionedImage, Problems, Settings
 from imcap.errors import UserError
 
 SPLITS = ("train", "dev", "test")
-HOLDOUT = "look"
+HOLDOUT = "holdout"
+_HOLDOUT_SALT = "look/"  # Never to be changed: it decides which images are held out.
 _ALIASES = {
     "training": "train",
     "val": "dev",
@@ -30,8 +34,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 def canonical(name: str) -> str:
-    """Returns a source's split name in lower case with `val` and the like as `dev`, or '' where
-    no file could be named after it."""
+    """Returns a source's split name in lower case, with `val` and its other names as `dev`.
+
+    The result is empty where no file could be named after the split.
+    """
     name = name.strip().lower()
     return _ALIASES.get(name, name) if _NAME.fullmatch(name) else ""
 
@@ -67,18 +73,18 @@ class RatioSplit:
                 return split
             fraction -= ratio
             last = split if ratio > 0 else last
-        return last  # Rounding: the ratios' sum can be a hair below the fraction.
+        return last  # The ratios' sum can be slightly below the fraction, by rounding.
 
     def listed(self) -> tuple[str, ...]:
-        """Returns nothing: a ratio lists no names."""
+        """Returns no names: a ratio has no lists."""
         return ()
 
 
 class ListedSplit:
     """Splits by published lists, one file name (or bare id) per line.
 
-    An image that several lists name goes to the last of train, dev, test: what is scored stays
-    whole, and nothing scored is trained on.
+    An image that several lists name goes to the last of train, dev, test: dev and test keep all
+    their images, and none of these is trained on.
     """
 
     def __init__(self, lists: Mapping[str, str], problems: Problems) -> None:
@@ -88,7 +94,7 @@ class ListedSplit:
                 name = line.strip()
                 if self._splits.get(name, split) != split:
                     problems.add(
-                        "photos in two split lists, not used for training",
+                        "images in two split lists, not used for training",
                         f"{name}, {lists[split]}, line {number}",
                     )
                 self._splits[name] = split
@@ -104,46 +110,56 @@ class ListedSplit:
 
 
 def assignment(
-    config: Any, folder: str, lists: Mapping[str, Sequence[str]], problems: Problems
+    settings: Settings, lists: Mapping[str, Sequence[str]], problems: Problems
 ) -> Assignment:
-    """Returns the split lists that lie in `folder`, or else the seeded ratio split.
+    """Returns the split lists that lie in `settings.dir`, or else the seeded ratio split.
 
     Args:
-      config: the dataset part; `ratios` and `seed` are used where there are no lists.
-      folder: the data set's folder.
-      lists: for each split the file names that its list may have, relative to `folder`.
+      settings: `dir`, and `ratios` and `seed`, which are used where there are no lists.
+      lists: for each split the file names that its list may have, relative to `dir`.
       problems: counts what is wrong with the lists.
     """
     found: dict[str, str] = {}
     for split, names in lists.items():
-        paths = (os.path.join(folder, name) for name in names)
+        paths = (os.path.join(settings.dir, name) for name in names)
         if path := next((path for path in paths if filesystem.is_file(path)), None):
             found[split] = path
-    return ListedSplit(found, problems) if found else ratio_split(config)
+    if not found:
+        return ratio_split(settings, settings.dir)
+    log_once(f"{settings.dir}: split by lists {', '.join(found.values())}")
+    return ListedSplit(found, problems)
 
 
-def ratio_split(config: Any) -> RatioSplit:
-    """Returns the seeded ratio split that `config.ratios` and `config.seed` describe."""
-    return RatioSplit(ratios(config), int(config.get("seed") or 0))
+def ratio_split(settings: Settings, source: str) -> RatioSplit:
+    """Returns the seeded split that `ratios` and `seed` describe, and logs it for `source`."""
+    shares, seed = ratios(settings.ratios), int(settings.seed)
+    written = "/".join(f"{share:g}" for share in shares)
+    log_once(f"{source}: split by ratio {written} ({'/'.join(SPLITS)}) with seed {seed}")
+    return RatioSplit(shares, seed)
 
 
-def ratios(config: Any) -> tuple[float, float, float]:
-    """Returns `config.ratios` as the train, dev and test fractions; (0.8, 0.1, 0.1) if not set.
+@functools.cache
+def log_once(line: str) -> None:
+    """Logs a line once in a process: the records job opens a data set several times."""
+    logging.info("%s", line)
+
+
+def ratios(value: Any) -> tuple[float, ...]:
+    """Returns `config.dataset.ratios` as the train, dev and test fractions.
+
+    Args:
+      value: three fractions, or a mapping of split to fraction.
 
     Raises:
       UserError: unless they are three fractions that add up to 1.
     """
-    value = config.get("ratios")
-    if value is None:
-        value = (0.8, 0.1, 0.1)
     try:
-        if hasattr(value, "get"):
-            value = [value.get(split, 0.0) for split in SPLITS]
-        fractions = tuple(float(fraction) for fraction in value)
+        given = [value.get(s, 0.0) for s in SPLITS] if hasattr(value, "get") else value
+        fractions = tuple(float(fraction) for fraction in given)
     except (TypeError, ValueError):
         fractions = ()
-    fair = len(fractions) == 3 and all(0 <= fraction <= 1 for fraction in fractions)
-    if not fair or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+    is_valid = len(fractions) == 3 and all(0 <= fraction <= 1 for fraction in fractions)
+    if not is_valid or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise UserError(
             f"config.dataset.ratios: {value!r} is not three fractions for train, dev and test"
             " that add up to 1, such as (0.8, 0.1, 0.1)"
@@ -151,23 +167,20 @@ def ratios(config: Any) -> tuple[float, float, float]:
     return fractions
 
 
-def hold_out(images: Sequence[CaptionedImage], config: Any) -> list[CaptionedImage]:
-    """Moves `config.holdout` photos of the train split to the split `look`, chosen by hash.
+def hold_out(images: Sequence[CaptionedImage], count: int, seed: int) -> list[CaptionedImage]:
+    """Moves `count` images of the train split to the split `holdout`, chosen by hash.
 
     Raises:
-      UserError: when the train split has fewer photos than that.
+      UserError: when the train split has fewer images than that.
     """
-    count = int(config.get("holdout") or 0)
     train = [image.image_id for image in images if image.split == "train"]
     if not 0 <= count <= len(train):
         raise UserError(
-            f"config.dataset.holdout: {count} photos cannot be held out of the"
+            f"config.dataset.holdout: {count} images cannot be held out of the"
             f" {len(train)} in the train split"
         )
-    seed = int(config.get("seed") or 0)
-    held = set(
-        heapq.nsmallest(count, train, key=lambda name: stable_fraction(seed, "look/" + name))
-    )
+    rank = functools.cache(lambda name: stable_fraction(seed, _HOLDOUT_SALT + name))
+    held = set(heapq.nsmallest(count, train, key=rank))
     return [
         dataclasses.replace(image, split=HOLDOUT) if image.image_id in held else image
         for image in images

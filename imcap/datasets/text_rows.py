@@ -1,4 +1,4 @@
-"""Reading text files row by row: whatever bytes come, a row is read or counted, never a crash."""
+"""Text files row by row: rows that cannot be read are counted, and never raise."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def open_bytes(path: str) -> IO[bytes]:
 
 
 def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yields (line number from 1, text without its line ending) of a UTF-8 file's written lines.
+    """Yields (line number from 1, text without its line ending) of a UTF-8 file's lines.
 
-    A byte-order mark, CRLF endings and blank lines are taken as what they are. Lines that are not
-    UTF-8 are counted and left out.
+    A byte-order mark and blank lines are skipped; lines may end in CRLF. Lines that are not UTF-8
+    are counted and left out.
 
     Raises:
       UserError: when the file cannot be read to its end, or is UTF-16.
@@ -53,12 +53,12 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
 
 
 def read_part(path: str, start: int, end: int, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yields (offset in bytes, text) of the lines that begin at `start` or behind it, before `end`.
+    """Yields (offset in bytes, text) of the lines that begin in [start, end).
 
-    So parts that border on each other give each line once. Otherwise as `read_lines`.
+    So adjacent parts give each line once. Otherwise as `read_lines`.
     """
     with open_bytes(path) as handle:
-        # A line that began before belongs to the part before.
+        # A line that began before `start` belongs to the part before.
         handle.seek(max(start - 1, 0))
         offset = start - 1 + len(handle.readline()) if start else 0
         for raw in _raw_lines(handle, path):
@@ -108,9 +108,9 @@ def csv_rows(
 def last_takes_rest(
     text: str, fields: list[str] | None, columns: int, delimiter: str = ","
 ) -> list[str]:
-    """Returns a row's fields, giving what is too much (unquoted commas) to the last column.
+    """Returns a row's fields; what follows the last delimiter that is needed is the last field.
 
-    A row that is too short comes back as it is.
+    So the last column may hold unquoted delimiters. A row with too few fields is not changed.
     """
     if fields is not None and len(fields) == columns:
         return fields
@@ -136,8 +136,10 @@ def read_json(path: str) -> Any:
 def json_objects(
     lines: Iterator[tuple[int, str]], where: Callable[[int], str], problems: Problems
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (number, object) per numbered line of JSON; other lines are counted, with `where` they
-    stand, and left out."""
+    """Yields (number, object) for each numbered line that is a JSON object; counts the others.
+
+    `where` turns a line's number into what a problem's example says.
+    """
     for number, line in lines:
         try:
             value = json.loads(line)
@@ -150,8 +152,10 @@ def json_objects(
 
 
 def clean(value: Any) -> str:
-    """Returns a string or an integer as stripped text; anything else, or text that UTF-8 cannot
-    hold (JSON may spell lone surrogates), as the empty string."""
+    """Returns a string or an integer as stripped text, anything else as the empty string.
+
+    So is text that UTF-8 cannot encode: JSON may escape lone surrogates.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -172,7 +176,7 @@ def _whole_row(
     delimiter: str,
     max_lines: int,
 ) -> tuple[int, list[str] | None]:
-    """Returns how many of the pending lines (read on as needed) are one row, and its fields."""
+    """Returns how many of the pending lines are one row, and its fields; reads more if needed."""
     for taken in range(1, max_lines + 1):
         if len(pending) < taken:
             pending.extend(itertools.islice(lines, 1))

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from beam_jobs import build_records
 from imcap import encoders, images, records, text
-from imcap.datasets import Problems, read
+from imcap.datasets import Problems, build_reader
 from imcap.errors import UserError
 
 ALL_SHARDS = {f"{split}-0000{i}-of-00002.tfrecord" for split in landscapes.SPLITS for i in (0, 1)}
@@ -28,7 +28,7 @@ def info(built):
 
 @pytest.fixture(scope="module")
 def rows(built):
-    return {row.image_id: row for row in read(built.dataset, Problems())}
+    return {row.image_id: row for row in build_reader(built.dataset).read(Problems())}
 
 
 def test_a_finished_folder_holds_shards_summaries_and_the_marker(built):
@@ -170,7 +170,6 @@ def test_a_given_vocabulary_is_used(photos, tmp_path):
     ("changes", "message"),
     [
         ({"dataset__dir": "{tmp}/nowhere"}, "there is no folder .*nowhere"),
-        ({"dataset__name": "tabel"}, "did you mean 'table'"),
         ({"encoder__weights": "{tmp}/none.h5"}, "config.encoder.weights=.*none.h5: no such file"),
         ({"text__vocabulary": "{tmp}/none.txt"}, "config.text.vocabulary=.*none.txt cannot be"),
         ({"text__vocabulary": "{tmp}/words.txt"}, "words.txt must begin with the lines"),
@@ -201,3 +200,17 @@ def test_a_folder_that_beam_takes_for_a_pattern_is_refused(photos, tmp_path):
     config = landscapes.make_records_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
     with pytest.raises(UserError, match="must do without the signs"):
         build_records.build_records(config)
+
+
+@pytest.mark.parametrize("spelling", ["~/data", "data/", "./data/../data", "{0}/data/."])
+def test_records_keep_paths_below_the_folder_however_it_is_spelt(tmp_path, monkeypatch, spelling):
+    landscapes.write_images(tmp_path / "data")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    config = landscapes.make_records_config(
+        tmp_path, tmp_path / "data", dataset__dir=spelling.format(tmp_path)
+    )
+    build_records.build_records(config)
+    examples = outputs.examples(config.records.dir, "dev")
+    paths = {outputs.values(example, "path")[0] for example in examples}
+    assert paths == {b"16.jpg", b"17.jpg", b"18.jpg", b"19.jpg"}

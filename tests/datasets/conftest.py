@@ -9,16 +9,16 @@ import pytest
 
 from imcap import datasets
 
-# Readers never look into a photo, so a JPEG's first bytes are photo enough.
-PHOTO = b"\xff\xd8\xff\xe0"
+# Readers do not open images, so a JPEG's first bytes are enough.
+IMAGE = b"\xff\xd8\xff\xe0"
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Returns a function that writes {path: text or bytes} and empty photos; gives the folder."""
+    """Returns a function that writes {path: text or bytes} and images; it returns the folder."""
 
-    def write(files=None, photos=()):
-        for name, content in {**(files or {}), **dict.fromkeys(photos, PHOTO)}.items():
+    def write(files=None, images=()):
+        for name, content in {**(files or {}), **dict.fromkeys(images, IMAGE)}.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -34,6 +34,13 @@ def read(tmp_path):
     def run(name, **fields):
         config = ml_collections.ConfigDict({"name": name, "dir": os.fspath(tmp_path), **fields})
         problems = datasets.Problems()
-        return list(datasets.read(config, problems)), problems
+        return list(datasets.build_reader(config).read(problems)), problems
 
     return run
+
+
+@pytest.fixture
+def logged(caplog):
+    """Returns a function that returns the lines logged so far."""
+    caplog.set_level("INFO", logger="absl")
+    return lambda: [record.getMessage() for record in caplog.records]

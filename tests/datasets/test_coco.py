@@ -27,7 +27,7 @@ FILES = {
     "annotations/captions_train2017.json": TRAIN,
     "annotations/captions_val2017.json": VAL,
 }
-PHOTOS = [
+IMAGES = [
     "train2017/000000000009.jpg",
     "train2017/000000000030.jpg",
     "val2017/000000000042.jpg",
@@ -35,14 +35,14 @@ PHOTOS = [
 
 
 def test_both_files_are_read_val_as_dev_with_integer_ids(make, read, tmp_path):
-    make(FILES, PHOTOS)
+    make(FILES, IMAGES)
     images, problems = read("coco")
     assert [(i.image_id, i.split, i.captions) for i in images] == [
         ("42", "dev", ("A shoe.",)),
         ("9", "train", ("A plate.", "Food.")),
         ("30", "train", ("A vase.",)),
     ]
-    assert images[1].path == str(tmp_path / PHOTOS[0])
+    assert images[1].path == str(tmp_path / IMAGES[0])
     assert problems.lines() == []
 
 
@@ -54,27 +54,27 @@ def test_the_2014_arrangement_below_images(make, read):
     assert (image.image_id, image.split) == ("42", "dev")
 
 
-def test_one_year_is_read_as_both_hold_the_same_photos(make, read):
-    make({**FILES, "annotations/captions_val2014.json": TRAIN}, PHOTOS)
+def test_one_year_is_read_as_both_hold_the_same_images(make, read):
+    make({**FILES, "annotations/captions_val2014.json": TRAIN}, IMAGES)
     images, problems = read("coco")
     assert len(images) == 3
     assert problems.counts == {"annotation files of 2014 left out, 2017 is here too": 1}
 
 
-def test_an_annotation_file_and_a_photo_folder_can_be_named(make, read):
-    make({"my_val.json": VAL}, ["photos/000000000042.jpg"])
-    (image,), _ = read("coco", captions="my_val.json", images="photos")
+def test_an_annotation_file_and_an_image_folder_can_be_named(make, read):
+    make({"my_val.json": VAL}, ["images/000000000042.jpg"])
+    (image,), _ = read("coco", captions="my_val.json", images="images")
     assert image.split == "dev"
 
 
-def test_a_photo_of_val_that_train_repeats_is_never_trained_on(make, read):
+def test_an_image_of_val_that_train_repeats_is_never_trained_on(make, read):
     make(
         {**FILES, "annotations/captions_train2017.json": VAL},
-        [*PHOTOS, "train2017/000000000042.jpg"],
+        [*IMAGES, "train2017/000000000042.jpg"],
     )
     (image,), problems = read("coco")
     assert image.split == "dev"
-    assert problems.counts == {"photos of val that train repeats": 1}
+    assert problems.counts == {"images of val that train repeats": 1}
 
 
 def test_what_is_left_out_is_counted_by_kind(make, read):
@@ -95,7 +95,7 @@ def test_what_is_left_out_is_counted_by_kind(make, read):
     ]
     make(
         {"annotations/captions_train2017.json": json.dumps(document)},
-        [*PHOTOS, "train2017/silent.jpg"],
+        [*IMAGES, "train2017/silent.jpg"],
     )
     images, problems = read("coco")
     assert [image.image_id for image in images] == ["9", "30"]
@@ -105,31 +105,31 @@ def test_what_is_left_out_is_counted_by_kind(make, read):
         "empty captions": 2,
         "malformed annotations": 2,
         "captions of unknown images": 1,
-        "missing photos": 1,
-        "photos without captions": 1,
+        "missing images": 1,
+        "images without captions": 1,
     }
 
 
 def test_no_annotations_says_what_was_looked_for(make, read):
-    make({}, PHOTOS)
+    make({}, IMAGES)
     with pytest.raises(UserError, match=r"annotations/captions_\{train,val\}\{2017,2014\}\.json"):
         read("coco")
 
 
 def test_another_kind_of_json_names_the_missing_list(make, read):
-    make({"annotations/captions_val2017.json": '{"images": []}'}, PHOTOS)
+    make({"annotations/captions_val2017.json": '{"images": []}'}, IMAGES)
     with pytest.raises(UserError, match=r"captions_val2017\.json: there is no list 'annotations'"):
         read("coco")
 
 
 def test_broken_json_names_file_and_line(make, read):
-    make({"annotations/captions_val2017.json": '{\n"images": [}'}, PHOTOS)
+    make({"annotations/captions_val2017.json": '{\n"images": [}'}, IMAGES)
     with pytest.raises(UserError, match=r"captions_val2017\.json, line 2: not JSON"):
         read("coco")
 
 
 def test_deeply_nested_json_is_a_user_error(make, read):
-    make({"annotations/captions_val2017.json": "[" * 200_000}, PHOTOS)
+    make({"annotations/captions_val2017.json": "[" * 200_000}, IMAGES)
     with pytest.raises(UserError, match="not JSON"):
         read("coco")
 
@@ -157,7 +157,7 @@ JUNK = st.recursive(
     )
 )
 def test_random_documents_are_read_or_counted_or_a_user_error(make, read, content):
-    make({**FILES, "annotations/captions_val2017.json": content}, PHOTOS)
+    make({**FILES, "annotations/captions_val2017.json": content}, IMAGES)
     try:
         images, _ = read("coco")
     except UserError as error:

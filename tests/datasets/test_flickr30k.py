@@ -14,19 +14,19 @@ RESULTS = (
     "b.jpg| 4   A dog runs across the grass .\n"
     "a.jpg| 0| 2 men | or 3 .\n"
 )
-PHOTOS = ["flickr30k_images/a.jpg", "flickr30k_images/b.jpg"]
+IMAGES = ["flickr30k_images/a.jpg", "flickr30k_images/b.jpg"]
 TRAIN_AND_TEST = (0.85, 0.0, 0.15)
 
 
 def test_kaggles_layout_and_its_row_that_lost_a_delimiter(make, read):
-    make({"results.csv": RESULTS}, PHOTOS)
+    make({"results.csv": RESULTS}, IMAGES)
     images, problems = read("flickr30k")
     assert {image.image_id: image.captions for image in images} == {
         "a.jpg": ("2 men | or 3 .",),
         "b.jpg": ("Two dogs , both wet .", "A dog runs across the grass ."),
     }
     (line,) = problems.lines()
-    assert line.startswith("1 rows mended where a delimiter was lost")
+    assert line.startswith("1 rows repaired where a delimiter was lost")
     assert line.endswith("results.csv, line 3)")
 
 
@@ -39,23 +39,23 @@ def test_the_authors_layout(folder, make, read):
 
 
 def test_kaggles_nested_folder_is_found(make, read):
-    make({"flickr30k_images/results.csv": RESULTS}, [f"flickr30k_images/{p}" for p in PHOTOS])
+    make({"flickr30k_images/results.csv": RESULTS}, [f"flickr30k_images/{p}" for p in IMAGES])
     assert len(read("flickr30k")[0]) == 2
 
 
 def test_a_csv_with_comment_numbers_is_read(make, read):
     text = 'image_name,comment_number,comment\na.jpg,0,"One, two"\na.jpg,1,Three, four\n'
-    make({"captions.txt": text}, PHOTOS)
+    make({"captions.txt": text}, IMAGES)
     (image,), _ = read("flickr30k")
     assert image.captions == ("One, two", "Three, four")
 
 
 def test_lists_of_bare_ids_are_used(make, read):
     lists = {"train.txt": "a\n", "val.txt": "b\n", "test.txt": "c\n"}
-    make({"results.csv": RESULTS, **lists}, PHOTOS)
+    make({"results.csv": RESULTS, **lists}, IMAGES)
     images, problems = read("flickr30k")
     assert [image.split for image in images] == ["train", "dev"]
-    assert problems.counts["listed photos without captions"] == 1
+    assert problems.counts["listed images without captions"] == 1
 
 
 def many(make, count=200):
@@ -63,20 +63,27 @@ def many(make, count=200):
     make({"results_20130124.token": rows}, [f"Images/{number}.jpg" for number in range(count)])
 
 
-def test_photos_to_look_at_come_out_of_the_train_split(make, read):
+def test_held_out_images_come_out_of_the_train_split(make, read):
     many(make)
     plain = {i.image_id: i.split for i in read("flickr30k", ratios=TRAIN_AND_TEST)[0]}
     held = {i.image_id: i.split for i in read("flickr30k", ratios=TRAIN_AND_TEST, holdout=10)[0]}
-    look = {name for name, split in held.items() if split == "look"}
-    assert len(look) == 10
-    assert {plain[name] for name in look} == {"train"}
-    assert all(held[name] == plain[name] for name in plain if name not in look)
+    held_out = {name for name, split in held.items() if split == "holdout"}
+    assert len(held_out) == 10
+    assert {plain[name] for name in held_out} == {"train"}
+    assert all(held[name] == plain[name] for name in plain if name not in held_out)
     assert set(plain.values()) == {"train", "test"}
     more = read("flickr30k", ratios=TRAIN_AND_TEST, holdout=11)[0]
-    assert look < {image.image_id for image in more if image.split == "look"}
+    assert held_out < {image.image_id for image in more if image.split == "holdout"}
 
 
-def test_more_photos_to_look_at_than_there_are_is_an_error(make, read):
+def test_the_same_images_are_held_out_in_every_release(make, read):
+    many(make)
+    images, _ = read("flickr30k", ratios=(1.0, 0.0, 0.0), holdout=3)
+    held_out = [image.image_id for image in images if image.split == "holdout"]
+    assert held_out == ["113.jpg", "12.jpg", "178.jpg"]
+
+
+def test_holding_out_more_than_there_are_is_an_error(make, read):
     many(make, 5)
     with pytest.raises(UserError, match=r"config\.dataset\.holdout: 50"):
         read("flickr30k", holdout=50)
@@ -95,7 +102,7 @@ def test_more_photos_to_look_at_than_there_are_is_an_error(make, read):
     )
 )
 def test_random_bytes_are_read_or_counted_or_a_user_error(make, read, pieces):
-    make({"results.csv": b"".join(pieces)}, PHOTOS)
+    make({"results.csv": b"".join(pieces)}, IMAGES)
     try:
         images, _ = read("flickr30k")
     except UserError as error:

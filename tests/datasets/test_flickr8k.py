@@ -21,11 +21,11 @@ LISTS = {
     "Flickr_8k.devImages.txt": "a.jpg\n",
     "Flickr_8k.testImages.txt": "c.jpg",
 }
-PHOTOS = ["Images/a.jpg", "Images/b.jpg", "Images/c.jpg"]
+IMAGES = ["Images/a.jpg", "Images/b.jpg", "Images/c.jpg"]
 
 
 def test_the_official_layout_with_its_split_lists(make, read, tmp_path):
-    make({"Flickr8k.token.txt": TOKEN, **LISTS}, PHOTOS)
+    make({"Flickr8k.token.txt": TOKEN, **LISTS}, IMAGES)
     images, problems = read("flickr8k")
     assert images == [
         datasets.CaptionedImage(
@@ -42,7 +42,7 @@ def test_the_official_layout_with_its_split_lists(make, read, tmp_path):
     assert problems.lines() == []
 
 
-def test_the_published_archives_folder_of_photos_is_found(make, read):
+def test_the_published_archives_folder_of_images_is_found(make, read):
     make({"Flickr8k.token.txt": "a.jpg#0\tHi"}, ["Flicker8k_Dataset/a.jpg"])
     (image,), _ = read("flickr8k")
     assert image.path.endswith("Flicker8k_Dataset/a.jpg")
@@ -56,6 +56,20 @@ def test_kaggles_layout_keeps_commas_and_quotes(make, read):
         ('A dog, "Rex", runs',),
     ]
     assert problems.lines() == []
+
+
+def test_a_captions_file_delimited_by_semicolons(make, read):
+    make({"captions.txt": "image;caption\na.jpg;A girl, in pink; smiling\n"}, ["Images/a.jpg"])
+    (image,), problems = read("flickr8k")
+    assert image.captions == ("A girl, in pink; smiling",)
+    assert problems.lines() == []
+
+
+def test_a_missing_image_counts_once_however_many_captions_it_has(make, read):
+    make({"Flickr8k.token.txt": TOKEN}, IMAGES[:1])
+    images, problems = read("flickr8k")
+    assert [image.image_id for image in images] == ["a.jpg"]
+    assert problems.counts == {"missing images": 2}
 
 
 @pytest.mark.parametrize(
@@ -82,75 +96,78 @@ def test_the_official_captions_win_over_kaggles(make, read):
 
 
 def test_split_lists_are_used_with_kaggles_layout_too(make, read):
-    make({"captions.txt": CSV, **LISTS}, PHOTOS)
+    make({"captions.txt": CSV, **LISTS}, IMAGES)
     images, _ = read("flickr8k")
     assert {image.image_id: image.split for image in images} == {"a.jpg": "dev", "b.jpg": "train"}
 
 
-def test_photos_in_no_split_list_are_left_out_and_counted(make, read):
-    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "a.jpg\n"}, PHOTOS)
+def test_images_in_no_split_list_are_left_out_and_counted(make, read):
+    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "a.jpg\n"}, IMAGES)
     images, problems = read("flickr8k")
     assert [image.image_id for image in images] == ["a.jpg"]
-    assert problems.lines() == ["2 photos in no split list (first: b.jpg)"]
+    assert problems.lines() == ["2 images in no split list (first: b.jpg)"]
 
 
-def test_a_photo_in_two_lists_is_scored_and_never_trained_on(make, read):
+def test_an_image_in_two_lists_is_scored_and_never_trained_on(make, read):
     lists = {**LISTS, "Flickr_8k.trainImages.txt": "a.jpg\nb.jpg\nc.jpg\n"}
-    make({"Flickr8k.token.txt": TOKEN, **lists}, PHOTOS)
+    make({"Flickr8k.token.txt": TOKEN, **lists}, IMAGES)
     images, problems = read("flickr8k")
     assert [image.split for image in images] == ["dev", "train", "test"]
-    assert problems.counts == {"photos in two split lists, not used for training": 2}
+    assert problems.counts == {"images in two split lists, not used for training": 2}
 
 
-def test_what_is_left_out_is_counted_by_kind(make, read):
+def test_what_is_left_out_is_counted_by_kind(make, read, tmp_path):
     token = TOKEN + (
         "gone.jpg#0\tListed, no file .\n"
-        "x.jpg.1#0\tNo photo .\n"
-        "x.jpg.1#1\tNo photo either .\n"
+        "x.jpg.1#0\tNo image .\n"
+        "x.jpg.1#1\tNo image either .\n"
         "no tab here\n"
         "b.jpg#2\t \n"
         "quiet.jpg#0\t\n"
     )
     lists = {**LISTS, "Flickr_8k.trainImages.txt": "b.jpg\ngone.jpg\nnowhere.jpg\n"}
-    make({"Flickr8k.token.txt": token, **lists}, [*PHOTOS, "Images/quiet.jpg", "Images/new.jpg"])
+    make({"Flickr8k.token.txt": token, **lists}, [*IMAGES, "Images/quiet.jpg", "Images/new.jpg"])
+    (tmp_path / "Flickr8k_Dataset").mkdir()
     images, problems = read("flickr8k")
     assert [image.image_id for image in images] == ["a.jpg", "b.jpg", "c.jpg"]
     assert images[1].captions == ("A dog runs .", "The dog is running .")
     assert problems.counts == {
         "malformed rows": 1,
         "empty captions": 2,
-        "listed photos that are missing": 1,
-        "photos without captions": 2,
-        "captions without a photo": 2,
-        "listed photos without captions": 1,
+        "missing images": 1,
+        "images without captions": 1,
+        "images in no split list": 2,
+        "listed images without captions": 1,
     }
     assert "line 8" in problems.examples["malformed rows"]
-    assert problems.examples["captions without a photo"] == "x.jpg.1"
+    assert problems.examples["missing images"] == (
+        f"gone.jpg (tried {tmp_path}/Images/gone.jpg, {tmp_path}/Flickr8k_Dataset/gone.jpg)"
+    )
 
 
-def test_byte_order_mark_crlf_blank_lines_and_tabs_are_taken_as_what_they_are(make, read):
+def test_byte_order_mark_crlf_blank_lines_and_tabs_in_captions(make, read):
     raw = '\ufeffa.jpg#0\tOne\ttwo "three"\r\n\r\n  \r\nb.jpg#0\tUn café\r\n'
     lists = {"Flickr_8k.trainImages.txt": "\ufeffa.jpg\r\n\r\nb.jpg\r\n"}
-    make({"Flickr8k.token.txt": raw, **lists}, PHOTOS[:2])
+    make({"Flickr8k.token.txt": raw, **lists}, IMAGES[:2])
     images, problems = read("flickr8k")
     assert [image.captions[0] for image in images] == ['One\ttwo "three"', "Un café"]
     assert problems.lines() == []
 
 
-def test_a_line_that_is_not_utf8_is_counted_with_file_and_line(make, read):
-    make({"Flickr8k.token.txt": b"a.jpg#0\tHi\nb.jpg#0\tcaf\xe9\n"}, PHOTOS[:2])
+def test_a_line_that_is_not_utf8_is_counted(make, read):
+    make({"Flickr8k.token.txt": b"a.jpg#0\tHi\nb.jpg#0\tcaf\xe9\n"}, IMAGES[:2])
     images, problems = read("flickr8k")
     assert [image.image_id for image in images] == ["a.jpg"]
     assert "Flickr8k.token.txt, line 2" in problems.examples["lines that are not UTF-8"]
 
 
 def test_utf16_is_an_error_that_says_so(make, read):
-    make({"Flickr8k.token.txt": "a.jpg#0\tHi\n".encode("utf-16")}, PHOTOS)
+    make({"Flickr8k.token.txt": "a.jpg#0\tHi\n".encode("utf-16")}, IMAGES)
     with pytest.raises(UserError, match=r"Flickr8k\.token\.txt: this is UTF-16"):
         read("flickr8k")
 
 
-def test_without_lists_a_ratio_splits_and_a_photo_keeps_its_split(make, read):
+def test_without_lists_a_ratio_splits_and_an_image_keeps_its_split(make, read):
     names = [f"{number}.jpg" for number in range(300)]
     rows = {name: f"{name}#0\tHi\n" for name in names}
     make({"Flickr8k.token.txt": "".join(rows.values())}, [f"Images/{name}" for name in names])
@@ -169,21 +186,21 @@ def test_without_lists_a_ratio_splits_and_a_photo_keeps_its_split(make, read):
 
 
 def test_a_folder_without_captions_says_what_was_looked_for(make, read, tmp_path):
-    make({}, PHOTOS)
+    make({}, IMAGES)
     with pytest.raises(UserError, match=r"Flickr8k\.token\.txt.*captions\.txt") as error:
         read("flickr8k")
     assert str(tmp_path) in str(error.value)
 
 
-def test_a_folder_without_photos_says_what_was_looked_for(make, read):
+def test_a_folder_without_images_says_what_was_looked_for(make, read):
     make({"Flickr8k.token.txt": TOKEN})
     with pytest.raises(UserError, match="Images/, Flicker8k_Dataset/"):
         read("flickr8k")
 
 
-def test_no_photo_in_any_list_says_why(make, read):
-    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "z.jpg"}, PHOTOS)
-    with pytest.raises(UserError, match="3 photos in no split list"):
+def test_no_image_in_any_list_says_why(make, read):
+    make({"Flickr8k.token.txt": TOKEN, "Flickr_8k.trainImages.txt": "z.jpg"}, IMAGES)
+    with pytest.raises(UserError, match="3 images in no split list"):
         read("flickr8k")
 
 
@@ -199,7 +216,7 @@ def test_no_photo_in_any_list_says_why(make, read):
                               b"\0", b"image,caption\n", b"dog"]) | st.binary(max_size=4)),
 )  # fmt: skip
 def test_random_bytes_are_read_or_counted_or_a_user_error(make, read, name, pieces):
-    make({"Flickr8k.token.txt": TOKEN, "captions.txt": CSV}, PHOTOS)
+    make({"Flickr8k.token.txt": TOKEN, "captions.txt": CSV}, IMAGES)
     make({"Flickr_8k.devImages.txt": "a.jpg\n", name: b"".join(pieces)})
     captions = "Flickr8k.token.txt" if name.startswith("Flickr") else name
     try:

@@ -58,7 +58,7 @@ def test_restval_is_trained_on_unless_told_otherwise(make, read):
     assert [image.split for image in read("karpathy")[0]] == ["train", "train"]
     images, problems = read("karpathy", restval=False)
     assert [image.image_id for image in images] == ["b.jpg"]
-    assert problems.counts == {"restval photos left out": 1}
+    assert problems.counts == {"restval images left out": 1}
 
 
 def test_what_is_left_out_is_counted_by_kind(make, read):
@@ -78,8 +78,8 @@ def test_what_is_left_out_is_counted_by_kind(make, read):
     assert [(image.image_id, image.split) for image in images] == [("a.jpg", "train")]
     assert problems.counts == {
         "images with an id used before": 1,
-        "missing photos": 1,
-        "photos without captions": 1,
+        "missing images": 1,
+        "images without captions": 1,
         "malformed images": 3,
     }
 

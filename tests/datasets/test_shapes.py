@@ -1,4 +1,4 @@
-"""The shapes data set: made on the spot, and honest about what its test split asks for."""
+"""The shapes data set: what is drawn, what its captions say, and what its test split holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imcap.datasets import scenes
+from imcap.datasets import Problems, build_reader, scenes
 from imcap.errors import UserError
 
 PAIR = re.compile(rf"({'|'.join(scenes.COLOURS)}) ({'|'.join(scenes.SHAPES)})")
@@ -47,8 +47,8 @@ def test_every_image_is_there_with_five_different_captions(read, tmp_path):
     for image in images:
         assert len(set(image.captions)) == 5
         assert os.path.dirname(image.path) == str(tmp_path / "images")
-        with Image.open(image.path) as photo:
-            assert (photo.size, photo.format, photo.mode) == ((96, 96), "JPEG", "RGB")
+        with Image.open(image.path) as opened:
+            assert (opened.size, opened.format, opened.mode) == ((96, 96), "JPEG", "RGB")
     assert len({image.image_id for image in images}) == 40
     assert problems.lines() == []
 
@@ -92,6 +92,19 @@ def test_a_finished_data_set_is_not_drawn_again(read, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def reader(folder, size):
+    return build_reader({"name": "shapes", "dir": str(folder), "size": size})
+
+
+def test_first_and_count_draw_nothing(tmp_path):
+    folder = tmp_path / "shapes"
+    first, counts = reader(folder, 40).first(), reader(folder, 40).count()
+    assert not folder.exists()
+    images = list(reader(folder, 40).read(Problems()))
+    assert first == images[0]
+    assert counts == {split: len(in_split(images, split)) for split in ("train", "dev", "test")}
+
+
 def test_an_interrupted_drawing_is_resumed(read, tmp_path):
     read("shapes", size=10)
     whole = all_bytes(tmp_path)
@@ -123,15 +136,16 @@ def test_other_parameters_replace_the_data_set_and_nothing_else(read, tmp_path):
     assert drawn == [Path(image.path).read_bytes() for image in fresh]
 
 
-def test_a_folder_with_other_photos_is_left_alone(make, read, tmp_path):
+def test_a_folder_with_other_images_is_refused_and_left_alone(make, read, tmp_path):
     make({}, ["images/train-00000.jpg"])
     before = all_bytes(tmp_path)
-    with pytest.raises(UserError, match="name another folder"):
-        read("shapes", size=5)
+    for use in (lambda reader: list(reader.read(Problems())), lambda reader: reader.first()):
+        with pytest.raises(UserError, match="name another folder"):
+            use(reader(tmp_path, 5))
     assert all_bytes(tmp_path) == before
 
 
-@pytest.mark.parametrize("size", [0, -1, None, 2.5])
+@pytest.mark.parametrize("size", [0, -1, True, 2.5])
 def test_a_size_that_is_no_number_of_images_is_an_error(size, read):
     with pytest.raises(UserError, match=r"config\.dataset\.size"):
         read("shapes", size=size)

@@ -1,20 +1,15 @@
-"""Ratios, lists and held-out photos."""
+"""Ratios, lists and held-out images."""
 
 from __future__ import annotations
 
 import collections
 
-import ml_collections
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imcap.datasets import splits
 from imcap.errors import UserError
-
-
-def config(**fields):
-    return ml_collections.ConfigDict(fields)
 
 
 def test_a_ratio_gives_about_its_share():
@@ -52,12 +47,12 @@ def test_a_split_with_no_share_gets_nothing(name, empty):
 )
 def test_ratios_that_do_not_add_up_are_an_error(ratios):
     with pytest.raises(UserError, match=r"config\.dataset\.ratios"):
-        splits.ratios(config(ratios=ratios))
+        splits.ratios(ratios)
 
 
 @pytest.mark.parametrize("ratios", [(0.5, 0.3, 0.2), {"train": 0.5, "dev": 0.3, "test": 0.2}])
 def test_ratios_are_a_tuple_or_named(ratios):
-    assert splits.ratios(config(ratios=ratios)) == (0.5, 0.3, 0.2)
+    assert splits.ratios(ratios) == (0.5, 0.3, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -69,5 +64,5 @@ def test_split_names_are_unified(name, split):
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "train-00000-of-00001", "é", "x" * 40])
-def test_names_that_no_file_could_bear_are_refused(name):
+def test_names_that_no_file_can_have_are_refused(name):
     assert splits.canonical(name) == ""

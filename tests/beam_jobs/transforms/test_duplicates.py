@@ -23,7 +23,7 @@ from imcap.datasets import CaptionedImage
         (["train", "train"], []),
         (["dev", "train"], ["1"]),
         (["test", "train", "dev", "train"], ["1", "2", "3"]),
-        (["look", "test"], ["1"]),
+        (["holdout", "test"], ["1"]),
     ],
 )
 def test_a_photo_in_two_splits_stays_where_it_is_scored(splits, left_out):

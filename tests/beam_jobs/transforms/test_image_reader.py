@@ -12,7 +12,7 @@ import pytest
 
 from beam_jobs.transforms import image_reader
 from imcap import images
-from imcap.datasets import CaptionedImage, Problems, read
+from imcap.datasets import CaptionedImage, Problems, build_reader
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def row(path: object) -> CaptionedImage:
 
 
 def test_photos_come_in_order_with_what_fails_in_its_place(config):
-    rows = list(read(config.dataset, Problems()))
+    rows = list(build_reader(config.dataset).read(Problems()))
     rows.insert(3, row(os.path.join(config.dataset.dir, "gone.jpg")))
     found = list(image_reader.read_ahead(rows, config))
     assert [photo.row for photo in found] == rows
@@ -59,7 +59,7 @@ def test_a_bad_photo_comes_with_its_reason(config, tmp_path, name, content, reas
 
 def test_reading_begins_at_once_and_two_batches_ahead_at_most(config):
     taken = []
-    (good, *_) = read(config.dataset, Problems())
+    (good, *_) = build_reader(config.dataset).read(Problems())
     found = image_reader.read_ahead((taken.append(n) or good for n in range(100)), config)
     assert len(taken) == 2 * config.encoder.batch_size
     for count in range(1, 4):
@@ -68,7 +68,7 @@ def test_reading_begins_at_once_and_two_batches_ahead_at_most(config):
 
 
 def test_all_shards_share_the_same_few_threads(config):
-    rows = list(read(config.dataset, Problems()))
+    rows = list(build_reader(config.dataset).read(Problems()))
     before = threading.active_count()
     together = [image_reader.read_ahead(rows, config) for _ in range(5)]
     assert threading.active_count() <= before + (os.cpu_count() or 1)

@@ -1,7 +1,8 @@
-"""A table read in parts and grouped by Beam gives what the reader in one process gives."""
+"""Parts read and grouped by Beam give what the reader in one process gives."""
 
 from __future__ import annotations
 
+import csv
 import json
 
 import apache_beam as beam
@@ -10,23 +11,22 @@ import pyarrow
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that
-from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from beam_jobs import build_records
-from beam_jobs.transforms import read_table
+from beam_jobs.transforms import read_parts
 from imcap import datasets, records
-from imcap.datasets import table_files
+from imcap.datasets import parted, table_files, table_rows
 
-PHOTOS = tuple(f"{number:02d}.jpg" for number in range(40))
+IMAGES = tuple(f"{number:02d}.jpg" for number in range(40))
 
 
 def rows() -> list[dict[str, str]]:
-    """120 rows: the captions of a photo stand far apart, some rows are of no use."""
+    """120 rows: the captions of an image stand far apart, some rows are of no use."""
     found = [
         {"image": name, "caption": f"{name}, “said” number {turn}", "split": "train"}
         for turn in range(3)
-        for name in PHOTOS
+        for name in IMAGES
     ]
     found[5]["image"] = ""
     found[50]["split"] = "dev"
@@ -37,8 +37,8 @@ def rows() -> list[dict[str, str]]:
 
 def write(folder, suffix: str) -> None:
     """Writes the rows to two files of a kind."""
-    for name in PHOTOS:
-        (folder / name).write_bytes(b"photo")
+    for name in IMAGES:
+        (folder / name).write_bytes(b"image")
     for index, part in enumerate((rows()[:70], rows()[70:])):
         path = folder / f"part-{index}{suffix}"
         if suffix == ".parquet":
@@ -53,8 +53,8 @@ def write(folder, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr(table_files, "_PART_BYTES", 500)
+def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(table_files, "PART_BYTES", 500)
     write(tmp_path, suffix)
     config = {
         "name": "table",
@@ -63,7 +63,8 @@ def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
         "columns": {"split": "split"},
     }
     problems = datasets.Problems()
-    expected = sorted(datasets.read(ConfigDict(config), problems), key=lambda row: row.image_id)
+    reader = datasets.build_reader(config)
+    expected = sorted(reader.read(problems), key=lambda row: row.image_id)
     assert len(expected) == 40
     assert len(problems.counts) == 4
 
@@ -77,7 +78,7 @@ def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
         assert counts == problems.counts
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        read = pipeline | beam.Create([None]) | read_table.ReadTable(config)
+        read = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader)
         assert_that(read["rows"], check_rows, label="rows")
         assert_that(read["problems"], check_problems, label="problems")
 
@@ -85,15 +86,15 @@ def test_it_is_what_one_process_reads(tmp_path, monkeypatch, suffix):
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
 @pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
 def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, size):
-    monkeypatch.setattr(table_files, "_PART_BYTES", size)
+    monkeypatch.setattr(table_files, "PART_BYTES", size)
     write(tmp_path, suffix)
-    columns = table_files.columns({"columns": {"split": "split"}})
+    columns = table_rows.Columns.from_mapping({"split": "split"})
     path, problems = str(tmp_path / f"part-0{suffix}"), datasets.Problems()
-    whole = [row for _, row in table_files.read(table_files.Part(path), columns, problems)]
+    whole = [row for _, row in table_rows.read(parted.Part(path), columns, problems)]
     parts = [
         row
         for part in table_files.parts(path)
-        for _, row in table_files.read(part, columns, problems)
+        for _, row in table_rows.read(part, columns, problems)
     ]
     assert parts == whole
     assert len(whole) == 70
@@ -109,5 +110,30 @@ def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):
     path = data / "captions.csv"
     assert problems == {
         "malformed rows": {"count": 1, "first": f"{path}, line 52"},
-        "rows whose photo is missing": {"count": 2, "first": f"gone.jpg, {path}, line 50"},
+        "missing images": {
+            "count": 1,
+            "first": f"gone.jpg (tried {data}/gone.jpg), {path}, line 50",
+        },
+    }
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
+def test_problems_of_a_part_in_the_middle_have_line_numbers(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(table_files, "PART_BYTES", 400)
+    data = landscapes.write_images(tmp_path / "data")
+    with open(data / "captions.csv", newline="") as file:
+        lines = [json.dumps(row) for row in csv.DictReader(file)]
+    if suffix == ".tsv":
+        rows = [json.loads(line).values() for line in lines]
+        lines = ["\t".join(json.loads(lines[0])), *("\t".join(row) for row in rows)]
+    lines[30:30] = ["", "not a row"]
+    lines.append(lines[-1].replace("23.jpg", "gone.jpg"))
+    path = data / f"captions{suffix}"
+    path.write_text("\n".join(lines) + "\n")
+    config = landscapes.make_records_config(tmp_path, data, dataset__captions=path.name)
+    build_records.build_records(config)
+    problems = records.read_info(config.records.dir).problems
+    assert {problem["first"].rpartition(", ")[2] for problem in problems.values()} == {
+        "line 32",
+        f"line {len(lines)}",
     }

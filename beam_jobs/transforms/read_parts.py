@@ -1,4 +1,4 @@
-"""A table's rows read and grouped by Beam: no process sees the whole table, however long it is."""
+"""A data set's parts read and grouped by Beam: no process sees all rows, however many there are."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from ml_collections import ConfigDict
 
 from beam_jobs.transforms import manifest
-from imcap import records
-from imcap.datasets import CaptionedImage, Problems, table
-from imcap.datasets.table_files import Part
+from imcap import datasets, records
+from imcap.datasets import CaptionedImage, Problems
+from imcap.datasets.parted import Entry, Part, PartedReader, merge
 
-# Photos are put together one group at a time; the rows of a group are about this much of the
-# table, so that few are in memory and packs are full.
+# Images are merged one group at a time; the rows of a group are about this much of the source, so
+# that few are in memory and packs are full.
 _GROUP_BYTES = 500_000
 
 
-class ReadTable(beam.PTransform):
-    """One element to a table's rows, one for each photo (`rows`), and to the kinds of problems
-    found (`problems`): (kind, count, first example). The table is read in parts side by side."""
+class ReadParts(beam.PTransform):
+    """Reads the parts of a data set with many workers.
 
-    def __init__(self, dataset: dict[str, Any]) -> None:
-        """`dataset`: a config's `dataset` part."""
+    One element to `rows`, one for each image, and to `problems`, the kinds of problems found:
+    (kind, count, first example).
+    """
+
+    def __init__(self, dataset: dict[str, Any], reader: PartedReader) -> None:
+        """`dataset`: a config's `dataset` part; `reader`: the one that it names."""
         super().__init__()
         self._dataset = dataset
-        self._groups = table.Table(ConfigDict(dataset)).size() // _GROUP_BYTES + 1
+        self._groups = reader.size() // _GROUP_BYTES + 1
 
     def expand(self, begin: beam.PCollection) -> dict[str, beam.PCollection]:
         read = (
@@ -49,7 +51,7 @@ class ReadTable(beam.PTransform):
 
 
 def _numbered_parts(_: None, dataset: dict[str, Any]) -> Iterator[tuple[int, Part]]:
-    return enumerate(table.Table(ConfigDict(dataset)).parts())
+    return enumerate(datasets.build_reader(dataset).parts())
 
 
 class _ReadPart(beam.DoFn):
@@ -59,12 +61,12 @@ class _ReadPart(beam.DoFn):
         self._dataset, self._groups = dataset, groups
 
     def setup(self) -> None:
-        self._table = table.Table(ConfigDict(self._dataset))
+        self._reader = datasets.build_reader(self._dataset)
 
     def process(self, element: tuple[int, Part]) -> Iterator[Any]:
         number, part = element
         problems = Problems()
-        entries = self._table.entries(Part(*part), problems)
+        entries = self._reader.entries(Part(*part), problems)
         for index, (where, entry) in enumerate(entries):
             yield (
                 records.stable_bucket(entry.image_id, self._groups),
@@ -74,11 +76,11 @@ class _ReadPart(beam.DoFn):
 
 
 def _merge(group: tuple[int, Iterable[bytes]]) -> Iterator[CaptionedImage | Any]:
-    """Puts the entries of each photo together, in the table's order whatever order they came in."""
+    """Merges the entries of each image in the source's order, whatever order they came in."""
     entries = sorted(entry for pack in group[1] for entry in manifest.decompress(pack))
     problems = Problems()
-    rows = ((where, table.Entry(*entry)) for _, _, where, *entry in entries)
-    for image in table.merge(rows, problems):
+    rows = ((where, Entry(*entry)) for _, _, where, *entry in entries)
+    for image in merge(rows, problems):
         manifest.IMAGES_READ.inc()
         yield image
     yield from _tagged(problems)

@@ -1,0 +1,108 @@
+"""Readers of sources that several workers can read in parts, with one image's rows anywhere."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from imcap.datasets.base import MISSING_IMAGES, CaptionedImage, Problems, Reader, require_some
+
+
+class Part(NamedTuple):
+    """A part of a file that can be read without the rest.
+
+    `start` and `end` are bytes of a text file or row groups of a Parquet file; None for a file that
+    is read as a whole.
+    """
+
+    path: str
+    start: int | None = None
+    end: int | None = None
+
+
+class Entry(NamedTuple):
+    """What one row says of an image; `path` is empty where the image's file is missing."""
+
+    image_id: str
+    path: str
+    split: str
+    captions: list[str]
+
+
+class PartedReader(Reader):
+    """A reader whose source can be read in parts.
+
+    `read` gathers all rows in this process, about 0.3 kB each. The records job reads the parts with
+    many workers and groups the entries with Beam.
+    """
+
+    name: str  # The source, for messages.
+
+    @abc.abstractmethod
+    def files(self) -> list[Part]:
+        """Returns the source's files, each as one part."""
+
+    @abc.abstractmethod
+    def parts(self) -> Iterator[Part]:
+        """Yields the parts of all files, in their order."""
+
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Returns about how many bytes of text all parts have."""
+
+    @abc.abstractmethod
+    def entries(self, part: Part, problems: Problems) -> Iterator[tuple[str, Entry]]:
+        """Yields where a row stands and what it says, for each row of a part that can be used.
+
+        For an entry without a path, `where` begins with the image's name and the paths tried.
+        """
+
+    @abc.abstractmethod
+    def with_line_number(self, example: str) -> str:
+        """Returns a problem's example with a line number where it has an offset in bytes.
+
+        A part that begins in the middle of a file does not know the lines before it. Counting them
+        reads the file up to the offset, so this is for the one example of a kind that is reported.
+        """
+
+    def read(self, problems: Problems) -> Iterator[CaptionedImage]:
+        """Yields the images in the order of their first rows."""
+        entries = (entry for part in self.files() for entry in self.entries(part, problems))
+        yield from require_some(merge(entries, problems), self.name, problems)
+
+    def first(self) -> CaptionedImage:
+        """Returns an image of the first row that can be used, with that row's captions."""
+        problems = Problems()
+        entries = (entry for part in self.files() for entry in self.entries(part, problems))
+        images = (image for entry in entries for image in merge([entry], problems))
+        return next(require_some(images, self.name, problems))
+
+
+def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[CaptionedImage]:
+    """Yields the images of (where, entry) pairs, in the order of their first entries.
+
+    The first entry decides on path and split; rows that say otherwise are counted. An image without
+    a file counts once, however many rows it has.
+    """
+    merged: dict[str, Entry] = {}
+    missing: dict[str, str] = {}
+    for where, entry in entries:
+        if not entry.path:
+            missing.setdefault(entry.image_id, where)
+            continue
+        first = merged.setdefault(entry.image_id, entry)
+        if first is entry:
+            continue
+        if (first.path, first.split) == (entry.path, entry.split):
+            first.captions.extend(entry.captions)
+        else:
+            problems.add("rows that give an id another image or split", where)
+    for image_id, where in missing.items():
+        if image_id not in merged:
+            problems.add(MISSING_IMAGES, where)
+    for image_id, path, split, captions in merged.values():
+        if captions:
+            yield CaptionedImage(image_id, path, tuple(captions), split)
+        else:
+            problems.add("images without captions", image_id)
