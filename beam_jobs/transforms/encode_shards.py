@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -159,7 +158,8 @@ class EncodeShard(beam.DoFn):
 
     def _expected(self, split, shard, rows, vocabulary) -> shard_files.Report:
         """Returns the report of this work before anything is done."""
-        manifest = [[r.image_id, record_path(r.path, self._config), r.captions] for r in rows]
+        folder = self._config.dataset.dir
+        manifest = [[r.image_id, records.record_path(r.path, folder), r.captions] for r in rows]
         settings = [vocabulary, self._config.text.max_length]
         return shard_files.Report(
             split=split,
@@ -191,7 +191,7 @@ class EncodeShard(beam.DoFn):
             row = photo.row
             yield records.serialize(
                 row.image_id,
-                record_path(row.path, self._config),
+                records.record_path(row.path, self._config.dataset.dir),
                 [view[index] for view in views],
                 row.captions,
                 [next(tokens) for _ in row.captions],
@@ -201,13 +201,6 @@ class EncodeShard(beam.DoFn):
 def is_same_work(a: shard_files.Report, b: shard_files.Report) -> bool:
     """Tells whether two reports are of the same photos and encoder."""
     return (a.rows, a.encoder) == (b.rows, b.encoder)
-
-
-def record_path(path: str, config: ConfigDict) -> str:
-    """Returns the path that a record keeps: below the data set's folder where it lies there,
-    so that the folder may move without a change of the records."""
-    prefix = os.path.join(config.dataset.dir, "") if config.dataset.dir else ""
-    return path.removeprefix(prefix)
 
 
 def _batches(read: Iterable[image_reader.Photo], size: int) -> Iterator[list[image_reader.Photo]]:
