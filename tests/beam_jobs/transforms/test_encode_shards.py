@@ -127,15 +127,6 @@ def test_all_photos_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
     assert json.loads(line)["image_id"] == "a.jpg"
 
 
-def test_a_record_s_path_moves_with_the_data_set_s_folder(zoo):
-    inside = os.path.join(zoo.dataset.dir, "sub", "a.jpg")
-    assert encode_shards.record_path(inside, zoo) == "sub/a.jpg"
-    assert encode_shards.record_path("/elsewhere/a.jpg", zoo) == "/elsewhere/a.jpg"
-    assert (
-        encode_shards.record_path(zoo.dataset.dir + "2/a.jpg", zoo) == zoo.dataset.dir + "2/a.jpg"
-    )
-
-
 @pytest.mark.parametrize("count", range(1, 40))
 def test_a_rest_is_encoded_in_batches_of_few_sizes(count):
     sizes = encode_shards.part_sizes(count, 12)
