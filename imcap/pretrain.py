@@ -37,9 +37,10 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
       UserError: the config names another encoder, there is no training photo that can be read,
         or an interrupted run was of another network.
     """
-    if config.encoder.name != "custom_cnn":
+    if config.encoder.name not in encoders.ENCODERS:
         raise UserError(
-            f"imcap pretrain is for config.encoder.name=custom_cnn, not {config.encoder.name}"
+            f"imcap pretrain is for config.encoder.name={' or '.join(encoders.ENCODERS)}, "
+            f"not {config.encoder.name}"
         )
     path = os.path.join(workdir, WEIGHTS)
     if os.path.exists(path):
@@ -51,7 +52,7 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no training photo")
     keras.utils.set_random_seed(config.seed)
     words, targets = visual_words(rows, config.encoder.pretrain.words)
-    network = encoders.custom_cnn(config.encoder)
+    network = encoders.ENCODERS.load(config.encoder.name)(config.encoder)
     _fit(_classifier(network, len(words)), rows, targets, config, workdir)
     _save(network, path)
     shutil.rmtree(os.path.join(workdir, _BACKUPS), ignore_errors=True)

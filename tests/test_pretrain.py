@@ -14,6 +14,7 @@ from tiny_runs import tiny_config
 
 from imcap import datasets, encoders, pretrain
 from imcap.datasets import CaptionedImage
+from imcap.encoders import custom_cnn
 from imcap.errors import UserError
 
 
@@ -110,7 +111,7 @@ def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
 
 def test_a_backup_of_another_network_is_refused(tmp_path, recwarn) -> None:
     config = small_config(tmp_path, dataset__size=8)
-    other = encoders.custom_cnn(small_config(tmp_path, encoder__width=8).encoder)
+    other = custom_cnn.build(small_config(tmp_path, encoder__width=8).encoder)
     (tmp_path / "pretrain_backup").mkdir()
     path = tmp_path / "pretrain_backup" / "1.weights.h5"
     other.save_weights(path)

@@ -21,6 +21,7 @@ FLOORS = {
             "datasets.__init__",
             "datasets.base",
             "decoders.__init__",
+            "encoders.__init__",
             "metrics.__init__",
         ),
         "config": ("config", "images", "text"),

@@ -21,8 +21,9 @@ import tensorflow as tf
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from imcap import config as config_lib
-from imcap import encoders, records, runtime, text
+from imcap import records, runtime, text
 from imcap.benchmarks import common
+from imcap.encoders import networks
 
 _BATCH_SIZES = (16, 32, 64)
 _PROBE_BATCHES = 4
@@ -45,7 +46,7 @@ def main(variant: str, folder: str, encoder: str, weights: str, count: str) -> N
 def limit(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
     """The bare CNN at its best batch size, behind tf.data's decoder; features are thrown away."""
     start = time.monotonic()
-    network, preprocess = encoders.load(config.encoder)
+    network, preprocess = networks.load(config.encoder)
     encode = tf.function(lambda x: network(preprocess(x), training=False), reduce_retracing=True)
     size = config.encoder.image_size
     batch_size = _best_batch_size(encode, size)
@@ -127,7 +128,7 @@ def run_inference(config: config_lib.ConfigDict, count: int) -> dict[str, float]
     captions = [f"a photo {k}" for k in range(5)]
     tokens = [np.array([text.START, 4, 5, text.END], np.int32)] * 5
 
-    network, preprocess = encoders.load(config.encoder)
+    network, preprocess = networks.load(config.encoder)
 
     def decode(path: str) -> tuple[str, tf.Tensor]:
         common.mark_beginning()
@@ -165,7 +166,7 @@ def run_inference(config: config_lib.ConfigDict, count: int) -> dict[str, float]
 def predict_pickle(config: config_lib.ConfigDict, count: int) -> dict[str, float]:
     """What the published student projects do: `model.predict` photo by photo, into a pickle."""
     start = time.monotonic()
-    network, preprocess = encoders.load(config.encoder)
+    network, preprocess = networks.load(config.encoder)
     size = config.encoder.image_size
     features = {}
     began = 0.0

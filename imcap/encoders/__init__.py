@@ -1,6 +1,37 @@
-"""The encoders: any keras.applications network, any saved Keras file, and imcap's own CNN."""
+"""The encoders: any keras.applications network, any saved Keras file, and imcap's own networks.
 
-from imcap.encoders.encoder import Encoder, batch_size, build
-from imcap.encoders.networks import custom_cnn, load
+A further own network is a module with a function like `custom_cnn.build` and a line in `ENCODERS`.
+"""
 
-__all__ = ["Encoder", "batch_size", "build", "custom_cnn", "load"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+
+from imcap.registry import Registry
+
+if TYPE_CHECKING:
+    from imcap.encoders.encoder import Encoder
+
+# Functions that build an untrained network from a config's `encoder` part. It takes float32
+# [batch, image_size, image_size, 3], RGB in 0..255.
+ENCODERS = Registry("config.encoder.name", {"custom_cnn": "imcap.encoders.custom_cnn:build"})
+
+
+def build(config: ConfigDict) -> Encoder:
+    """Builds the encoder that a config's `encoder` part describes.
+
+    Raises:
+      UserError: an unknown name or layer, or weights that are missing or do not fit.
+    """
+    from imcap.encoders import encoder
+
+    return encoder.build(config)
+
+
+def batch_size(config: ConfigDict) -> int:
+    """Returns `config.batch_size`, or where it is 0: 128 images on a GPU, 8 on a CPU."""
+    import tensorflow as tf
+
+    return config.batch_size or (128 if tf.config.list_physical_devices("GPU") else 8)

@@ -5,25 +5,39 @@ from __future__ import annotations
 import hashlib
 
 import keras
-import ml_collections
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
-from imcap.encoders import batch_norm_folding, conv_add_fusion, networks
+from imcap.encoders import batch_norm_folding, conv_add_fusion, layer_graph, networks
+from imcap.encoders.networks import Preprocess
 from imcap.errors import UserError
+from imcap.runtime import GemmShape
 
 
 class Encoder(tf.Module):
-    """Turns RGB images in 0..255 into features, with the network's own preprocessing inside."""
+    """Turns RGB images in 0..255 into features, with the network's own preprocessing inside.
 
-    def __init__(self, network: keras.Model, preprocess, image_size: int) -> None:
-        """`network` maps preprocessed images to [batch, ...features]; see `load`."""
+    Attributes:
+      network: the network as it is run: folded and guarded; not trainable.
+      image_size: side of the images in pixels.
+      feature_shape: (positions, channels).
+      feature_grid: (rows, columns) of the positions; (1, positions) where they are no grid.
+    """
+
+    def __init__(self, network: keras.Model, preprocess: Preprocess, image_size: int) -> None:
+        """Makes an encoder of a network and its preprocessing, as `networks.load` returns them.
+
+        Raises:
+          ValueError: the network does not take images of this size.
+          UserError: it has a network inside whose layers are not known.
+        """
         super().__init__(name="encoder")
         self._digest = _digest(network)
         self.network = conv_add_fusion.guard(batch_norm_folding.fold(network))
         self.image_size = image_size
         self.preprocess = _as_convolution(preprocess)
-        # A network may leave the size of its images open.
+        # The network itself may leave the size of its images open.
         shape = network.compute_output_shape((None, image_size, image_size, 3))[1:]
         positions = int(np.prod(shape[:-1])) if len(shape) > 1 else 1
         self.feature_shape = (positions, int(shape[-1]))
@@ -38,10 +52,17 @@ class Encoder(tf.Module):
         """Returns a hash of all weights: the same for the same numbers, wherever read from."""
         return self._digest
 
+    def gemm_shapes(self, batch_size: int) -> list[GemmShape]:
+        """Returns the network's largest matrix products (m, k, n), for `runtime.choose_dtype`."""
+        return layer_graph.gemm_shapes(self.network, batch_size, self.image_size)
 
-def _as_convolution(preprocess):
-    """Returns a Keras preprocessing as one pass: they reorder, scale and shift channels, which
-    takes Keras a pass each. What does anything else comes back as it is."""
+
+def _as_convolution(preprocess: Preprocess) -> Preprocess:
+    """Returns a preprocessing that reorders, scales and shifts channels as one 1x1 convolution.
+
+    Keras takes a pass over the images for each of these steps. A preprocessing that does anything
+    else is returned unchanged.
+    """
     if preprocess is tf.identity:
         return preprocess
     corners = np.float32([[[[0, 0, 0], [256, 0, 0], [0, 256, 0], [0, 0, 256]]]])
@@ -64,22 +85,15 @@ def _digest(network: keras.Model) -> str:
     return sha.hexdigest()[:32]
 
 
-def build(config: ml_collections.ConfigDict) -> Encoder:
-    """Builds the encoder that `config` (a config's `encoder` part) describes.
-
-    Raises:
-      UserError: an unknown name or layer, or weights that are missing or do not fit.
-    """
+def build(config: ConfigDict) -> Encoder:
+    """Builds the encoder that a config's `encoder` part describes; see `encoders.build`."""
     network, preprocess = networks.load(config)
     try:
         return Encoder(network, preprocess, config.image_size)
+    except UserError:
+        raise
     except ValueError as error:
         message = str(error).splitlines()[0]
         raise UserError(
             f"config.encoder.image_size={config.image_size} does not fit {config.name}: {message}"
         ) from error
-
-
-def batch_size(config: ml_collections.ConfigDict) -> int:
-    """Returns `config.batch_size`, or where it is 0 one that suits this machine."""
-    return config.batch_size or (128 if tf.config.list_physical_devices("GPU") else 8)

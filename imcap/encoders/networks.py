@@ -1,4 +1,4 @@
-"""Networks by name: any keras.applications network, any saved Keras file, and imcap's own CNN."""
+"""Networks by `config.encoder.name`, with their weights, cut at the layer that is asked for."""
 
 from __future__ import annotations
 
@@ -6,26 +6,37 @@ import importlib
 import os
 import warnings
 import zipfile
+from collections.abc import Callable
 
 import keras
-import ml_collections
 import tensorflow as tf
+from ml_collections import ConfigDict
 
+from imcap.encoders import ENCODERS
 from imcap.errors import UserError
+from imcap.registry import Registry
+
+FILE_EXTENSIONS = (".keras", ".h5")
+# Images [batch, side, side, 3], RGB in 0..255, to what a network takes.
+Preprocess = Callable[[tf.Tensor], tf.Tensor]
 
 
-def load(config: ml_collections.ConfigDict) -> tuple[keras.Model, object]:
-    """Returns the network as Keras has it, cut at the asked layer, and its preprocessing.
+def load(config: ConfigDict) -> tuple[keras.Model, Preprocess]:
+    """Builds or loads the network that a config's `encoder` part describes.
+
+    Returns:
+      The network as Keras has it, not trainable, cut at `config.layer` and pooled as
+      `config.pooling` says; and its preprocessing.
 
     Raises:
-      UserError: as `build` does.
+      UserError: an unknown name or layer, or weights that are missing or do not fit.
     """
     if not config.weights:
         keras.utils.set_random_seed(config.seed)  # Not pretrained, yet the same every time.
-    if os.path.splitext(config.name)[1] in (".keras", ".h5"):
+    if os.path.splitext(config.name)[1] in FILE_EXTENSIONS:
         network, preprocess = _load_file(config.name), tf.identity
-    elif config.name == "custom_cnn":
-        network, preprocess = custom_cnn(config), tf.identity
+    elif config.name in ENCODERS:
+        network, preprocess = ENCODERS.load(config.name)(config), tf.identity
         _load_weights(network, config)
     else:
         network, preprocess = _build_application(config)
@@ -34,42 +45,31 @@ def load(config: ml_collections.ConfigDict) -> tuple[keras.Model, object]:
     return network, preprocess
 
 
-def custom_cnn(config: ml_collections.ConfigDict) -> keras.Model:
-    """imcap's own CNN: stages of residual 3x3 convolutions, each halving the side.
-
-    Takes images float32 [batch, image_size, image_size, 3] in 0..255 and returns
-    [batch, rows, columns, channels].
-    """
-    layers = keras.layers
-    inputs = keras.Input((config.image_size, config.image_size, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
-    for stage in range(config.stages):
-        channels = config.width * 2**stage
-        x = layers.Conv2D(channels, 3, strides=2, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-        y = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.Add()([x, layers.BatchNormalization()(y)]))
-    return keras.Model(inputs, x, name="custom_cnn")
-
-
-def _build_application(config: ml_collections.ConfigDict) -> tuple[keras.Model, object]:
-    constructor = getattr(keras.applications, config.name, None)
-    if not callable(constructor):
-        names = [n for n in dir(keras.applications) if n[0].isupper()]
-        raise UserError(
-            f"config.encoder.name={config.name!r} is no keras.applications network, custom_cnn "
-            f"or Keras file (.keras, .h5); the networks are {', '.join(names)}"
-        )
-    module = importlib.import_module(constructor.__module__)
+def _build_application(config: ConfigDict) -> tuple[keras.Model, Preprocess]:
+    constructor = _application(config.name)
     network = _construct(constructor, config, include_top=False)
     if config.layer and config.layer not in [layer.name for layer in network.layers]:
         network = _construct(constructor, config, include_top=True)
-    if config.weights and config.weights != "imagenet":
+    if config.weights != "imagenet":
         _load_weights(network, config)
-    return network, module.preprocess_input
+    return network, importlib.import_module(constructor.__module__).preprocess_input
 
 
-def _construct(constructor, config: ml_collections.ConfigDict, include_top: bool) -> keras.Model:
+def _application(name: str) -> Callable[..., keras.Model]:
+    names = [name for name in dir(keras.applications) if name[0].isupper()]
+    entries = {**ENCODERS, **{name: f"keras.applications:{name}" for name in names}}
+    known = Registry(ENCODERS.setting, entries)
+    if name not in names:
+        raise UserError(
+            f"{known.setting}={name!r}: give a saved Keras file ({', '.join(FILE_EXTENSIONS)}), "
+            f"or {known.choices(name)}"
+        )
+    return known.load(name)
+
+
+def _construct(
+    constructor: Callable[..., keras.Model], config: ConfigDict, include_top: bool
+) -> keras.Model:
     weights = "imagenet" if config.weights == "imagenet" else None
     shape = (config.image_size, config.image_size, 3)
     try:
@@ -93,15 +93,15 @@ def _load_file(path: str) -> keras.Model:
         raise UserError(f"config.encoder.name={path} is no Keras model: {message}") from error
 
 
-def _load_weights(network: keras.Model, config: ml_collections.ConfigDict) -> None:
+def _load_weights(network: keras.Model, config: ConfigDict) -> None:
     if not config.weights:
         return
     if not os.path.isfile(config.weights):
-        hint = " (`imcap pretrain` makes it)" if config.name == "custom_cnn" else ""
+        hint = " (`imcap pretrain` makes it)" if config.name in ENCODERS else ""
         raise UserError(f"config.encoder.weights={config.weights}: no such file{hint}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # One for every layer that does not fit.
+            warnings.simplefilter("ignore")  # Keras warns of each layer that does not fit.
             network.load_weights(config.weights)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         message = str(error).splitlines()[0]
@@ -110,8 +110,8 @@ def _load_weights(network: keras.Model, config: ml_collections.ConfigDict) -> No
         ) from error
 
 
-def _cut(network: keras.Model, config: ml_collections.ConfigDict) -> keras.Model:
-    """Ends the network at the asked layer, and pools its positions if asked."""
+def _cut(network: keras.Model, config: ConfigDict) -> keras.Model:
+    """Ends the network at the named layer, and averages over positions where pooling says so."""
     if len(network.inputs) != 1 or (len(network.outputs) != 1 and not config.layer):
         raise UserError(
             f"config.encoder.name={config.name} has {len(network.inputs)} inputs and "

@@ -13,7 +13,9 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import encoders
+from imcap.encoders import ENCODERS, networks
 from imcap.errors import UserError
+from imcap.registry import Registry
 
 SIZE = 64
 
@@ -25,7 +27,7 @@ def settings(**changes: object) -> ConfigDict:
     return config
 
 
-def photos(count: int = 2, size: int = SIZE) -> np.ndarray:
+def images(count: int = 2, size: int = SIZE) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype(np.float32)
 
 
@@ -40,7 +42,7 @@ def message(config: ConfigDict) -> str:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, str]:
-    """A ResNet50 as Keras makes it, with the file of its weights."""
+    """Keras' ResNet50 and the file of its weights."""
     keras.utils.set_random_seed(5)
     network = keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
@@ -56,7 +58,7 @@ def save_network(path: Path, side: int | None = SIZE) -> keras.Model:
     inputs = keras.Input((side, side, 3))
     x = keras.layers.Rescaling(1 / 255)(inputs)
     x = keras.layers.Conv2D(6, 3, strides=4, padding="same", name="inner")(x)
-    x = keras.layers.Dropout(0.5)(x)  # For training alone.
+    x = keras.layers.Dropout(0.5)(x)  # Only in training.
     network = keras.Model(inputs, keras.layers.Conv2D(5, 1)(x))
     network.save(path)
     return network
@@ -66,35 +68,35 @@ def test_an_applications_network_gives_a_grid_of_features(resnet) -> None:
     encoder = encoders.build(settings(name="ResNet50", weights=resnet[1]))
     assert encoder.feature_shape == (4, 2048)
     assert encoder.feature_grid == (2, 2)
-    features = encoder(photos())
+    features = encoder(images())
     assert features.shape == (2, 4, 2048)
     assert features.dtype == np.float32
 
 
-def test_its_preprocessing_is_inside(resnet) -> None:
+def test_preprocessing_is_applied(resnet) -> None:
     network, path = resnet
     encoder = encoders.build(settings(name="ResNet50", weights=path))
-    prepared = keras.applications.resnet50.preprocess_input(photos().copy())
+    prepared = keras.applications.resnet50.preprocess_input(images().copy())
     expected = np.reshape(network(prepared, training=False), (2, 4, 2048))
-    np.testing.assert_allclose(encoder(photos()), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(encoder(images()), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_another_network_has_another_preprocessing() -> None:
+def test_preprocessing_depends_on_the_network() -> None:
     encoder = encoders.build(settings(name="MobileNet"))
-    prepared = keras.applications.mobilenet.preprocess_input(photos().copy())
+    prepared = keras.applications.mobilenet.preprocess_input(images().copy())
     assert np.abs(prepared).max() <= 1
-    network, _ = encoders.load(settings(name="MobileNet"))
+    network, _ = networks.load(settings(name="MobileNet"))
     expected = np.reshape(network(prepared), (2, 4, 1024))
-    np.testing.assert_allclose(encoder(photos()), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(encoder(images()), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_pooling_gives_the_mean_of_the_positions(resnet) -> None:
+def test_pooling_averages_positions(resnet) -> None:
     grid = encoders.build(settings(name="ResNet50", weights=resnet[1]))
     pooled = encoders.build(settings(name="ResNet50", weights=resnet[1], pooling="avg"))
     assert pooled.feature_shape == (1, 2048)
     assert pooled.feature_grid == (1, 1)
-    expected = np.mean(grid(photos()), axis=1, keepdims=True)
-    np.testing.assert_allclose(pooled(photos()), expected, rtol=1e-4, atol=1e-4)
+    expected = np.mean(grid(images()), axis=1, keepdims=True)
+    np.testing.assert_allclose(pooled(images()), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_inner_layer_ends_the_network(resnet) -> None:
@@ -104,26 +106,26 @@ def test_an_inner_layer_ends_the_network(resnet) -> None:
     assert encoder.feature_shape == (64, 512)
     assert encoder.feature_grid == (8, 8)
     inner = keras.Model(network.inputs[0], network.get_layer(layer).output)
-    prepared = keras.applications.resnet50.preprocess_input(photos().copy())
+    prepared = keras.applications.resnet50.preprocess_input(images().copy())
     expected = np.reshape(inner(prepared, training=False), (2, 64, 512))
-    np.testing.assert_allclose(encoder(photos()), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(encoder(images()), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_layer_of_the_top_brings_the_top() -> None:
+def test_a_layer_of_the_top_can_be_chosen() -> None:
     encoder = encoders.build(settings(name="MobileNet", layer="predictions"))
     assert encoder.feature_shape == (1, 1000)
-    np.testing.assert_allclose(np.sum(encoder(photos()), axis=-1), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(np.sum(encoder(images()), axis=-1), 1.0, rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [SIZE, None])
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_saved_keras_file_gets_images_as_they_are(tmp_path, side, suffix) -> None:
+def test_a_saved_keras_file_gets_unprocessed_images(tmp_path, side, suffix) -> None:
     network = save_network(tmp_path / f"network{suffix}", side)
     encoder = encoders.build(settings(name=str(tmp_path / f"network{suffix}")))
     assert encoder.feature_shape == (256, 5)
     assert encoder.feature_grid == (16, 16)
-    expected = np.reshape(network(photos()), (2, 256, 5))
-    np.testing.assert_allclose(encoder(photos()), expected, rtol=1e-5, atol=1e-5)
+    expected = np.reshape(network(images()), (2, 256, 5))
+    np.testing.assert_allclose(encoder(images()), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_saved_keras_file_can_be_cut_and_pooled(tmp_path) -> None:
@@ -134,25 +136,25 @@ def test_a_saved_keras_file_can_be_cut_and_pooled(tmp_path) -> None:
     assert encoder.feature_shape == (1, 6)
 
 
-def test_a_sequential_file_is_a_network_too(tmp_path) -> None:
+def test_a_sequential_model_is_an_encoder(tmp_path) -> None:
     path = str(tmp_path / "sequential.keras")
     layers = [keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(7)]
     keras.Sequential(layers).save(path)
     assert encoders.build(settings(name=path)).feature_shape == (1, 7)
 
 
-def test_the_own_cnn_halves_the_side_and_doubles_the_channels_per_stage() -> None:
+def test_each_stage_of_the_own_cnn_halves_the_side_and_doubles_the_channels() -> None:
     for stages, shape in ((1, (1024, 4)), (3, (64, 16)), (4, (16, 32))):
         encoder = encoders.build(settings(name="custom_cnn", stages=stages))
         assert encoder.feature_shape == shape
     assert encoder.feature_grid == (4, 4)
-    assert encoder(photos(1)).shape == (1, 16, 32)
+    assert encoder(images(1)).shape == (1, 16, 32)
 
 
 def test_features_do_not_depend_on_the_rest_of_the_batch() -> None:
     encoder = encoders.build(settings(name="custom_cnn"))
-    together = encoder(photos(3))
-    alone = np.concatenate([encoder(photos(3)[i : i + 1]) for i in range(3)])
+    together = encoder(images(3))
+    alone = np.concatenate([encoder(images(3)[i : i + 1]) for i in range(3)])
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
 
@@ -164,11 +166,11 @@ def test_the_seed_decides_weights_that_are_not_pretrained(name: str) -> None:
     other = encoders.build(settings(name=name, seed=2))
     assert first.digest() == again.digest()
     assert first.digest() != other.digest()
-    np.testing.assert_array_equal(first(photos()), again(photos()))
+    np.testing.assert_array_equal(first(images()), again(images()))
 
 
-def test_a_digest_is_of_the_numbers_wherever_they_were_read_from(tmp_path) -> None:
-    network, _ = encoders.load(settings(name="custom_cnn", seed=3))
+def test_the_digest_depends_on_the_weights_alone(tmp_path) -> None:
+    network, _ = networks.load(settings(name="custom_cnn", seed=3))
     network.save_weights(tmp_path / "a.weights.h5")
     network.save(tmp_path / "b.keras")
     encoder = encoders.build(settings(name="custom_cnn", seed=3))
@@ -180,16 +182,89 @@ def test_a_digest_is_of_the_numbers_wherever_they_were_read_from(tmp_path) -> No
     assert encoders.build(settings(name=str(tmp_path / "b.keras"))).digest() != encoder.digest()
 
 
-def test_nothing_in_an_encoder_is_trainable() -> None:
+def test_an_encoder_is_not_trainable() -> None:
     assert encoders.build(settings(name="custom_cnn")).network.trainable_weights == []
 
 
 @pytest.mark.parametrize("name", ["ResNet51", "resnet50", "__doc__", ""])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     line = message(settings(name=name))
-    assert line.startswith(f"config.encoder.name={name!r} is no keras.applications network")
-    assert "ResNet50," in line
-    assert "custom_cnn" in line
+    assert line.startswith(
+        f"config.encoder.name={name!r}: give a saved Keras file (.keras, .h5), or "
+    )
+    assert "choose one of custom_cnn, " in line
+    assert "ResNet50, " in line
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    assert message(settings(name="ResNet51")).endswith("; did you mean ResNet50?")
+    assert message(settings(name="custom_cn")).endswith("; did you mean custom_cnn?")
+
+
+def build_own_network(config: ConfigDict) -> keras.Model:
+    """What an application registers: a network of one convolution."""
+    inputs = keras.Input((config.image_size, config.image_size, 3))
+    outputs = keras.layers.Conv2D(config.width, 3, strides=2, padding="same", name="only")(inputs)
+    return keras.Model(inputs, outputs)
+
+
+def test_a_registered_network_is_an_encoder(monkeypatch) -> None:
+    entries = {**ENCODERS, "own": f"{__name__}:build_own_network"}
+    monkeypatch.setattr(networks, "ENCODERS", Registry(ENCODERS.setting, entries))
+    encoder = encoders.build(settings(name="own"))
+    assert encoder.feature_shape == (SIZE * SIZE // 4, 4)
+    assert "choose one of custom_cnn, own, " in message(settings(name="other"))
+
+
+def test_layers_of_the_own_cnn_have_the_same_names_in_any_process(tmp_path) -> None:
+    networks.load(settings(name="custom_cnn"))
+    path = str(tmp_path / "cnn.weights.h5")
+    network, _ = networks.load(settings(name="custom_cnn"))
+    names = [layer.name for layer in network.layers]
+    assert names[:3] == ["images", "rescaling", "stage1_down_conv"]
+    assert names[-1] == "stage4_out"
+    assert encoders.build(settings(name="custom_cnn", layer="stage2_out")).feature_shape == (256, 8)
+    network.save_weights(path)
+    assert encoders.build(settings(name="custom_cnn", weights=path)).feature_shape == (16, 32)
+
+
+def test_weights_of_a_cnn_with_numbered_layer_names_are_read(tmp_path) -> None:
+    """Keras stores weights by class and order: files of before layers had fixed names fit."""
+    network, _ = networks.load(settings(name="custom_cnn", seed=3))
+    renamed = keras.models.clone_model(
+        network, clone_function=lambda layer: type(layer).from_config(unnamed(layer))
+    )
+    renamed.set_weights(network.get_weights())
+    assert renamed.layers[2].name != "stage1_down_conv"
+    path = str(tmp_path / "cnn.weights.h5")
+    renamed.save_weights(path)
+    encoder = encoders.build(settings(name="custom_cnn", weights=path))
+    assert encoder.digest() == encoders.build(settings(name="custom_cnn", seed=3)).digest()
+
+
+def unnamed(layer: keras.layers.Layer) -> dict:
+    return {key: value for key, value in layer.get_config().items() if key != "name"}
+
+
+def test_a_network_with_a_network_inside_is_an_encoder(tmp_path) -> None:
+    inner = keras.applications.MobileNet(
+        weights=None, include_top=False, input_shape=(SIZE, SIZE, 3)
+    )
+    inputs = keras.Input((SIZE, SIZE, 3))
+    network = keras.Model(inputs, inner(keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)))
+    path = str(tmp_path / "nested.keras")
+    network.save(path)
+    encoder = encoders.build(settings(name=path))
+    norms = [layer for layer in encoder.network.layers if "BatchNorm" in type(layer).__name__]
+    assert not norms
+    expected = np.reshape(network(images(), training=False), (2, 4, 1024))
+    np.testing.assert_allclose(encoder(images()), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_gemm_shapes_are_of_the_largest_convolutions() -> None:
+    encoder = encoders.build(settings(name="custom_cnn", stages=2))
+    # Rows are batch * positions, sums are over 3 * 3 * channels of the input.
+    assert encoder.gemm_shapes(2) == [(2048, 27, 4), (2048, 36, 4), (512, 72, 8)]
 
 
 @pytest.mark.parametrize("name", ["MobileNet", "custom_cnn"])

@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 from beam_jobs import build_records
 from configs import shapes
 from imcap import config as config_lib
-from imcap import encoders, records
+from imcap import records
+from imcap.encoders import networks
 
 pytestmark = pytest.mark.flink
 
@@ -43,7 +44,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config = config_lib.resolve(config, str(workdir))
     with config.unlocked():
         unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
-    network, _ = encoders.load(unweighted)
+    network, _ = networks.load(unweighted)
     network.save_weights(config.encoder.weights)
     build_records.build_records(config)
     return config
