@@ -3,102 +3,137 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from imcap import filesystem, input_pipeline, records, text
+from imcap import filesystem, records, text
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
+from imcap.metrics.diversity import measure_diversity
 from imcap.metrics.scores import Scores
+from imcap.metrics.tables import METRICS_FILE
 from imcap.records import corruption
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints
 
-_BATCH = 64  # Images decoded at a time.
-_MAPS = 4  # Best and worst photos each whose attention is drawn.
+_MAPS = 4  # Attention maps are drawn for this many of the best and of the worst captions.
 
 
 def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
     """Captions and scores a split with the trained decoder.
 
     Writes metrics.json, predictions.json, references.json and report.html to
-    `WORKDIR/eval/SPLIT`, and pictures of the attention on a few photos to its `attention/`.
+    `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`.
 
     Raises:
-      UserError: no such split, no finished records, or nothing trained.
+      UserError: no such split, no finished records, nothing trained, trained with another
+        vocabulary, or config.encoder would give other features than the records hold.
     """
-    info = records.read_info(config.records.dir)
-    if config.records.skip_corrupted:
-        info = corruption.skip_corrupted(config.records.dir, info, split)
+    folder = config.records.dir
+    info = records.read_info(folder)
     info.num_images(split)
-    tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
+    info.check_encoder(folder, config.encoder)
+    if config.records.skip_corrupted:
+        info = corruption.skip_corrupted(folder, info, split)
+    vocabulary = records.read_checked_vocabulary(folder, info)
+    tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
     decoder = checkpoints.load_decoder(config, workdir, info)
-    predictor = Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+    predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions)
-    folder = os.path.join(workdir, "eval", split)
-    _write(config, folder, split, predictions, scores)
-    samples = _best_and_worst(config, info, split, predictions, scores)
-    attention_maps.write(os.path.join(folder, "attention"), decoder, tokenizer, info, samples)
-    return scores
-
-
-def _best_and_worst(config, info, split, predictions, scores) -> list[tuple]:
-    """What `attention_maps.write` draws: the photos with the highest and the lowest CIDEr."""
-    ranked = sorted(scores.per_image, key=lambda key: (-scores.per_image[key]["cider"], key))
-    wanted = {*ranked[:_MAPS], *ranked[-_MAPS:]}
-    samples = []
-    for batch in input_pipeline.eval_dataset(config.records.dir, info, split, batch_size=_BATCH):
-        for image_id, features in zip(batch["image_id"].numpy(), batch["features"], strict=True):
-            if (key := image_id.decode()) in wanted:
-                path = os.path.join(config.dataset.dir, predictions.paths[key])
-                samples.append((key, path, features, predictions.captions[key][0].caption))
-    return samples
-
-
-def _write(
-    config: ConfigDict, folder: str, split: str, predictions: Predictions, scores: Scores
-) -> None:
-    os.makedirs(folder, exist_ok=True)
+    target = os.path.join(workdir, "eval", split)
     settings = {
         "split": split,
         "beam_size": config.decode.beam_size,
         "length_penalty": config.decode.length_penalty,
     }
+    _write_json_files(target, predictions, scores, settings)
+    image_paths = {
+        image_id: records.image_path(path, config.dataset.dir)
+        for image_id, path in predictions.paths.items()
+    }
+    title = f"{config.dataset.name} {split}"
+    _write_report(target, title, predictions, scores, settings, image_paths)
+    chosen = _best_and_worst(scores)
+    samples = _read_samples(folder, info, split, predictions, image_paths, chosen)
+    attention_maps.write_attention_maps(
+        os.path.join(target, "attention"), decoder, tokenizer, info.feature_grid, samples
+    )
+    return scores
+
+
+def _write_json_files(
+    folder: str, predictions: Predictions, scores: Scores, settings: Mapping[str, Any]
+) -> None:
+    os.makedirs(folder, exist_ok=True)
     best = [
-        {"image_id": key, "caption": found[0].caption, "score": found[0].score}
-        for key, found in predictions.captions.items()
+        {"image_id": image_id, "caption": found[0].caption, "score": found[0].score}
+        for image_id, found in predictions.captions.items()
     ]
-    filesystem.write_json(
-        os.path.join(folder, "predictions.json"), best, indent=1, ensure_ascii=False
-    )
-    filesystem.write_json(
-        os.path.join(folder, "references.json"),
-        predictions.references,
-        indent=1,
-        ensure_ascii=False,
-    )
-    filesystem.write_json(
-        os.path.join(folder, "metrics.json"),
-        {**scores.as_dict(), **settings},
-        indent=1,
-        ensure_ascii=False,
-    )
+    contents = {
+        "predictions.json": best,
+        "references.json": predictions.references,
+        METRICS_FILE: {**scores.as_dict(), **settings},
+    }
+    for name, content in contents.items():
+        filesystem.write_json(os.path.join(folder, name), content, indent=1, ensure_ascii=False)
+
+
+def _write_report(
+    folder: str,
+    title: str,
+    predictions: Predictions,
+    scores: Scores,
+    settings: Mapping[str, Any],
+    image_paths: Mapping[str, str],
+) -> None:
     rows = [
         report.ReportRow(
-            image_id=key,
-            image_path=os.path.join(config.dataset.dir, predictions.paths[key]),
-            caption=found[0].caption,
-            score=found[0].score,
-            references=tuple(predictions.references[key]),
-            scores=dict(scores.per_image.get(key, {})),
-            alternatives=tuple((other.caption, other.score) for other in found[1:]),
+            image_id=image_id,
+            image_path=image_paths[image_id],
+            caption=best.caption,
+            score=best.score,
+            references=tuple(predictions.references[image_id]),
+            scores=scores.per_image.get(image_id, {}),
+            alternatives=tuple((other.caption, other.score) for other in others),
         )
-        for key, found in predictions.captions.items()
+        for image_id, (best, *others) in predictions.captions.items()
     ]
-    report.write(
+    diversity = measure_diversity({row.image_id: row.caption for row in rows})
+    report.write_report(
         os.path.join(folder, "report.html"),
-        title=f"{config.dataset.name} {split}",
+        title=title,
         rows=rows,
-        scores=scores.as_dict(),
+        scores={**scores.as_dict(), **diversity},
         settings=settings,
     )
+
+
+def _best_and_worst(scores: Scores) -> list[str]:
+    """Returns the image_ids with the highest and the lowest CIDEr."""
+    ranked = sorted(scores.per_image, key=lambda key: (-scores.per_image[key]["cider"], key))
+    return list(dict.fromkeys([*ranked[:_MAPS], *ranked[-_MAPS:]]))
+
+
+def _read_samples(
+    folder: str,
+    info: records.Info,
+    split: str,
+    predictions: Predictions,
+    image_paths: Mapping[str, str],
+    image_ids: list[str],
+) -> list[attention_maps.Sample]:
+    """Returns what attention maps are drawn of; only the images' own shards are read again."""
+    positions = {image_id: i for i, image_id in enumerate(predictions.captions)}
+    wanted = {positions[image_id] for image_id in image_ids}
+    features = attention_maps.read_features(folder, info, split, wanted)
+    return [
+        attention_maps.Sample(
+            image_id,
+            image_paths[image_id],
+            features[positions[image_id]],
+            predictions.captions[image_id][0].caption,
+        )
+        for image_id in image_ids
+    ]

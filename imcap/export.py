@@ -13,11 +13,13 @@ from PIL import Image
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
-from imcap.errors import UserError
+from imcap.metrics import tables
 from imcap.reports import model_card
 from imcap.training import checkpoints
 
-_WARMUP_BATCHES = (1, 8)
+METADATA = "assets.extra/imcap.json"  # Below an exported version's folder.
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+_WARMUP_BATCH_SIZES = (1, 8)
 
 
 class CaptionModel(tf.Module):
@@ -25,28 +27,50 @@ class CaptionModel(tf.Module):
 
     def __init__(
         self,
-        config: ConfigDict,
         encoder: encoders.Encoder,
         decoder: Decoder,
         tokenizer: text.Tokenizer,
+        info: records.Info,
+        decode: ConfigDict,
     ) -> None:
-        """`config`: the resolved config that the decoder was trained with."""
+        """Stores the parts.
+
+        Args:
+          encoder: the one that made the records.
+          decoder: trained on them.
+          tokenizer: of their vocabulary.
+          info: their info.json, for how images are prepared and the dtype of the features.
+          decode: a config's `decode` part.
+        """
         super().__init__()
-        self._config, self._encoder, self._decoder = config, encoder, decoder
-        self._tokenizer = tokenizer
+        self._encoder, self._decoder, self._tokenizer = encoder, decoder, tokenizer
+        self._decode = decode
+        self._image_size = info.preprocessing["image_size"]
+        self._max_pixels = info.preprocessing["max_pixels"]
+        self._feature_dtype = tf.as_dtype(info.feature_dtype)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """string [batch] to `caption` string [batch], `score` float32 [batch] (mean
-        log-probability per token), `captions` string [batch, beam] and `scores` float32
-        [batch, beam], best first."""
-        found = beam_search.search(self._decoder, self._features(image_bytes), self._config.decode)
+        """Captions images.
+
+        Args:
+          image_bytes: string [batch], encoded images (JPEG, PNG, GIF, BMP or still WebP).
+
+        Returns:
+          `captions` string [batch, beam], in descending order of `ranks`.
+          `ranks` float32 [batch, beam]: the total log-probability, END included, divided by the
+            number of tokens to the power of `length_penalty`.
+          `scores` float32 [batch, beam]: the mean log-probability per token, END included.
+          `caption` string [batch], `score` float32 [batch]: the first of `captions` and `scores`.
+        """
+        found = beam_search.search(self._decoder, self._features(image_bytes), self._decode)
         captions = self._tokenizer.decode_tf(found.tokens)
         return {
             "caption": captions[:, 0],
             "score": found.scores[:, 0],
             "captions": captions,
             "scores": found.scores,
+            "ranks": found.ranks,
         }
 
     @tf.function(
@@ -56,8 +80,15 @@ class CaptionModel(tf.Module):
         ]
     )
     def score(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
-        """How well a raw caption fits an image: string [batch] twice to `score`, float32 [batch],
-        mean log-probability per token."""
+        """Scores given captions.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          caption: string [batch], a caption of each, as people write it.
+
+        Returns:
+          `score` float32 [batch]: the caption's mean log-probability per token, END included.
+        """
         tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, tf.newaxis]
         total, count = beam_search.log_probability(
             self._decoder, self._features(image_bytes), tokens
@@ -65,48 +96,65 @@ class CaptionModel(tf.Module):
         return {"score": total[:, 0] / count[:, 0]}
 
     def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        size, max_pixels = self._config.encoder.image_size, self._config.encoder.max_pixels
+        size = self._image_size
         pixels = tf.map_fn(
-            lambda one: images.load(one, size, max_pixels),
+            lambda encoded: images.load(encoded, size, self._max_pixels),
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
-        # The decoder was trained on what the records' dtype leaves of the features.
-        return tf.cast(self._encoder(pixels), tf.as_dtype(self._config.records.dtype))
+        # The decoder was trained on features that were rounded to the records' dtype.
+        return tf.cast(self._encoder(pixels), self._feature_dtype)
 
 
 def export_model(config: ConfigDict, workdir: str) -> str:
     """Exports the trained captioner to the next free `WORKDIR/export/{version}`.
 
     Returns:
-      The folder: a SavedModel with warm-up requests for TensorFlow Serving and MODEL_CARD.md.
+      The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
+      `METADATA`, which holds the vocabulary's digest and how images are prepared.
 
     Raises:
-      UserError: nothing was trained, or the encoder is not the one of the records.
+      UserError: nothing was trained, it was trained with another vocabulary, or config.encoder
+        would give other features than the records hold.
     """
-    info = records.read_info(config.records.dir)
+    folder = config.records.dir
+    info = records.read_info(folder)
+    info.check_encoder(folder, config.encoder)  # Before the weights are read, which takes longer.
     encoder = encoders.build(config.encoder)
-    _check_encoder(encoder, info, config.records.dir)
-    tokenizer = text.Tokenizer(records.read_vocabulary(config.records.dir), config.text.max_length)
+    info.check_encoder(folder, config.encoder, encoder.digest())
+    # The search may give longer captions than training saw; `score` has to take them whole.
+    max_length = max(info.text["max_length"], config.decode.max_length)
+    tokenizer = text.Tokenizer(records.read_checked_vocabulary(folder, info), max_length)
     decoder = checkpoints.load_decoder(config, workdir, info)
-    model = CaptionModel(config, encoder, decoder, tokenizer)
-    target = _next_version(os.path.join(workdir, "export"))
+    model = CaptionModel(encoder, decoder, tokenizer, info, config.decode)
+    card = model_card.render(
+        info,
+        model=config.model,
+        decode=config.decode,
+        epochs=config.train.epochs,
+        seed=config.seed,
+        scores=tables.read_scores(workdir),
+    )
+    return _write(model, os.path.join(workdir, "export"), info, card)
+
+
+def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:
+    """Writes the next version below `folder`; returns its folder."""
+    target = _next_version(folder)
     signatures = {"serving_default": model.caption, "score": model.score}
-    card = model_card.render(config, info, workdir)
+    metadata = {
+        "vocabulary_digest": info.vocabulary_digest,
+        "encoder": info.encoder,
+        "preprocessing": info.preprocessing,
+        "feature_dtype": info.feature_dtype,
+    }
     with filesystem.replacing(target) as temporary:
         tf.saved_model.save(model, temporary, signatures=signatures)
-        _write_warmup(temporary, config.encoder.image_size)
+        os.makedirs(os.path.dirname(os.path.join(temporary, METADATA)), exist_ok=True)
+        filesystem.write_json(os.path.join(temporary, METADATA), metadata, indent=1)
+        _write_warmup(os.path.join(temporary, WARMUP), info.preprocessing["image_size"])
         filesystem.write_text(os.path.join(temporary, "MODEL_CARD.md"), card)
     return target
-
-
-def _check_encoder(encoder: encoders.Encoder, info: records.Info, folder: str) -> None:
-    expected, found = info.encoder["weights_digest"], encoder.digest()
-    if expected != found:
-        raise UserError(
-            f"config.encoder gives weights {found}, but {folder} was encoded with {expected} "
-            f"({info.encoder['name']}): export with the records' encoder"
-        )
 
 
 def _next_version(folder: str) -> str:
@@ -115,26 +163,24 @@ def _next_version(folder: str) -> str:
     return os.path.join(folder, str(max(versions, default=0) + 1))
 
 
-def _write_warmup(folder: str, size: int) -> None:
-    """Lets TensorFlow Serving trace and warm every kernel before the first real request."""
+def _write_warmup(path: str, image_size: int) -> None:
+    """Writes requests with which TensorFlow Serving initializes the graph before real ones."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    path = os.path.join(folder, "assets.extra", "tf_serving_warmup_requests")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    photo = sample_photo(size)
+    image = sample_image(image_size)
     with tf.io.TFRecordWriter(path) as writer:
-        for batch in _WARMUP_BATCHES:
+        for batch_size in _WARMUP_BATCH_SIZES:
             request = predict_pb2.PredictRequest()
             request.model_spec.signature_name = "serving_default"
-            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([photo] * batch))
+            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image] * batch_size))
             log = prediction_log_pb2.PredictLog(request=request)
             entry = prediction_log_pb2.PredictionLog(predict_log=log)
             writer.write(entry.SerializeToString(deterministic=True))
 
 
-def sample_photo(size: int) -> bytes:
-    """Returns a JPEG of a colour gradient, `size` pixels square."""
-    ramp = np.linspace(0, 255, size, dtype=np.uint8)
+def sample_image(side: int) -> bytes:
+    """Returns a JPEG of a colour gradient, `side` pixels wide and high."""
+    ramp = np.linspace(0, 255, side, dtype=np.uint8)
     pixels = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(128)), axis=-1)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG")

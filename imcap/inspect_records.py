@@ -1,44 +1,42 @@
-"""What a records folder holds, verified: every record's checksum, every shard's digest."""
+"""Verifies a records folder, every checksum and digest, and reports what it holds."""
 
 from __future__ import annotations
 
 import os
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
 from imcap import progress, records, text
 from imcap.errors import UserError, one_line
 from imcap.records import corruption
-from imcap.reports import html
+from imcap.reports import html, thumbnails
 
-PAGE = "inspect.html"
+REPORT = "inspect.html"
 
 
 def inspect_records(folder: str, samples: int = 12) -> list[str]:
-    """Verifies a finished records folder and writes a page with some of its photos.
+    """Verifies a finished records folder and writes an HTML file with some of its examples.
 
     Args:
       folder: a records folder.
-      samples: photos on the page `inspect.html`, which is written into the folder.
+      samples: examples in `inspect.html`, which is written into the folder.
 
     Returns:
-      Lines that say what the folder holds.
+      Lines that describe what the folder holds.
 
     Raises:
-      UserError: the folder is not finished, or a shard is missing, corrupted or not the one that
-        info.json describes; it names the first one, and the offset of the corruption in bytes.
+      UserError: the folder is not finished, vocab.txt is not the records', or a shard is missing,
+        corrupted or not the one that info.json describes; the first one is named, with the offset
+        of the corruption in bytes.
     """
     info = records.read_info(folder)
-    vocabulary = records.read_vocabulary(folder)
-    if records.fingerprint(vocabulary) != info.vocabulary_digest:
-        raise UserError(f"{folder}/{records.VOCABULARY} is not the one that the tokens are of")
+    vocabulary = records.read_checked_vocabulary(folder, info)
     _verify(folder, info)
-    facts = _facts(info)
-    _write_page(folder, info, facts, vocabulary, samples)
-    lines = [f"{name}: {value}" for name, value in facts.items()]
-    return [*lines, "every record and digest verified", os.path.join(folder, PAGE)]
+    properties = _describe(info)
+    _write_html(folder, info, properties, vocabulary, samples)
+    lines = [f"{name}: {value}" for name, value in properties.items()]
+    return [*lines, "every record and digest verified", os.path.join(folder, REPORT)]
 
 
 def _verify(folder: str, info: records.Info) -> None:
@@ -67,55 +65,74 @@ def _verify_shard(path: str, compression: str, length: int, expected: str) -> No
         )
 
 
-def _facts(info: records.Info) -> dict[str, str]:
-    facts = {}
-    for name, split in sorted(info.splits.items()):
-        size = sum(split["shard_bytes"])
-        images = info.num_images(name)
-        facts[f"split {name}"] = (
-            f"{images:,} images in {len(split['shard_lengths'])} shards, {size / 1e6:,.1f} MB "
-            f"({size / max(images, 1):,.0f} bytes an image), {' and '.join(split['views'])}"
-        )
+def _describe(info: records.Info) -> dict[str, str]:
+    """Returns the folder's properties by name."""
     shape = "x".join(map(str, info.feature_shape))
-    facts |= {
+    return {
+        **{f"split {name}": _describe_split(info, name) for name in sorted(info.splits)},
         "features": f"{shape} {info.feature_dtype}, positions {info.feature_grid}",
         "encoder": ", ".join(f"{key} {value}" for key, value in info.encoder.items() if value),
         "text": ", ".join(f"{key} {value}" for key, value in info.text.items()),
         "counts": ", ".join(f"{key} {value:,}" for key, value in info.counts.items()),
         "versions": ", ".join(f"{key} {value}" for key, value in info.versions.items()),
+        **{
+            kind: f"{problem['count']:,} (first: {problem['first']})"
+            for kind, problem in info.problems.items()
+        },
     }
-    for kind, problem in info.problems.items():
-        facts[kind] = f"{problem['count']:,} (first: {problem['first']})"
-    return facts
 
 
-def _write_page(folder, info, facts, vocabulary, samples: int) -> None:
+def _describe_split(info: records.Info, name: str) -> str:
+    split, images = info.splits[name], info.num_images(name)
+    size = sum(split["shard_bytes"])
+    return (
+        f"{images:,} images in {len(split['shard_lengths'])} shards, {size / 1e6:,.1f} MB "
+        f"({size / max(images, 1):,.0f} bytes an image), {' and '.join(split['views'])}"
+    )
+
+
+def _write_html(
+    folder: str,
+    info: records.Info,
+    properties: Mapping[str, str],
+    vocabulary: Sequence[str],
+    samples: int,
+) -> None:
     tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
-    page = html.environment().get_template(PAGE)
-    stream = page.stream(
+    stream = html.load_template(REPORT).stream(
         folder=os.path.abspath(folder),
-        facts=facts,
-        style=html.asset("report.css"),
+        properties=properties,
+        style=html.load_inline("report.css"),
         samples=_samples(folder, info, tokenizer, samples),
     )
-    html.dump(stream, pathlib.Path(folder) / PAGE)
+    html.write_html(stream, os.path.join(folder, REPORT))
 
 
-def _samples(folder, info, tokenizer, count: int) -> Iterator[dict[str, object]]:
-    each = max(count // max(len(info.splits), 1), 1)
-    for name in sorted(info.splits):
-        paths = [path for path, _ in records.shards(folder, info, name)]
-        dataset = records.dataset(paths, info.compression).take(each).batch(each)
+def _samples(
+    folder: str, info: records.Info, tokenizer: text.Tokenizer, count: int
+) -> Iterator[dict[str, object]]:
+    """Yields the template's values for the first examples of every split, `count` in all."""
+    per_split = max(count // max(len(info.splits), 1), 1)
+    for split in sorted(info.splits):
+        if not info.num_images(split):
+            continue
+        paths = [path for path, _ in records.shards(folder, info, split)]
+        dataset = records.dataset(paths, info.compression).take(per_split).batch(per_split)
         for batch in dataset.map(lambda serialized: records.parse(serialized, info)):
-            for index, image_id in enumerate(batch["image_id"].numpy()):
-                relative = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
-                photo, reason = html.photo(os.path.join(info.dataset["dir"], relative), 224)
-                captions = [raw.decode() for raw in batch["captions"][index].numpy()]
-                tokens = tokenizer.decode(batch["tokens"][index][:, 1:].to_tensor())
-                yield {
-                    "split": name,
-                    "image_id": image_id.decode(),
-                    "photo": photo,
-                    "reason": reason,
-                    "captions": list(zip(captions, tokens, strict=True)),
-                }
+            for index in range(len(batch["image_id"])):
+                yield {"split": split, **_sample(batch, index, info, tokenizer)}
+
+
+def _sample(
+    batch: Mapping[str, tf.Tensor], index: int, info: records.Info, tokenizer: text.Tokenizer
+) -> dict[str, object]:
+    path = records.image_path(batch["path"][index].numpy(), info.dataset["dir"])
+    image, reason = thumbnails.embed_thumbnail(path)
+    captions = [raw.decode() for raw in batch["captions"][index].numpy()]
+    tokens = tokenizer.decode(batch["tokens"][index][:, 1:].to_tensor())
+    return {
+        "image_id": batch["image_id"][index].numpy().decode(),
+        "image": image,
+        "reason": reason,
+        "captions": list(zip(captions, tokens, strict=True)),
+    }

@@ -230,7 +230,7 @@ class Trainer:
         }
 
     def _report(self, row: dict[str, float]) -> None:
-        plots.history(self.history.path, os.path.join(self.workdir, "history.png"))
+        plots.draw_history(self.history.path, os.path.join(self.workdir, "history.png"))
         line = " ".join(
             f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
             for key, value in row.items()

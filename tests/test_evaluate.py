@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 
 import landscapes
+import outputs
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
+from refusals import refusal
 
-from imcap import evaluate, text
+from imcap import evaluate, input_pipeline, text
 from imcap.errors import UserError
+from imcap.metrics.scores import score_captions
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def written(run: Path, name: str):
 
 
 def dev_rows(data: Path) -> dict[str, list[str]]:
-    """The raw captions of the dev photos, from the table itself."""
+    """The raw captions of the dev images, from the table itself."""
     found: dict[str, list[str]] = {}
     with open(data / "captions.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -37,13 +41,13 @@ def dev_rows(data: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_metrics_hold_the_scores_and_how_they_came_about(landscape_run):
+def test_metrics_hold_scores_and_settings(landscape_run):
     metrics = written(landscape_run, "metrics.json")
     names = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
     assert sorted(metrics) == sorted([*names, "images", "split", "beam_size", "length_penalty"])
     assert (metrics["images"], metrics["split"]) == (9, "dev")
     assert (metrics["beam_size"], metrics["length_penalty"]) == (3, 0.7)
-    # The landscapes are learnt well enough for figures that mean something, but not by heart.
+    # Learnt well enough for meaningful scores, but not perfectly.
     assert all(0.2 < metrics[name] < 1 for name in names[:5])
     assert 1 < metrics["cider"] < 10
 
@@ -58,7 +62,7 @@ def test_predictions_have_the_coco_results_format(landscape_run, landscape_data)
     assert len({row["caption"] for row in predictions}) > 1
 
 
-def test_references_are_all_captions_standardized_and_without_markers(landscape_run):
+def test_references_are_standardized_captions(landscape_run):
     references = written(landscape_run, "references.json")
     assert len(references) == len(landscapes.SKIES) * len(landscapes.GROUNDS)
     scenes = itertools.product(landscapes.SKIES, landscapes.GROUNDS)
@@ -70,7 +74,7 @@ def test_references_are_all_captions_standardized_and_without_markers(landscape_
         ]
 
 
-def test_any_judge_finds_the_same_figures_in_the_two_files(landscape_run):
+def test_metrics_can_be_recomputed_from_the_files(landscape_run):
     metrics, references = (written(landscape_run, f"{n}.json") for n in ("metrics", "references"))
     predictions = written(landscape_run, "predictions.json")
     hypotheses = {row["image_id"]: [row["caption"]] for row in predictions}
@@ -84,7 +88,7 @@ def test_any_judge_finds_the_same_figures_in_the_two_files(landscape_run):
     assert metrics["cider"] == pytest.approx(cider, abs=1e-6)
 
 
-def test_the_report_shows_every_photo_with_its_captions(landscape_run, landscape_data):
+def test_report_shows_every_image_with_its_captions(landscape_run, landscape_data):
     report = (landscape_run / "eval" / "dev" / "report.html").read_text(encoding="utf-8")
     for row in written(landscape_run, "predictions.json"):
         assert row["image_id"] in report
@@ -92,34 +96,43 @@ def test_the_report_shows_every_photo_with_its_captions(landscape_run, landscape
     assert report.count("data:image/jpeg;base64,") == len(dev_rows(landscape_data))
 
 
-def test_dev_scores_in_training_are_those_of_the_evaluation(landscape_run):
+def test_dev_scores_in_training_equal_the_evaluation(landscape_run):
     metrics = written(landscape_run, "metrics.json")
-    best = max(landscapes.history(landscape_run), key=lambda row: float(row["dev_cider"]))
+    best = max(outputs.history(landscape_run), key=lambda row: float(row["dev_cider"]))
     for name in ("bleu1", "bleu4", "rouge_l", "cider"):
         assert float(best[f"dev_{name}"]) == pytest.approx(metrics[name], rel=1e-4)
 
 
-def test_a_second_evaluation_writes_the_same_bytes(landscape_run, config):
+def test_evaluating_again_writes_the_same_bytes(landscape_run, config, monkeypatch):
     folder = landscape_run / "eval" / "dev"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    parsed = []
+    original = input_pipeline.eval_dataset
+
+    def eval_dataset(*args, **kwargs):
+        parsed.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(input_pipeline, "eval_dataset", eval_dataset)
     scores = evaluate.evaluate_split(config, str(landscape_run), "dev")
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
+    assert len(parsed) == 1  # The split is not read again for the attention maps.
 
 
-def test_an_unknown_split_is_refused_with_the_known_ones(landscape_run, config):
+def test_unknown_split_is_refused(landscape_run, config):
     with pytest.raises(UserError, match="the records hold no split 'val', only dev, train"):
         evaluate.evaluate_split(config, str(landscape_run), "val")
     assert not (landscape_run / "eval" / "val").exists()
 
 
-def test_a_run_that_trained_nothing_is_refused(tmp_path, landscape_data):
+def test_untrained_run_is_refused(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data)
     with pytest.raises(UserError, match="holds no checkpoint: run `imcap train`"):
         evaluate.evaluate_split(config, str(tmp_path), "dev")
 
 
-def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
+def test_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
     folder = tmp_path / "records"
     shutil.copytree(landscape_data / "records", folder)
     path = folder / "dev-00001-of-00002.tfrecord"
@@ -127,3 +140,33 @@ def test_a_missing_shard_is_named(tmp_path, landscape_run, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
     with pytest.raises(UserError, match=f"^{path} is corrupted"):
         evaluate.evaluate_split(config, str(landscape_run), "dev")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("image_size", 48), ("layer", "x"), ("pooling", "avg")]
+)
+def test_other_features_than_the_records_are_refused(landscape_run, landscape_data, setting, value):
+    config = landscapes.make_config(landscape_run, landscape_data, **{f"encoder__{setting}": value})
+    line = refusal(evaluate.evaluate_split, config, str(landscape_run), "dev")
+    assert f"config.encoder has {setting}={value!r}" in line
+
+
+def test_other_vocabulary_of_the_same_size_is_refused(tmp_path, landscape_run, landscape_data):
+    shutil.copytree(landscape_data / "records", tmp_path / "records")
+    path = tmp_path / "records" / "vocab.txt"
+    start, end, *words = path.read_text().splitlines()
+    path.write_text("\n".join([start, end, *reversed(words)]) + "\n")
+    folder = str(tmp_path / "records")
+    config = landscapes.make_config(landscape_run, landscape_data, records__dir=folder)
+    line = refusal(evaluate.evaluate_split, config, str(landscape_run), "dev")
+    assert line.startswith(f"{path} is not the vocabulary")
+
+
+def test_attention_maps_are_of_the_best_and_worst_captions(landscape_run):
+    references = written(landscape_run, "references.json")
+    predictions = written(landscape_run, "predictions.json")
+    hypotheses = {row["image_id"]: row["caption"] for row in predictions}
+    per_image = score_captions(references, {key: hypotheses[key] for key in references}).per_image
+    by_cider = sorted(per_image, key=lambda key: (-per_image[key]["cider"], key))
+    drawn = {path.stem for path in (landscape_run / "eval" / "dev" / "attention").iterdir()}
+    assert drawn == {os.path.basename(key) for key in by_cider[:4] + by_cider[-4:]}

@@ -1,9 +1,10 @@
-"""The SavedModel: what a server gets has to say what evaluation said."""
+"""The SavedModel gives the captions of the evaluation, and is refused where it could not."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ import landscapes
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refusal
 from tensorflow_serving.apis import prediction_log_pb2
 
-from imcap import export
+from imcap import export, records
 from imcap.errors import UserError
 
 # Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
@@ -24,8 +26,8 @@ import tensorflow as tf
 import tensorflow_text
 model, *paths = sys.argv[1:]
 signature = tf.saved_model.load(model).signatures["serving_default"]
-photos = [open(path, "rb").read() for path in paths]
-found = signature(image_bytes=tf.constant(photos))
+images = [open(path, "rb").read() for path in paths]
+found = signature(image_bytes=tf.constant(images))
 assert "imcap" not in sys.modules
 print(json.dumps({
     "caption": [caption.decode() for caption in found["caption"].numpy()],
@@ -52,27 +54,27 @@ def model(exported):
 
 @pytest.fixture(scope="module")
 def predictions(landscape_run) -> list[dict]:
-    """What evaluation says of the dev photos."""
+    """The evaluation's captions of the dev images."""
     return json.loads((landscape_run / "eval" / "dev" / "predictions.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def photos(landscape_data, predictions) -> list[bytes]:
-    """The files of the predictions' photos."""
+def images(landscape_data, predictions) -> list[bytes]:
+    """The files of the predictions' images."""
     return [(landscape_data / row["image_id"]).read_bytes() for row in predictions]
 
 
-def caption(model, photos: list[bytes]) -> dict[str, np.ndarray]:
-    found = model.signatures["serving_default"](image_bytes=tf.constant(photos, tf.string))
+def caption(model, images: list[bytes]) -> dict[str, np.ndarray]:
+    found = model.signatures["serving_default"](image_bytes=tf.constant(images, tf.string))
     return {name: value.numpy() for name, value in found.items()}
 
 
-def score(model, photos: list[bytes], captions: list[str]) -> np.ndarray:
-    inputs = {"image_bytes": tf.constant(photos), "caption": tf.constant(captions)}
+def score(model, images: list[bytes], captions: list[str]) -> np.ndarray:
+    inputs = {"image_bytes": tf.constant(images), "caption": tf.constant(captions)}
     return model.signatures["score"](**inputs)["score"].numpy()
 
 
-def test_without_imcap_it_gives_the_captions_and_scores_of_evaluation(
+def test_captions_without_imcap_are_those_of_the_evaluation(
     exported, landscape_data, predictions, tmp_path
 ):
     paths = [str(landscape_data / row["image_id"]) for row in predictions]
@@ -87,7 +89,7 @@ def test_without_imcap_it_gives_the_captions_and_scores_of_evaluation(
     np.testing.assert_allclose(found["score"], [row["score"] for row in predictions], atol=1e-4)
 
 
-def test_the_signatures_have_the_names_and_types_that_servers_rely_on(model):
+def test_signatures_have_the_documented_names_and_types(model):
     def spec(tensors) -> dict[str, tuple]:
         return {name: (t.dtype, t.shape.as_list()) for name, t in tensors.items()}
 
@@ -95,7 +97,8 @@ def test_the_signatures_have_the_names_and_types_that_servers_rely_on(model):
     default, scoring = model.signatures["serving_default"], model.signatures["score"]
     assert spec(default.structured_input_signature[1]) == {"image_bytes": (tf.string, [None])}
     assert {name: dtype for name, (dtype, _) in spec(default.structured_outputs).items()} == {
-        "caption": tf.string, "score": tf.float32, "captions": tf.string, "scores": tf.float32,
+        "caption": tf.string, "score": tf.float32,
+        "captions": tf.string, "scores": tf.float32, "ranks": tf.float32,
     }  # fmt: skip
     inputs = {"image_bytes": (tf.string, [None]), "caption": (tf.string, [None])}
     assert spec(scoring.structured_input_signature[1]) == inputs
@@ -105,58 +108,59 @@ def test_the_signatures_have_the_names_and_types_that_servers_rely_on(model):
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_a_batch_of_any_size_gives_what_each_photo_gives(model, config, photos, batch):
-    found, everything = caption(model, photos[:batch]), caption(model, photos)
+def test_results_do_not_depend_on_the_batch(model, config, images, batch):
+    found, everything = caption(model, images[:batch]), caption(model, images)
     beam = config.decode.beam_size
     shapes = {name: value.shape for name, value in found.items()}
     assert shapes == {
-        "caption": (batch,), "score": (batch,), "captions": (batch, beam), "scores": (batch, beam),
+        "caption": (batch,), "score": (batch,),
+        "captions": (batch, beam), "scores": (batch, beam), "ranks": (batch, beam),
     }  # fmt: skip
     assert found["captions"].tolist() == everything["captions"][:batch].tolist()
     np.testing.assert_allclose(found["scores"], everything["scores"][:batch], atol=1e-5)
 
 
-def test_the_caption_is_the_first_of_the_captions_which_all_differ(model, photos):
-    found = caption(model, photos)
+def test_caption_is_the_first_of_distinct_captions(model, images):
+    found = caption(model, images)
     assert found["caption"].tolist() == found["captions"][:, 0].tolist()
     np.testing.assert_array_equal(found["score"], found["scores"][:, 0])
     assert all(len(set(row)) == len(row) for row in found["captions"].tolist())
 
 
-def test_score_is_high_for_the_own_caption_and_low_for_nonsense(model, photos):
-    found = caption(model, photos)
-    own = score(model, photos, found["caption"].tolist())
+def test_score_is_high_for_the_own_caption_and_low_for_nonsense(model, images):
+    found = caption(model, images)
+    own = score(model, images, found["caption"].tolist())
     np.testing.assert_allclose(own, found["score"], atol=1e-5)
-    assert (score(model, photos, ["sky sky the over wide"] * len(photos)) < own - 1).all()
+    assert (score(model, images, ["sky sky the over wide"] * len(images)) < own - 1).all()
 
 
-def test_score_reads_captions_as_people_write_them(model, photos):
-    own = caption(model, photos[:1])["caption"][0].decode()
+def test_score_reads_captions_as_people_write_them(model, images):
+    own = caption(model, images[:1])["caption"][0].decode()
     shouted = "  " + own.upper().replace(" ", ",  ") + "!! "
-    same = score(model, photos[:1] * 2, [own, shouted])
+    same = score(model, images[:1] * 2, [own, shouted])
     assert same[0] == same[1]
 
 
 @pytest.mark.parametrize(
     "text", ["", "   ", "🌅🌄", "sky " * 100, "ein völlig unbekannter Satz", "[START] [END]", "\0"]
 )
-def test_score_takes_any_caption(model, photos, text):
-    found = score(model, photos[:2], [text, "a blue sky"])
+def test_score_takes_any_caption(model, images, text):
+    found = score(model, images[:2], [text, "a blue sky"])
     assert np.isfinite(found).all()
     assert (found < 0).all()
-    alone = score(model, photos[1:2], ["a blue sky"])
+    alone = score(model, images[1:2], ["a blue sky"])
     np.testing.assert_allclose(found[1:], alone, atol=1e-5)
 
 
-def test_score_of_a_caption_without_a_word_is_that_of_its_end(model, photos):
-    found = score(model, photos[:1] * 3, ["", "...", "🌅"])
+def test_captions_without_a_word_score_alike(model, images):
+    found = score(model, images[:1] * 3, ["", "...", "🌅"])
     assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("bad", [b"", b"no image", b"\xff\xd8\xff" + bytes(40)])
 @pytest.mark.parametrize("name", ["serving_default", "score"])
-def test_a_bad_photo_in_a_batch_is_an_invalid_argument(model, photos, name, bad):
-    inputs = {"image_bytes": tf.constant([photos[0], bad])}
+def test_bad_image_in_a_batch_is_an_invalid_argument(model, images, name, bad):
+    inputs = {"image_bytes": tf.constant([images[0], bad])}
     if name == "score":
         inputs["caption"] = tf.constant(["a blue sky"] * 2)
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -178,28 +182,30 @@ def test_warmup_requests_replay_through_the_signature(exported, model):
     assert batches == [1, 8]
 
 
-def test_the_model_card_holds_the_scores_and_what_made_them(exported, landscape_run):
+def test_model_card_holds_scores_and_settings(exported, landscape_run):
     card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
     metrics = json.loads((landscape_run / "eval" / "dev" / "metrics.json").read_text())
     names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
     assert "| split | images | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | ROUGE-L | CIDEr-D |" in card
     assert f"| dev | 9 | {' | '.join(f'{metrics[name]:.3f}' for name in names)} |" in card
-    for part in ("encoder.keras", "attention, 16 units", "45 photos", "tensorflow 2."):
+    for part in ("encoder.keras", "attention, 16 units", "45 images", "tensorflow 2."):
         assert part in card
 
 
-def test_another_encoder_than_the_records_is_refused(tmp_path, landscape_run, landscape_data):
-    other = tmp_path / "other.keras"
+def test_other_weights_than_the_records_are_refused(
+    tmp_path, exported, landscape_run, landscape_data
+):
+    other = tmp_path / "encoder.keras"
     landscapes.write_encoder(other, seed=1)
     config = landscapes.make_config(landscape_run, landscape_data, encoder__name=str(other))
-    before = sorted(os.listdir(landscape_run / "export"))
-    with pytest.raises(UserError, match="export with the records' encoder") as caught:
+    before = sorted(os.listdir(exported.parent))
+    with pytest.raises(UserError, match="weights with digest") as caught:
         export.export_model(config, str(landscape_run))
     assert str(landscape_data / "records") in str(caught.value)
-    assert sorted(os.listdir(landscape_run / "export")) == before
+    assert sorted(os.listdir(exported.parent)) == before
 
 
-def test_an_untrained_run_is_refused(tmp_path, landscape_data):
+def test_untrained_run_is_refused(tmp_path, landscape_data):
     with pytest.raises(UserError, match="holds no checkpoint"):
         export.export_model(landscapes.make_config(tmp_path, landscape_data), str(tmp_path))
 
@@ -207,28 +213,102 @@ def test_an_untrained_run_is_refused(tmp_path, landscape_data):
 @pytest.fixture(scope="module")
 def exported_elsewhere(landscape_run, landscape_data, tmp_path_factory) -> Path:
     """An export of the same weights from a workdir that was never evaluated and has a version 7,
-    with the encoder's file moved."""
+    with the encoder's file moved and another `records.dtype` in the config."""
     workdir = tmp_path_factory.mktemp("elsewhere")
     (workdir / "checkpoints").symlink_to(landscape_run / "checkpoints")
     (workdir / "export" / "7").mkdir(parents=True)
     (workdir / "export" / "notes").mkdir()
-    moved = workdir / "moved.keras"
+    moved = workdir / "moved" / "encoder.keras"
+    moved.parent.mkdir()
     moved.write_bytes((landscape_data / "encoder.keras").read_bytes())
-    config = landscapes.make_config(workdir, landscape_data, encoder__name=str(moved))
+    config = landscapes.make_config(
+        workdir, landscape_data, encoder__name=str(moved), records__dtype="float32"
+    )
     return Path(export.export_model(config, str(workdir)))
 
 
-def test_versions_count_up_from_1_and_nothing_half_written_is_left(exported, exported_elsewhere):
+def test_versions_count_up_from_1(exported, exported_elsewhere):
     assert exported.parts[-2:] == ("export", "1")
     assert exported_elsewhere.name == "8"
     assert sorted(os.listdir(exported_elsewhere.parent)) == ["7", "8", "notes"]
 
 
-def test_the_same_weights_give_the_same_captions_again(exported_elsewhere, model, photos):
-    again = caption(tf.saved_model.load(str(exported_elsewhere)), photos)
-    np.testing.assert_array_equal(again["captions"], caption(model, photos)["captions"])
+def test_feature_dtype_is_that_of_the_records(exported, exported_elsewhere, model, images):
+    found, again = (
+        caption(model, images),
+        caption(tf.saved_model.load(str(exported_elsewhere)), images),
+    )
+    np.testing.assert_array_equal(again["captions"], found["captions"])
+    # Features that are not rounded to float16 change the scores by more than this.
+    np.testing.assert_allclose(again["scores"], found["scores"], rtol=0, atol=1e-6)
+    for folder in (exported, exported_elsewhere):
+        assert json.loads((folder / export.METADATA).read_text())["feature_dtype"] == "float16"
 
 
-def test_a_card_without_an_evaluation_says_so(exported_elsewhere):
+def test_model_card_without_an_evaluation_says_so(exported_elsewhere):
     card = (exported_elsewhere / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Not evaluated before the export." in card
+
+
+def test_captions_are_in_descending_order_of_ranks(model, config, images):
+    found = caption(model, images)
+    assert (np.diff(found["ranks"]) <= 0).all()
+    # Score and rank are the same sum divided by the length and by a power of it.
+    lengths = np.array([[len(c.split()) + 1 for c in row] for row in found["captions"]])
+    totals = found["ranks"] * lengths**config.decode.length_penalty
+    np.testing.assert_allclose(found["scores"], totals / lengths, atol=1e-5)
+
+
+def test_caption_of_max_length_scores_as_in_the_search(
+    landscape_run, landscape_data, images, tmp_path
+):
+    (tmp_path / "checkpoints").symlink_to(landscape_run / "checkpoints")
+    config = landscapes.make_config(tmp_path, landscape_data, decode__max_length=4)
+    model = tf.saved_model.load(export.export_model(config, str(tmp_path)))
+    found = caption(model, images)
+    assert {len(words.split()) for words in found["caption"]} == {4}
+    again = score(model, images, found["caption"].tolist())
+    np.testing.assert_allclose(again, found["score"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("image_size", 48),
+        ("layer", "average_pooling2d"),
+        ("pooling", "avg"),
+        ("max_pixels", 1000),
+        ("compute_dtype", "bfloat16"),
+    ],
+)
+def test_other_features_than_the_records_are_refused(
+    exported, landscape_run, landscape_data, setting, value
+):
+    config = landscapes.make_config(landscape_run, landscape_data, **{f"encoder__{setting}": value})
+    before = sorted(os.listdir(exported.parent))
+    line = refusal(export.export_model, config, str(landscape_run))
+    assert f"config.encoder has {setting}={value!r}" in line
+    assert sorted(os.listdir(exported.parent)) == before
+
+
+def test_other_vocabulary_of_the_same_size_is_refused(tmp_path, landscape_run, landscape_data):
+    shutil.copytree(landscape_data / "records", tmp_path / "records")
+    path = tmp_path / "records" / "vocab.txt"
+    start, end, *words = path.read_text().splitlines()
+    path.write_text("\n".join([start, end, *reversed(words)]) + "\n")
+    config = landscapes.make_config(
+        landscape_run, landscape_data, records__dir=str(tmp_path / "records")
+    )
+    line = refusal(export.export_model, config, str(landscape_run))
+    assert line.startswith(f"{path} is not the vocabulary")
+
+
+def test_metadata_and_card_name_the_vocabulary(exported, landscape_data):
+    info = records.read_info(str(landscape_data / "records"))
+    metadata = json.loads((exported / export.METADATA).read_text())
+    assert metadata["vocabulary_digest"] == info.vocabulary_digest
+    assert metadata["preprocessing"] == info.preprocessing
+    card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"digest {info.vocabulary_digest}" in card
+    assert "`ranks`" in card and "stretched to 32x32" in card
+    assert str(landscape_data) not in card

@@ -159,6 +159,18 @@ def _corrupted_info(path: str, error: Exception) -> UserError:
     return UserError(f"{path} is corrupted ({error}); run `imcap records` again")
 
 
+def read_checked_vocabulary(folder: str, info: Info) -> list[str]:
+    """Reads the lines of a folder's vocab.txt; raises UserError if they are not the records'."""
+    vocabulary = read_vocabulary(folder)
+    if fingerprint(vocabulary) != info.vocabulary_digest:
+        path = os.path.join(folder, VOCABULARY)
+        raise UserError(
+            f"{path} is not the vocabulary that the records' token ids belong to (info.json has "
+            f"the digest {info.vocabulary_digest}): run `imcap records` again"
+        )
+    return vocabulary
+
+
 def read_vocabulary(folder: str) -> list[str]:
     """Reads the lines of a folder's vocab.txt."""
     path = os.path.join(folder, VOCABULARY)

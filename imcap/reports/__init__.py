@@ -1,1 +1,1 @@
-"""What people look at: reports, plots, attention maps, model cards."""
+"""Reports, plots, attention maps and model cards."""

@@ -1,27 +1,44 @@
-"""Pictures of where a decoder looked for each word of its captions."""
+"""Attention maps: which positions of an image a decoder attended to for each word."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from imcap import images, records, text
+from imcap import records, text
 from imcap.decoders.base import NO_DROPOUT, Decoder
-from imcap.reports import plots
-
-_SIDE = 224  # Pixels of the photo in the picture.
+from imcap.reports import plots, thumbnails
 
 
-def look(decoder: Decoder, features: tf.Tensor, tokens: Sequence[int]) -> np.ndarray | None:
-    """Returns where a decoder looks while it says a caption.
+class Sample(NamedTuple):
+    """An image whose attention is drawn.
+
+    Attributes:
+      image_id: names the PNG file.
+      image_path: of the image's file.
+      features: [positions, channels].
+      caption: the predicted one.
+    """
+
+    image_id: str
+    image_path: str
+    features: tf.Tensor
+    caption: str
+
+
+def attention_weights(
+    decoder: Decoder, features: tf.Tensor, tokens: Sequence[int]
+) -> np.ndarray | None:
+    """Returns a decoder's attention weights for each token of a caption.
 
     Args:
-      decoder: any; one without attention gives None.
+      decoder: any; the result is None for one without attention.
       features: [positions, channels] of one image.
-      tokens: the caption's ids without START, END or not.
+      tokens: the caption's ids without START, with or without END.
 
     Returns:
       float32 [len(tokens), positions], each row adding up to 1.
@@ -36,40 +53,68 @@ def look(decoder: Decoder, features: tf.Tensor, tokens: Sequence[int]) -> np.nda
     return np.stack(weights)
 
 
-def write(
+def read_features(
+    folder: str, info: records.Info, split: str, positions: Collection[int]
+) -> dict[int, tf.Tensor]:
+    """Returns the features of single images, reading only the shards that hold them.
+
+    Args:
+      folder: the records folder.
+      info: its info.json.
+      split: of the images.
+      positions: of the images in the split, counted from 0 in the records' order.
+
+    Returns:
+      position -> features [positions, channels] in the records' dtype.
+    """
+    found, first = {}, 0
+    for path, length in records.shards(folder, info, split):
+        wanted = {position for position in positions if first <= position < first + length}
+        if wanted:
+            last = max(wanted) - first
+            shard = records.dataset([path], info.compression).take(last + 1)
+            for position, serialized in enumerate(shard, first):
+                if position in wanted:
+                    parsed = records.parse(serialized[tf.newaxis], info)
+                    found[position] = parsed["features"][0]
+        first += length
+    return found
+
+
+def write_attention_maps(
     folder: str,
     decoder: Decoder,
     tokenizer: text.Tokenizer,
-    info: records.Info,
-    samples: Sequence[tuple[str, str, tf.Tensor, str]],
+    grid: tuple[int, int],
+    samples: Iterable[Sample],
 ) -> list[str]:
-    """Draws one picture per sample: the photo, and for each word what was looked at.
+    """Draws a PNG per sample: the image, then for each word the attention weights over it.
 
     Args:
-      folder: made if missing.
+      folder: created if missing.
       decoder: one with attention; for others nothing is drawn.
-      tokenizer: of the caption.
-      info: of the records, for the grid of the positions.
-      samples: image_id, path of the photo, features [positions, channels], caption.
+      tokenizer: of the captions.
+      grid: (rows, columns) of the features' positions.
+      samples: what to draw; one whose image cannot be read or whose caption is empty is skipped.
 
     Returns:
-      The files written: a sample whose photo cannot be read is left out.
+      The files written.
     """
     written = []
-    for image_id, path, features, caption in samples:
-        tokens = tokenizer.encode([caption])[0][1:]
-        weights = look(decoder, features, tokens.tolist())
-        if weights is None or not os.path.isfile(path) or len(tokens) < 2:
+    for sample in samples:
+        words = sample.caption.split()
+        tokens = tokenizer.encode([sample.caption])[0][1:]
+        weights = attention_weights(decoder, sample.features, tokens.tolist())
+        if weights is None:
+            return written
+        try:
+            image = np.asarray(thumbnails.load_thumbnail(sample.image_path))
+        except thumbnails.ERRORS:
             continue
-        os.makedirs(folder, exist_ok=True)
-        maps = weights.reshape(len(weights), *info.feature_grid)
-        words = caption.split()
-        target = os.path.join(folder, os.path.basename(image_id) + ".png")
-        plots.attention(_photo(path), words, maps[: len(words)], target)
-        written.append(target)
+        if words:
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
+            maps = weights.reshape(len(weights), *grid)[: len(words)]
+            plots.draw_attention(image, words[: len(maps)], maps, path)
+            written.append(path)
     return written
-
-
-def _photo(path: str) -> np.ndarray:
-    image = images.load(tf.io.read_file(path), _SIDE)
-    return tf.cast(tf.round(image), tf.uint8).numpy()

@@ -1,7 +1,7 @@
-"""Pictures of a run: its history, and where a decoder looked for each word.
+"""Plots of a training's history and of attention weights.
 
 Figures are drawn by Agg through matplotlib's objects, never through pyplot, whose state is global:
-safe from any thread, on a machine without a display, and beside a caller's own plots.
+this is safe in any thread, without a display, and together with a caller's own plots.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from imcap.errors import UserError
 
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
 _GRID_COLUMNS = 5
-_LARGEST = 1e30  # axes overflow far beyond; only a training that diverges comes here
+_LARGEST = 1e30  # Matplotlib's axes overflow beyond; only a training that diverges gets there.
 
 
-def history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
-    """Draws a training's losses (left) and dev scores (right) over its steps.
+def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+    """Plots a training's losses (left) and dev scores (right) over its steps.
 
-    A step that stands there twice, after a training went on from an earlier checkpoint, counts as
-    written last. Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a last
-    row cut short.
+    If a step is there twice, after a training was resumed from an earlier checkpoint, its last row
+    counts. Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a truncated
+    last row.
 
     Args:
       csv_path: history.csv with the columns `step`, `loss` and `dev_loss`; of the metrics' columns
-        (`dev_cider` and the like) those that it has are drawn, others are ignored.
-      png_path: of the picture, replaced as a whole.
+        (`dev_cider` and the like) those that it has are drawn; others are ignored.
+      png_path: of the plot, replaced as a whole.
 
     Raises:
       UserError: the file is missing, lacks a required column, or a cell is not a number.
@@ -55,22 +55,22 @@ def history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) 
     _save(figure, png_path)
 
 
-def attention(
+def draw_attention(
     image: np.ndarray,
     words: Sequence[str],
     weights: np.ndarray,
     png_path: str | os.PathLike[str],
 ) -> None:
-    """Draws where a decoder looked for each word of a caption: the photo, then one map per word.
+    """Draws an image, then for each word of a caption the attention weights over the image.
 
-    Bright is looked at; each map is scaled to its own largest weight. As in Xu et al. 2015, "Show,
-    Attend and Tell".
+    Large weights are bright; each map is scaled to its own largest weight. As in Xu et al., 2015,
+    "Show, Attend and Tell".
 
     Args:
       image: uint8 [height, width, 3], RGB.
       words: the T words of the caption.
       weights: float [T, rows, columns], not negative; the grid covers the whole image.
-      png_path: of the picture, replaced as a whole.
+      png_path: of the plot, replaced as a whole.
 
     Raises:
       ValueError: shapes or types are not as above, or a weight is negative or not finite.
@@ -116,7 +116,7 @@ def _read_history(
 
 
 def _cell(path: str | os.PathLike[str], line: int, name: str, text: str | None) -> float:
-    """Returns a cell's number, or NaN for an empty, absent (None) or endless one."""
+    """Returns a cell's number, or NaN if it is empty, absent (None) or not finite."""
     try:
         value = float(text or "nan")
     except ValueError:
@@ -129,13 +129,13 @@ def _cell(path: str | os.PathLike[str], line: int, name: str, text: str | None) 
 def _draw_curves(
     axes: Axes, title: str, columns: Mapping[str, np.ndarray], labels: Mapping[str, str]
 ) -> None:
-    """Draws the named columns over the steps; a curve joins the values there are."""
+    """Draws the named columns over the steps; a curve connects the values that exist."""
     for name, label in labels.items():
-        there = np.isfinite(columns[name])
-        marker = "o" if np.count_nonzero(there) < 30 else None
-        if there.any():
+        finite = np.isfinite(columns[name])
+        marker = "o" if np.count_nonzero(finite) < 30 else None
+        if finite.any():
             axes.plot(
-                columns["step"][there], columns[name][there], marker=marker, ms=3, label=label
+                columns["step"][finite], columns[name][finite], marker=marker, ms=3, label=label
             )
     axes.set(title=title, xlabel="step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -160,7 +160,7 @@ def _check_attention(image: np.ndarray, words: Sequence[str], weights: np.ndarra
 
 
 def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns one map, float32 [height, width] in [0, 1], smoothly enlarged to the image's size."""
+    """Returns one map, float32 [height, width] in [0, 1], enlarged to the image's size."""
     largest = weight.max()
     scaled = (weight / largest if largest > 0 else weight).astype(np.float32)
     resized = Image.fromarray(scaled).resize(size[::-1], Image.Resampling.BICUBIC)
@@ -168,7 +168,7 @@ def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a PNG under a temporary name and renames it: a page that shows it never sees half."""
+    """Writes a PNG, replaced as a whole: whoever shows it never reads half a file."""
     FigureCanvasAgg(figure)
     with filesystem.replacing(os.fspath(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

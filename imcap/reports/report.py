@@ -1,9 +1,9 @@
-"""The HTML report of an evaluation: every photo with its predicted and real captions and scores.
+"""The HTML report of an evaluation: every image with its captions, references and scores.
 
-One file without any outside reference: photos are embedded as small JPEGs and the script that sorts
-and filters is inline, so it opens from a disk, a mail or a bucket. A Content-Security-Policy lets
-only that very script run (by its digest) and forbids the network, so even a mistake in escaping
-could not run what a caption holds.
+It is one file without external references: images are embedded as small JPEGs and the script that
+sorts and filters is inline, so it opens from a disk, an e-mail or a bucket. A
+Content-Security-Policy allows only that script (by its digest) and forbids the network, so even a
+mistake in escaping could not run what a caption holds.
 """
 
 from __future__ import annotations
@@ -15,29 +15,27 @@ import hashlib
 import math
 import numbers
 import os
-import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imcap import metrics
-from imcap.reports import html
+from imcap.reports import html, thumbnails
 
-# 1,000 photos at 224 px make 9 to 13 MB; beyond, smaller ones keep a page that a browser opens.
+# (images at most, side in pixels): 1,000 at 224 px take 9 to 13 MB, which a browser still opens.
 _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportRow:
-    """One photo of the report.
+    """One image of the report.
 
     Attributes:
       image_id: the id, shown and searched.
-      image_path: the photo's file; None, a missing or an unreadable file gives a grey box with the
-        reason.
+      image_path: the image's file; for None, a missing or an unreadable file, the reason is shown
+        instead of the image.
       caption: the predicted caption.
       score: the model's mean log-probability per token of `caption`.
-      references: the real captions.
-      scores: the photo's scores by name (`bleu4`, `rouge_l`, `cider`, ...), sortable; a photo may
-        lack one.
+      references: the reference captions.
+      scores: metric key -> the image's own score; an image may lack one.
       alternatives: further captions with their model scores, best first.
     """
 
@@ -50,7 +48,7 @@ class ReportRow:
     alternatives: tuple[tuple[str, float], ...] = ()
 
 
-def write(
+def write_report(
     path: str | os.PathLike[str],
     *,
     title: str,
@@ -58,72 +56,67 @@ def write(
     scores: Mapping[str, float],
     settings: Mapping[str, object],
 ) -> None:
-    """Writes the report as one self-contained HTML file.
-
-    The file is written under a temporary name beside `path` and renamed when complete.
+    """Writes the report as one self-contained HTML file, which is replaced as a whole.
 
     Args:
       path: of the HTML file; its folder exists.
-      title: heading and page title.
-      rows: the photos, shown in this order until the page's script sorts them.
-      scores: the corpus figures by name (`Scores.as_dict()`).
-      settings: how the captions came about, by name (split, beam size, checkpoint, ...).
+      title: heading and document title.
+      rows: the images, in this order without JavaScript; the script sorts them.
+      scores: corpus figures by key (`Scores.as_dict()` and the like).
+      settings: how the captions were made, by key (split, beam size, ...).
 
     Raises:
       OSError: the file cannot be written.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row.scores))
-    page = (
-        html.environment()
-        .get_template("report.html")
-        .stream(
-            title=title,
-            cards=_cards(rows, columns),
-            count=len(rows),
-            columns=[metrics.label(name) for name in columns],
-            first_sort=columns.index("cider") if "cider" in columns else len(columns),
-            scores={metrics.label(name): _figure(value) for name, value in scores.items()},
-            settings={name.replace("_", " "): value for name, value in settings.items()},
-            style=html.asset("report.css"),
-            script=html.asset("report.js"),
-            script_digest=_digest(html.asset("report.js")),
-        )
+    script = html.load_inline("report.js")
+    stream = html.load_template("report.html").stream(
+        title=title,
+        cards=_cards(rows, columns),
+        count=len(rows),
+        columns=[metrics.label(name) for name in columns],
+        first_sort=columns.index("cider") if "cider" in columns else len(columns),
+        scores={metrics.label(name): _format(value) for name, value in scores.items()},
+        settings={name.replace("_", " "): value for name, value in settings.items()},
+        style=html.load_inline("report.css"),
+        script=script,
+        script_digest=_script_digest(script),
     )
-    html.dump(page, pathlib.Path(path))
+    html.write_html(stream, path)
 
 
-def _digest(script: str) -> str:
+def _script_digest(script: str) -> str:
     """Returns the Content-Security-Policy source that allows exactly this inline script."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _cards(rows: Sequence[ReportRow], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yields what the template shows of each row; photos are read ahead by a few threads."""
+    """Yields the template's values for each row; threads make the thumbnails in advance."""
     side = next(side for most, side in _THUMBNAIL_SIDES if len(rows) <= most)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        photos = pool.map(lambda row: html.photo(row.image_path, side), rows)
-        for row, (photo, reason) in zip(rows, photos, strict=True):
+        images = pool.map(lambda row: thumbnails.embed_thumbnail(row.image_path, side), rows)
+        for row, (image, reason) in zip(rows, images, strict=True):
             values = [row.scores.get(name) for name in columns]
             yield {
                 "row": row,
-                "photo": photo,
+                "image": image,
                 "reason": reason,
-                "figures": [_figure(value) for value in values],
-                "score": _figure(row.score),
-                "alternatives": [(text, _figure(score)) for text, score in row.alternatives],
+                "figures": [_format(value) for value in values],
+                "score": _format(row.score),
+                "alternatives": [(text, _format(score)) for text, score in row.alternatives],
                 "sort_values": [_number(value) for value in (*values, row.score)],
             }
 
 
 def _number(value: float | None) -> float | None:
-    """Returns a number for JSON, which knows neither NaN nor infinity."""
+    """Returns a number for JSON, which has neither NaN nor infinity: None in their place."""
     return round(float(value), 6) if value is not None and math.isfinite(value) else None
 
 
-def _figure(value: object) -> str:
-    """Returns a number as shown: whole ones as they are, others with four decimals."""
+def _format(value: object) -> str:
+    """Returns a value as shown: integers with separators, other numbers with four decimals."""
     if value is None:
         return "–"
     if isinstance(value, numbers.Integral):

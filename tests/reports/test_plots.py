@@ -1,4 +1,4 @@
-"""The pictures show the figures they are given, and only those."""
+"""Plots show the values they are given, and only those."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ ROWS = (
 def drawn(folder, text):
     """Draws a history and returns its pixels."""
     (folder / "history.csv").write_text(text, encoding="utf-8")
-    plots.history(folder / "history.csv", folder / "history.png")
+    plots.draw_history(folder / "history.csv", folder / "history.png")
     return np.asarray(Image.open(folder / "history.png").convert("RGB"))
 
 
 def differ(one, other):
-    """Tells for the left and the right half whether two pictures differ there."""
+    """Tells for the left and the right half whether two plots differ there."""
     middle = one.shape[1] // 2
     changed = (one != other).any(axis=(0, 2))
     return changed[:middle].any(), changed[middle:].any()
 
 
 def test_losses_are_left_and_dev_scores_right(tmp_path):
-    picture = drawn(tmp_path, HEADER + ROWS)
+    plot = drawn(tmp_path, HEADER + ROWS)
     assert sorted(os.listdir(tmp_path)) == ["history.csv", "history.png"]
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS)) == (False, False)
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS.replace("4.0,", "2.0,"))) == (True, False)
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS.replace("3.6,", "3.9,"))) == (True, False)
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS.replace("0.12", "0.20"))) == (False, True)
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS.replace("0.30", "0.29"))) == (False, True)
-    assert differ(picture, drawn(tmp_path, HEADER + ROWS.replace("900", "80"))) == (False, False)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS)) == (False, False)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("4.0,", "2.0,"))) == (True, False)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("3.6,", "3.9,"))) == (True, False)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("0.12", "0.20"))) == (False, True)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("0.30", "0.29"))) == (False, True)
+    assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("900", "80"))) == (False, False)
 
 
-def test_after_a_resumed_training_the_last_row_of_a_step_counts(tmp_path):
+def test_last_row_of_a_step_counts(tmp_path):
     resumed = HEADER + "1,200,9.0,0.001,900,,,\n" + ROWS + "2,300,3.5,0.0005,900,3.6,0.12,0.30\n"
     assert differ(drawn(tmp_path, HEADER + ROWS), drawn(tmp_path, resumed)) == (False, False)
 
 
-def test_values_that_are_empty_not_finite_or_cut_off_are_left_out(tmp_path):
-    picture = drawn(tmp_path, HEADER + ROWS)
+def test_empty_infinite_and_truncated_values_are_left_out(tmp_path):
+    plot = drawn(tmp_path, HEADER + ROWS)
     text = HEADER + ROWS.replace("4.0,0.001,900,,,", "4.0,0.001,900,nan,inf,") + "3,"
-    assert differ(picture, drawn(tmp_path, text)) == (False, False)
+    assert differ(plot, drawn(tmp_path, text)) == (False, False)
 
 
 @pytest.mark.parametrize("text", [HEADER, HEADER + "1,100,,,,,,\n"])
-def test_a_training_that_has_no_values_yet_is_drawn_empty(tmp_path, text):
+def test_history_without_values_is_drawn(tmp_path, text):
     assert drawn(tmp_path, text).shape[2] == 3
 
 
@@ -72,24 +72,24 @@ def test_a_training_that_has_no_values_yet_is_drawn_empty(tmp_path, text):
         (HEADER + ROWS + "3,400,low,,,,,\n", "line 5: column 'loss' must be a number"),
     ],
 )
-def test_a_file_that_is_no_history_is_named(tmp_path, text, named):
+def test_file_that_is_no_history_is_named(tmp_path, text, named):
     with pytest.raises(UserError, match=named) as raised:
         drawn(tmp_path, text)
     assert "history.csv" in str(raised.value) and not (tmp_path / "history.png").exists()
 
 
-def test_a_missing_history_is_named(tmp_path):
+def test_missing_history_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.csv.*No such file"):
-        plots.history(tmp_path / "none.csv", tmp_path / "history.png")
+        plots.draw_history(tmp_path / "none.csv", tmp_path / "history.png")
 
 
 @settings(max_examples=30, deadline=None)
 @given(content=st.binary(max_size=80))
-def test_any_bytes_are_either_drawn_or_refused_in_one_line(tmp_path_factory, content):
+def test_any_bytes_are_drawn_or_refused(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")
     (folder / "history.csv").write_bytes(HEADER.encode() + content)
     try:
-        plots.history(folder / "history.csv", folder / "history.png")
+        plots.draw_history(folder / "history.csv", folder / "history.png")
     except UserError as error:
         assert "history.csv" in str(error) and "\n" not in str(error)
 
@@ -104,27 +104,27 @@ def test_any_numbers_are_drawn(tmp_path_factory, values):
 def attend(folder, weights, words, image=None):
     """Draws attention maps and returns their pixels."""
     grey = np.full((60, 90, 3), 128, np.uint8)
-    plots.attention(grey if image is None else image, words, weights, folder / "attention.png")
+    plots.draw_attention(grey if image is None else image, words, weights, folder / "attention.png")
     return np.asarray(Image.open(folder / "attention.png").convert("RGB")).astype(int)
 
 
-def test_the_picture_is_brightest_where_the_decoder_looked(tmp_path):
+def test_map_is_brightest_at_the_largest_weight(tmp_path):
     weights = np.full((1, 7, 7), 0.01, np.float32)
     weights[0, 6, 0] = 0.5  # bottom left
-    picture = attend(tmp_path, weights, ["dog"])
-    map_only = picture[60:, picture.shape[1] // 2 :].sum(axis=2)
-    map_only[map_only == 765] = 0  # the page around it
+    plot = attend(tmp_path, weights, ["dog"])
+    map_only = plot[60:, plot.shape[1] // 2 :].sum(axis=2)
+    map_only[map_only == 765] = 0  # the margin
     row, column = np.unravel_index(map_only.argmax(), map_only.shape)
     assert row > map_only.shape[0] / 2 and column < map_only.shape[1] / 3
 
 
-def test_the_photo_comes_first_and_untouched(tmp_path):
-    photo = np.zeros((60, 90, 3), np.uint8)
-    photo[..., 0] = 200
-    picture = attend(tmp_path, np.ones((1, 2, 3)), ["dog"], photo)
-    left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
+def test_unchanged_image_comes_first(tmp_path):
+    red_image = np.zeros((60, 90, 3), np.uint8)
+    red_image[..., 0] = 200
+    plot = attend(tmp_path, np.ones((1, 2, 3)), ["dog"], red_image)
+    left, right = np.split(plot[:, : plot.shape[1] // 2 * 2], 2, axis=1)
     seen = [(half != 255).any(axis=2).mean() for half in (left, right)]
-    assert seen[0] == pytest.approx(seen[1], rel=0.1)  # the map covers the whole photo
+    assert seen[0] == pytest.approx(seen[1], rel=0.1)  # the map covers the whole image
     red = [200, 0, 0]
     assert (left == red).all(axis=2).mean() > 0.5 and not (right == red).all(axis=2).any()
 
@@ -136,18 +136,18 @@ def test_words_fill_a_grid_in_rows_of_five(tmp_path):
 
 def test_each_map_is_scaled_to_its_own_largest_weight(tmp_path):
     weights = np.random.default_rng(0).random((2, 7, 7))
-    picture = attend(tmp_path, weights, ["a", "dog"])
+    plot = attend(tmp_path, weights, ["a", "dog"])
     faint = attend(tmp_path, weights * np.array([1e-6, 1])[:, None, None], ["a", "dog"])
-    assert np.abs(picture - faint).max() <= 1
+    assert np.abs(plot - faint).max() <= 1
 
 
-def test_an_empty_caption_shows_the_photo_alone(tmp_path):
+def test_empty_caption_shows_the_image_alone(tmp_path):
     assert attend(tmp_path, np.zeros((0, 7, 7)), []).size
     assert attend(tmp_path, np.zeros((1, 7, 7)), ["dog"]).size  # weights without a largest
 
 
 @pytest.mark.parametrize("word", ["$", "$x^", "a_b", "naïve", r"$\frac$"])
-def test_a_word_is_never_read_as_mathematics(tmp_path, word):
+def test_words_are_not_parsed_as_mathematics(tmp_path, word):
     assert attend(tmp_path, np.ones((1, 7, 7)), [word]).size
 
 
@@ -164,14 +164,15 @@ def test_a_word_is_never_read_as_mathematics(tmp_path, word):
 )
 def test_wrong_shapes_and_values_are_named(tmp_path, image, weights, named):
     with pytest.raises(ValueError, match=named):
-        plots.attention(image, ["dog"], weights, tmp_path / "attention.png")
+        plots.draw_attention(image, ["dog"], weights, tmp_path / "attention.png")
     assert os.listdir(tmp_path) == []
 
 
-def test_drawing_leaves_pyplot_alone(tmp_path):
+def test_pyplot_is_not_imported(tmp_path):
     (tmp_path / "history.csv").write_text(HEADER + ROWS)
     code = (
-        "import sys; from imcap.reports import plots; plots.history('history.csv', 'history.png'); "
+        "import sys; from imcap.reports.plots import draw_history; "
+        "draw_history('history.csv', 'history.png'); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))

@@ -21,7 +21,7 @@
     const ids = byId.compare(a.id, b.id);
     if (key === "id") return reversed ? -ids : ids;
     const [x, y] = [a.values[key], b.values[key]];
-    // A photo without this score comes last in either order.
+    // An image without this score comes last in either order.
     if (x === null || y === null) return (x === null) - (y === null) || ids;
     return (reversed ? x - y : y - x) || ids;
   }
@@ -34,7 +34,7 @@
     }
     if (key === "id") order.textContent = reversed ? "Z to A" : "A to Z";
     else order.textContent = reversed ? "Worst first" : "Best first";
-    if (list.getBoundingClientRect().top < 0) list.scrollIntoView(); // else the new first is out of view
+    if (list.getBoundingClientRect().top < 0) list.scrollIntoView(); // otherwise the first card is out of view
   }
 
   function show() {
@@ -46,10 +46,10 @@
       count += matches;
     }
     const all = cards.length.toLocaleString("en");
-    shown.textContent = wanted.length ? `${count.toLocaleString("en")} of ${all} photos` : `${all} photos`;
+    shown.textContent = wanted.length ? `${count.toLocaleString("en")} of ${all} images` : `${all} images`;
   }
 
-  // A second click on the pressed control turns the order around, as in any table.
+  // A second click on the same button reverses the order.
   for (const button of buttons) {
     button.addEventListener("click", () => {
       reversed = button.dataset.sort === key ? !reversed : false;
@@ -60,6 +60,6 @@
   order.addEventListener("click", () => { reversed = !reversed; sort(); });
   filter.addEventListener("input", show);
   sort();
-  show(); // browsers keep a filter's text when a page is reloaded
+  show(); // browsers keep the filter's text when a page is reloaded
   bar.hidden = false;
 })();

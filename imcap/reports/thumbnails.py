@@ -1,0 +1,50 @@
+"""Small versions of images for reports and plots."""
+
+from __future__ import annotations
+
+import base64
+import os
+from io import BytesIO
+
+from PIL import Image, ImageOps
+
+from imcap import filesystem
+
+SIDE = 224  # Pixels.
+_JPEG_QUALITY = 65
+# What opening, decoding or converting a file that is no image can raise.
+ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def load_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> Image.Image:
+    """Returns an image in RGB, upright by its EXIF orientation, at most `side` pixels a side.
+
+    Raises:
+      one of ERRORS: the file is missing or is not an image that can be read.
+    """
+    with filesystem.open_bytes(os.fspath(path)) as file, Image.open(file) as image:
+        # A JPEG decodes directly to a half, quarter or eighth: much faster for large images.
+        image.draft("RGB", (2 * side, 2 * side))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return upright
+
+
+def embed_thumbnail(
+    path: str | os.PathLike[str] | None, side: int = SIDE
+) -> tuple[str | None, str]:
+    """Returns a thumbnail as a JPEG data URI, or None and the reason why there is none."""
+    if path is None:
+        return None, "no image given"
+    name = os.path.basename(os.fspath(path))
+    try:
+        thumbnail = load_thumbnail(path, side)
+    except FileNotFoundError:
+        return None, f"{name}: no such file"
+    except Image.UnidentifiedImageError:
+        return None, f"{name}: not an image that can be read"
+    except ERRORS as error:
+        return None, f"{name}: {getattr(error, 'strerror', None) or error}"
+    out = BytesIO()
+    thumbnail.save(out, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"), ""

@@ -1,0 +1,60 @@
+"""Thumbnails of any image are small, upright RGB JPEGs."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imcap.reports import thumbnails
+
+
+def save_image(path, size=(320, 200), mode="RGB", **options):
+    """Saves a smooth random image."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode)
+    image.save(path, **options)
+    return path
+
+
+def embedded(path) -> Image.Image:
+    uri, reason = thumbnails.embed_thumbnail(path)
+    assert uri.startswith("data:image/jpeg;base64,") and not reason
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "size", "shown"),
+    [
+        ("wide.jpg", "RGB", (640, 320), (224, 112)),
+        ("tall.png", "RGB", (100, 900), (25, 224)),
+        ("small.jpg", "RGB", (40, 30), (40, 30)),
+        ("grey.jpg", "L", (300, 300), (224, 224)),
+        ("cmyk.jpg", "CMYK", (300, 300), (224, 224)),
+        ("palette.gif", "P", (300, 300), (224, 224)),
+        ("alpha.png", "RGBA", (300, 300), (224, 224)),
+    ],
+)
+def test_any_image_becomes_a_small_rgb_jpeg(tmp_path, name, mode, size, shown):
+    thumbnail = embedded(save_image(tmp_path / name, size, mode))
+    assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", shown)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: a quarter clockwise.
+    assert embedded(save_image(tmp_path / "1.jpg", (200, 100), exif=exif)).size == (100, 200)
+
+
+def test_unreadable_image_gives_the_reason(tmp_path):
+    (tmp_path / "text.jpg").write_text("not an image")
+    reasons = {
+        tmp_path / "text.jpg": "text.jpg: not an image that can be read",
+        tmp_path / "none.jpg": "none.jpg: no such file",
+        None: "no image given",
+    }
+    for path, reason in reasons.items():
+        assert thumbnails.embed_thumbnail(path) == (None, reason)
