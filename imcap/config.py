@@ -79,6 +79,7 @@ def default() -> ConfigDict:
     config.records = ConfigDict(
         {
             "dir": "",  # Empty: WORKDIR/records. Several runs can share one folder.
+            "cache_dir": "",  # For copies of remote records; empty: ~/.cache/imcap/records.
             "num_shards": 16,  # Of each split; 0: as many as `shard_mb` asks for.
             "shard_mb": 256.0,  # Wanted size of the largest split's shards, where num_shards is 0.
             "dtype": "float16",
