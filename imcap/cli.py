@@ -188,7 +188,9 @@ def bench(names: Sequence[str]) -> None:
         rows = input.benchmark_input(_load_config(), _REPEATS.value)
     else:
         raise UserError("imcap bench needs the name of one benchmark: records, scale or input")
-    common.report(names[0], rows, _OUT.value)
+    print(common.format_table(rows))
+    if _OUT.value:
+        common.write_json(_OUT.value, names[0], rows)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {

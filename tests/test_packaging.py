@@ -165,3 +165,11 @@ def test_wheel_captions_an_image(environment, landscape_export, landscape_data, 
 def test_templates_are_read_from_the_wheel(environment, tmp_path):
     code = "from imcap.reports import html; print(html.environment().list_templates())"
     assert "report.html" in run(environment, tmp_path, "python", "-c", code)
+
+
+def test_benchmarks_are_imported_from_the_wheel(environment, tmp_path):
+    code = (
+        "from imcap.benchmarks import input, records, records_peers, scale; print(scale.__file__)"
+    )
+    printed = run(environment, tmp_path, "python", "-c", code)
+    assert printed.startswith(str(environment.parent))

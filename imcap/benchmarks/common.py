@@ -10,18 +10,27 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-# When the first photo was decoded. Beam pickles what its functions close over, but not a module.
-BEGAN: list[float] = []
+from imcap import filesystem
+
+# Set by mark_first_image. Beam pickles the functions of a pipeline together with the variables that
+# they use, but imports modules by name, so that this one is shared with the caller.
+_first_image: list[float] = []
 
 
-def mark_beginning() -> None:
-    """Notes the time of the first call."""
-    if not BEGAN:
-        BEGAN.append(time.monotonic())
+def mark_first_image() -> None:
+    """Keeps the time of the first call in this process."""
+    if not _first_image:
+        _first_image.append(time.monotonic())
+
+
+def first_image_time() -> float:
+    """Returns when `mark_first_image` was first called, as `time.monotonic` does."""
+    return _first_image[0]
 
 
 @dataclasses.dataclass
@@ -30,9 +39,11 @@ class Row:
 
     Attributes:
       name: what was measured.
-      value: the median of the runs, in `unit`.
-      ratio: value against the limit or the peer measured in the same run; None for these.
-      to_reach: the ratio wanted; a figure where less is better has a negative one.
+      value: the median of the runs.
+      unit: of `value`, such as `images/s`, `ms` or `MB`.
+      ratio: `value` divided by that of the limit or peer in the same run; None if there is none.
+      to_reach: the smallest `ratio` wanted; if it is negative, less is better, and the largest
+        `ratio` wanted is `-to_reach`. None if no ratio is wanted.
     """
 
     name: str
@@ -43,7 +54,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the ratio is reached; None where nothing is to be reached."""
+        """Whether `ratio` is what `to_reach` wants; None if it wants nothing."""
         if self.ratio is None or self.to_reach is None:
             return None
         if self.to_reach < 0:
@@ -52,7 +63,7 @@ class Row:
 
 
 def machine() -> dict[str, Any]:
-    """Describes the machine as far as it decides over the figures."""
+    """Describes what of the machine affects the figures."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
@@ -72,31 +83,35 @@ def _cpu_name() -> str:
     return platform.processor()
 
 
-def report(benchmark: str, rows: list[Row], out: str) -> None:
-    """Prints the rows as a table, and writes them to the JSON file `out` if one is given."""
-    print(f"{'':44} {'value':>10} {'unit':10} {'ratio':>7} {'reach':>7}")
+def format_table(rows: Sequence[Row]) -> str:
+    """Returns the rows as a table, a line each."""
+    lines = [f"{'':44} {'value':>10} {'unit':10} {'ratio':>7} {'reach':>7}"]
     for row in rows:
         ratio = f"{row.ratio:7.2f}" if row.ratio is not None else " " * 7
         reach = f"{row.to_reach:7.2f}" if row.to_reach is not None else " " * 7
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-        print(f"{row.name:44} {row.value:10.1f} {row.unit:10} {ratio} {reach} {verdict}")
-    if out:
-        content = {
-            "benchmark": benchmark,
-            # Where files lie on this machine is nobody else's business.
-            "command": re.sub(r"=/\S*/", "=", " ".join(["imcap", *sys.argv[1:]])),
-            "machine": machine(),
-            "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows],
-        }
-        with open(out, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
+        lines.append(f"{row.name:44} {row.value:10.1f} {row.unit:10} {ratio} {reach} {verdict}")
+    return "\n".join(lines)
+
+
+def write_json(path: str, benchmark: str, rows: Sequence[Row]) -> None:
+    """Writes the rows with the command line and the machine; raises UserError if it cannot.
+
+    The folders of paths in the command line are left out: they may be private.
+    """
+    content = {
+        "benchmark": benchmark,
+        "command": re.sub(r"=/\S*/", "=", " ".join(["imcap", *sys.argv[1:]])),
+        "machine": machine(),
+        "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows],
+    }
+    filesystem.write_json(path, content, indent=2)
 
 
 def run_module(module: str, *arguments: str) -> dict[str, float]:
-    """Runs `python -m module arguments` alone and returns the JSON of its last line.
+    """Runs `python -m module arguments` and returns the JSON in its last line of output.
 
-    A process of its own gives each variant a fresh TensorFlow and its own peak memory.
+    A process of its own has a fresh TensorFlow and its own peak memory.
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -1,7 +1,7 @@
-"""`imcap bench records`: the records job beside the bare CNN and beside what others write.
+"""`imcap bench records`: the records job beside the CNN alone and beside other ways to do the same.
 
-Every variant encodes the same photos (a folder's, repeated) with the same network in a process of
-its own. Rates leave out the start-up, which is stated; variants take turns, and medians count.
+Each encodes the same images with the same network in a process of its own. Rates do not include
+the start-up, which is a row of its own. The processes take turns, and rows are medians.
 """
 
 from __future__ import annotations
@@ -9,89 +9,79 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from imcap.benchmarks import common
+from imcap.benchmarks import common, image_sets
 from imcap.errors import UserError
-from imcap.serving.caption_files import find_images
 
-_VARIANTS = ("limit", "imcap", "run_inference", "predict_pickle")
-# imcap against each: images/s at least this many times theirs.
+PEERS = ("limit", "imcap", "run_inference", "predict_pickle")  # Keys of records_peers.PEERS.
+# imcap's images/s divided by the peer's has to be at least this.
 _TO_REACH = {"limit": 0.95, "run_inference": 2.0}
 _PREDICT_TO_REACH = {"ResNet50": 3.5}
 _PREDICT_TO_REACH_OTHERS = 7.0
 _MEMORY_TO_REACH = 0.25
-_ONE_BY_ONE = 300  # Photos for the variant that takes them one by one: its rate is steady.
+_MAX_PREDICT_IMAGES = 300  # `model.predict` image by image is slow, and its rate is steady.
 
 
 def benchmark_records(
-    photos: str, encoder: ConfigDict, images: int, repeats: int
+    image_dir: str, encoder: ConfigDict, num_images: int, repeats: int
 ) -> list[common.Row]:
-    """Measures every variant.
+    """Measures the records job and its peers.
 
     Args:
-      photos: a folder, best of full-resolution photos.
-      encoder: a config's `encoder` part; its name and weights count.
-      images: photos to encode; the folder's are repeated.
-      repeats: runs of each variant.
+      image_dir: a folder of images, preferably of full resolution.
+      encoder: a config's `encoder` part, of which name and weights are used.
+      num_images: images to encode; those of the folder are repeated.
+      repeats: runs of each.
 
     Raises:
-      UserError: the folder holds no photo.
+      UserError: the folder holds no image, or a number is below 1.
     """
-    if images < 1 or repeats < 1:
-        raise UserError("--images and --repeats must be at least 1")
+    if num_images < 1 or repeats < 1:
+        raise UserError("--num_images and --repeats must be at least 1")
     with tempfile.TemporaryDirectory() as folder:
-        link_photos(photos, images, os.path.join(folder, "Images"))
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}
+        data = os.path.join(folder, "data")
+        image_sets.link_images(image_dir, num_images, data)
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in PEERS}
         for _ in range(repeats):
-            for name in _VARIANTS:
-                count = min(images, _ONE_BY_ONE) if name == "predict_pickle" else images
-                arguments = (name, folder, encoder.name, encoder.weights, str(count))
-                found[name].append(
-                    common.run_module("imcap.benchmarks.records_variants", *arguments)
-                )
-    return _rows(found, os.path.basename(encoder.name))
+            for name in PEERS:
+                is_slow = name == "predict_pickle"
+                count = min(num_images, _MAX_PREDICT_IMAGES) if is_slow else num_images
+                arguments = (name, data, encoder.name, encoder.weights, str(count))
+                figures = common.run_module("imcap.benchmarks.records_peers", *arguments)
+                runs[name].append(figures)
+    return compare_peers(runs, os.path.basename(encoder.name))
 
 
-def link_photos(photos: str, count: int, folder: str) -> None:
-    """Fills `folder` with `count` links to a folder's photos in turn, and captions.txt beside."""
-    sources = [os.path.abspath(path) for path in find_images([photos])]
-    os.makedirs(folder)
-    lines = ["image,caption"]
-    for index in range(count):
-        source = sources[index % len(sources)]
-        name = f"{index:07d}{os.path.splitext(source)[1]}"
-        os.symlink(source, os.path.join(folder, name))
-        lines += [f"{name},a photo with number {index} seen by person {k}" for k in range(5)]
-    with open(os.path.join(os.path.dirname(folder), "captions.txt"), "w") as file:
-        file.write("\n".join(lines) + "\n")
+def compare_peers(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], encoder: str
+) -> list[common.Row]:
+    """Returns the rows of the measured figures.
 
-
-def _rows(found: dict[str, list[dict[str, float]]], encoder: str) -> list[common.Row]:
-    median = {
-        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        for name, runs in found.items()
+    Args:
+      runs: for each of PEERS, the figures of each run.
+      encoder: the network's name, for the rows' names.
+    """
+    medians = {
+        name: {key: statistics.median(run[key] for run in found) for key in found[0]}
+        for name, found in runs.items()
     }
-    ours = median["imcap"]
-    reach = {
-        **_TO_REACH,
-        "predict_pickle": _PREDICT_TO_REACH.get(encoder, _PREDICT_TO_REACH_OTHERS),
-    }
+    ours = medians["imcap"]
+    predict = _PREDICT_TO_REACH.get(encoder, _PREDICT_TO_REACH_OTHERS)
     rows = [common.Row(f"{encoder}: imcap records", ours["images_per_second"], "images/s")]
-    for name in reach:
-        theirs = median[name]["images_per_second"]
-        rows.append(common.Row(f"{encoder}: {name}", theirs, "images/s"))
-        ratio = statistics.median(
-            a["images_per_second"] / b["images_per_second"]
-            for a, b in zip(found["imcap"], found[name], strict=True)
-        )
+    for name, to_reach in {**_TO_REACH, "predict_pickle": predict}.items():
+        rate = medians[name]["images_per_second"]
+        rows.append(common.Row(f"{encoder}: {name}", rate, "images/s"))
+        pairs = zip(runs["imcap"], runs[name], strict=True)
+        ratio = statistics.median(a["images_per_second"] / b["images_per_second"] for a, b in pairs)
         title = f"{encoder}: imcap against {name}"
-        rows.append(common.Row(title, ratio, "times", ratio, reach[name]))
-    for name, values in median.items():
+        rows.append(common.Row(title, ratio, "times", ratio, to_reach))
+    for name, values in medians.items():
         rows.append(common.Row(f"{encoder}: {name} start-up", values["startup_seconds"], "s"))
         rows.append(common.Row(f"{encoder}: {name} peak memory", values["peak_mb"], "MB"))
-    memory = ours["peak_mb"] / median["run_inference"]["peak_mb"]
+    memory = ours["peak_mb"] / medians["run_inference"]["peak_mb"]
     title = f"{encoder}: imcap's memory against run_inference"
     rows.append(common.Row(title, memory, "times", memory, -_MEMORY_TO_REACH))
     size = ours["bytes_per_image"]

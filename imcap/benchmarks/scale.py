@@ -1,100 +1,86 @@
-"""`imcap bench scale`: what an image costs the records job, and its memory, over ever more images.
+"""`imcap bench scale`: time per image and memory of the records job as the images become more.
 
-With a folder of photos, these are repeated and go through the config's encoder; without one, tiny
-images (32x32, all different) are drawn and go through imcap's own CNN, so that what is not decoding
-and encoding shows.
+With a folder of images, these are repeated and go through the config's encoder. Without one, small
+images are drawn, all different, and go through imcap's own CNN, so that decoding and encoding take
+little of the time.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
+from collections.abc import Mapping
 
-import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
-from imcap.benchmarks import common
-from imcap.benchmarks.records import link_photos
+from imcap.benchmarks import common, image_sets
 from imcap.errors import UserError
 
-_START_UP = 100  # Images of the run whose time is start-up.
-_FEWEST = 1_000
-_SIDE = 32
-_IN_FOLDER = 10_000
-_COST_TO_REACH = 1.1
+_START_UP_IMAGES = 100  # The time of a run with so few images is taken for the start-up.
+_MIN_IMAGES = 1_000
+_TIME_TO_REACH = 1.1
 _MEMORY_TO_REACH = 1.1
 
 
-def benchmark_scale(photos: str, encoder: ConfigDict, images: int) -> list[common.Row]:
-    """Runs the job over a hundredth, a tenth and all of `images`.
+def benchmark_scale(image_dir: str, encoder: ConfigDict, num_images: int) -> list[common.Row]:
+    """Runs the job with a hundredth, a tenth and all of `num_images`.
 
     Args:
-      photos: a folder of photos; empty: tiny images.
-      encoder: a config's `encoder` part; its name and weights count, with photos.
-      images: the most images.
+      image_dir: a folder of images; empty: small images are drawn.
+      encoder: a config's `encoder` part, of which name and weights are used with `image_dir`.
+      num_images: images of the largest run.
 
     Raises:
       UserError: too few images to compare.
     """
-    counts = [count for count in (images // 100, images // 10, images) if count >= _FEWEST]
+    counts = [n for n in (num_images // 100, num_images // 10, num_images) if n >= _MIN_IMAGES]
     if len(counts) < 2:
-        raise UserError(f"--images must be at least {10 * _FEWEST}")
-    name, weights = (encoder.name, encoder.weights) if photos else ("custom_cnn", "")
+        raise UserError(f"--num_images must be at least {10 * _MIN_IMAGES}")
+    name, weights = (encoder.name, encoder.weights) if image_dir else ("custom_cnn", "")
+    runs = {}
     with tempfile.TemporaryDirectory() as folder:
-        if not photos:
-            _draw_tiny(folder, images)
-        found = {}
-        for count in (_START_UP, *counts):
-            data = _prepare(folder, photos, count)
-            found[count] = common.run_module(
-                "imcap.benchmarks.records_variants", "imcap", data, name, weights, str(count)
-            )
-    return _rows(os.path.basename(name), found)
+        if not image_dir:
+            image_sets.draw_images(folder, num_images)
+        for count in (_START_UP_IMAGES, *counts):
+            data = _make_data_set(folder, image_dir, count)
+            arguments = ("imcap", data, name, weights, str(count))
+            runs[count] = common.run_module("imcap.benchmarks.records_peers", *arguments)
+    start_up = runs.pop(_START_UP_IMAGES)["total_seconds"]
+    return compare_sizes(runs, start_up, os.path.basename(name))
 
 
-def _draw_tiny(folder: str, count: int) -> None:
-    """Writes PNG files of two colours that meet along a line; each has its number in a corner."""
-    rng = np.random.default_rng(0)
-    ramp = np.add.outer(np.arange(_SIDE), np.arange(_SIDE))[..., None] / (2 * _SIDE - 2)
-    for number in range(count):
-        if number % _IN_FOLDER == 0:
-            os.makedirs(os.path.join(folder, "images", str(number // _IN_FOLDER)))
-        first, second = rng.integers(0, 256, (2, 3))
-        pixels = (first + (second - first) * (ramp > rng.random())).astype(np.uint8)
-        pixels[0, 0] = [number >> 16 & 255, number >> 8 & 255, number & 255]
-        Image.fromarray(pixels).save(os.path.join(folder, "images", _tiny_name(number)))
+def _make_data_set(folder: str, image_dir: str, count: int) -> str:
+    """Makes a data set of `count` images and returns its folder."""
+    if not image_dir:
+        image_sets.write_drawn_table(folder, count)
+        return folder
+    data = os.path.join(folder, str(count))
+    image_sets.link_images(image_dir, count, data)
+    return data
 
 
-def _tiny_name(number: int) -> str:
-    return f"{number // _IN_FOLDER}/{number}.png"
+def compare_sizes(
+    runs: Mapping[int, Mapping[str, float]], start_up: float, encoder: str
+) -> list[common.Row]:
+    """Returns the rows of the measured figures, each compared with the smallest run.
 
-
-def _prepare(folder: str, photos: str, count: int) -> str:
-    """Makes a data set of the first `count` images; returns its folder."""
-    if photos:
-        data = os.path.join(folder, str(count))
-        link_photos(photos, count, os.path.join(data, "Images"))
-        return data
-    with open(os.path.join(folder, "captions.csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "caption"])
-        for number in range(count):
-            words = f"two colours that meet, the {number % 1000} of {number % 997}"
-            writer.writerow([_tiny_name(number), words])
-    return folder
-
-
-def _rows(name: str, found: dict[int, dict[str, float]]) -> list[common.Row]:
-    start_up = found.pop(_START_UP)["total_seconds"]
-    cost = {n: 1e3 * (values["total_seconds"] - start_up) / n for n, values in found.items()}
-    memory = {n: values["peak_mb"] for n, values in found.items()}
-    rows = [common.Row(f"{name}: start-up", start_up, "s")]
-    for values, unit, to_reach in ((cost, "ms", _COST_TO_REACH), (memory, "MB", _MEMORY_TO_REACH)):
-        what = "each" if values is cost else "peak memory"
-        least = values[min(values)]
+    Args:
+      runs: number of images -> figures.
+      start_up: seconds that do not count as time per image.
+      encoder: the network's name, for the rows' names.
+    """
+    time = {n: 1e3 * (run["total_seconds"] - start_up) / n for n, run in runs.items()}
+    memory = {n: run["peak_mb"] for n, run in runs.items()}
+    smallest = min(runs)
+    rows = [common.Row(f"{encoder}: start-up", start_up, "s")]
+    for values, title, unit, to_reach in (
+        (time, "each", "ms", _TIME_TO_REACH),
+        (memory, "peak memory", "MB", _MEMORY_TO_REACH),
+    ):
         for count, value in values.items():
-            compared = (value / least, -to_reach) if count > min(values) else (None, None)
-            rows.append(common.Row(f"{name}: {count:,} images, {what}", value, unit, *compared))
+            name = f"{encoder}: {count:,} images, {title}"
+            if count == smallest:
+                rows.append(common.Row(name, value, unit))
+            else:
+                rows.append(common.Row(name, value, unit, value / values[smallest], -to_reach))
     return rows

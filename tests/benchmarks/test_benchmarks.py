@@ -1,4 +1,4 @@
-"""What the benchmarks make of their measurements; the measuring itself is `imcap bench`."""
+"""What the benchmarks compute from their measurements, and that each measurement runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refusal
 
 from imcap import config as config_lib
-from imcap.benchmarks import common, records, records_variants, scale
-from imcap.errors import UserError
+from imcap.benchmarks import common, image_sets, records, records_peers, scale
 
 
 @pytest.fixture
-def photos(tmp_path):
-    """A folder of two photos."""
-    folder = tmp_path / "photos"
+def image_dir(tmp_path):
+    """A folder of two images."""
+    folder = tmp_path / "source"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for name in ("a.jpg", "b.jpg"):
@@ -24,24 +24,40 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.fixture
+def encoder():
+    """A small custom_cnn."""
+    settings = config_lib.default().encoder
+    settings.name, settings.weights, settings.stages = "custom_cnn", "", 1
+    return settings
+
+
 @pytest.mark.parametrize(
     ("ratio", "to_reach", "met"),
     [(2.0, 2.0, True), (1.9, 2.0, False), (0.2, -0.25, True), (0.3, -0.25, False),
      (None, 2.0, None), (2.0, None, None)],
 )  # fmt: skip
-def test_a_figure_is_met_from_above_or_where_negative_from_below(ratio, to_reach, met):
+def test_a_row_is_met_from_above_or_if_negative_from_below(ratio, to_reach, met):
     assert common.Row("a figure", 1.0, "s", ratio, to_reach).met is met
 
 
-def test_the_report_is_a_table_and_a_file_without_private_paths(tmp_path, capsys, monkeypatch):
-    rows = [common.Row("ours", 3.0, "images/s", 1.5, 2.0), common.Row("theirs", 2.0, "images/s")]
-    monkeypatch.setattr("sys.argv", ["imcap", "bench", "records", "--photos=/home/me/photos", "-x"])
-    common.report("records", rows, str(tmp_path / "out.json"))
-    lines = capsys.readouterr().out.splitlines()
+ROWS = [common.Row("ours", 3.0, "images/s", 1.5, 2.0), common.Row("theirs", 2.0, "images/s")]
+
+
+def test_the_table_has_a_line_per_row():
+    lines = common.format_table(ROWS).splitlines()
+    assert lines[0].split() == ["value", "unit", "ratio", "reach"]
     assert lines[1].split() == ["ours", "3.0", "images/s", "1.50", "2.00", "MISSED"]
+    assert lines[2].split() == ["theirs", "2.0", "images/s"]
+
+
+def test_the_json_file_has_rows_machine_and_a_command_without_folders(tmp_path, monkeypatch):
+    command = ["imcap", "bench", "records", "--image_dir=/home/me/images", "-x"]
+    monkeypatch.setattr("sys.argv", command)
+    common.write_json(str(tmp_path / "out.json"), "records", ROWS)
     content = json.loads((tmp_path / "out.json").read_text())
-    assert content["rows"][0]["met"] is False
-    assert content["command"] == "imcap bench records --photos=photos -x"
+    assert [row["met"] for row in content["rows"]] == [False, None]
+    assert content["command"] == "imcap bench records --image_dir=images -x"
     assert content["machine"]["cores"] >= 1
 
 
@@ -50,20 +66,21 @@ def figures(rate: float, memory: float) -> dict[str, float]:
             "total_seconds": 2.0, "bytes_per_image": 5.0}  # fmt: skip
 
 
-def test_rates_are_compared_run_by_run_and_their_median_counts():
+def test_ratios_are_medians_of_the_ratios_of_each_run():
     ours = [figures(30.0, 100), figures(40.0, 100), figures(10.0, 100)]
     theirs = [figures(10.0, 400), figures(10.0, 500), figures(10.0, 600)]
-    found = dict.fromkeys(("limit", "run_inference", "predict_pickle"), theirs)
-    rows = records._rows({"imcap": ours, **found}, "ResNet50")
-    by_name = {row.name: row for row in rows}
-    assert by_name["ResNet50: imcap against run_inference"].ratio == 3.0
-    assert by_name["ResNet50: imcap's memory against run_inference"].ratio == 0.2
+    runs = {name: ours if name == "imcap" else theirs for name in records.PEERS}
+    rows = {row.name: row for row in records.compare_peers(runs, "ResNet50")}
+    assert rows["ResNet50: imcap against run_inference"].ratio == 3.0
+    assert rows["ResNet50: imcap's memory against run_inference"].ratio == 0.2
 
 
-def test_scale_compares_with_the_fewest_images_without_the_start_up():
-    times = {100: 4.0, 1_000: 6.0, 10_000: 26.0}
-    found = {n: {"total_seconds": time, "peak_mb": 1000.0 + n / 100} for n, time in times.items()}
-    rows = scale._rows("custom_cnn", found)
+def test_scale_compares_with_the_smallest_run_without_the_start_up():
+    runs = {
+        1_000: {"total_seconds": 6.0, "peak_mb": 1010.0},
+        10_000: {"total_seconds": 26.0, "peak_mb": 1100.0},
+    }
+    rows = scale.compare_sizes(runs, start_up=4.0, encoder="custom_cnn")
     assert [(row.value, row.unit) for row in rows] == [
         (4.0, "s"), (2.0, "ms"), (2.2, "ms"), (1010.0, "MB"), (1100.0, "MB")
     ]  # fmt: skip
@@ -72,27 +89,29 @@ def test_scale_compares_with_the_fewest_images_without_the_start_up():
     ]  # fmt: skip
 
 
-def test_too_few_images_to_compare_are_refused():
-    with pytest.raises(UserError, match="--images must be at least 10000"):
-        scale.benchmark_scale("", config_lib.default().encoder, 9_999)
+def test_too_few_images_are_refused(encoder, image_dir):
+    message = "--num_images must be at least 10000"
+    assert refusal(scale.benchmark_scale, "", encoder, 9_999) == message
+    message = "--num_images and --repeats must be at least 1"
+    assert refusal(records.benchmark_records, str(image_dir), encoder, 0, 1) == message
 
 
-@pytest.mark.parametrize("variant", ["limit", "imcap", "run_inference", "predict_pickle"])
-def test_every_variant_encodes_all_photos(photos, tmp_path, variant):
-    records.link_photos(str(photos), 6, str(tmp_path / "data" / "Images"))
-    config = config_lib.default()
-    config.dataset.dir, config.dataset.ratios = str(tmp_path / "data"), (1.0, 0.0, 0.0)
-    config.encoder.name, config.encoder.weights, config.encoder.stages = "custom_cnn", "", 1
-    found = records_variants._VARIANTS[variant](config, 6)
+def test_the_measured_peers_are_those_that_are_compared():
+    assert tuple(records_peers.PEERS) == records.PEERS
+
+
+@pytest.mark.parametrize("peer", records.PEERS)
+def test_every_peer_encodes_all_images(image_dir, encoder, tmp_path, peer):
+    folder = str(tmp_path / "data")
+    image_sets.link_images(str(image_dir), 6, folder)
+    found = records_peers.PEERS[peer](folder, encoder, 6)
     assert found["total_seconds"] > found["startup_seconds"] > 0
 
 
-def test_tiny_images_are_all_different_and_go_through_the_job(tmp_path):
-    scale._draw_tiny(str(tmp_path), 12)
-    data = scale._prepare(str(tmp_path), "", 12)
-    names = [path.read_bytes() for path in tmp_path.rglob("*.png")]
-    assert len(set(names)) == 12
-    config = config_lib.default()
-    config.dataset.name, config.dataset.dir = "table", data
-    config.encoder.name, config.encoder.weights, config.encoder.image_size = "custom_cnn", "", 32
-    assert records_variants.imcap(config, 12)["bytes_per_image"] > 0
+def test_drawn_images_differ_and_go_through_the_records_job(encoder, tmp_path):
+    image_sets.draw_images(str(tmp_path), 12)
+    image_sets.write_drawn_table(str(tmp_path), 12)
+    assert len({path.read_bytes() for path in tmp_path.rglob("*.png")}) == 12
+    encoder.image_size = image_sets.DRAWN_SIZE
+    found = records_peers.PEERS["imcap"](str(tmp_path), encoder, 12)
+    assert found["bytes_per_image"] > 0
