@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cluster
+import flink_cluster as cluster
 import processes
 import pytest
 from ml_collections import ConfigDict
