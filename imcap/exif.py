@@ -1,11 +1,11 @@
-"""Which way up a photo is: the EXIF orientation, read and applied within a graph."""
+"""The EXIF orientation of a JPEG, read and applied in a TensorFlow graph."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-_HEAD = 1024  # The tag lies in the first bytes of a JPEG, where every camera puts it.
-_ENTRIES = 32  # Of the first directory; cameras write about a dozen.
+_HEAD = 1024  # Cameras write the tag within this many bytes.
+_ENTRIES = 32  # Entries read of the first directory; cameras write about a dozen.
 _EXIF = b"Exif\0\0"
 _TAG = 0x0112
 _FLIPS_LEFT_RIGHT = (2, 3, 6, 7)
@@ -13,15 +13,15 @@ _FLIPS_UP_DOWN = (3, 4, 7, 8)
 
 
 def upright(image: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
-    """Turns a photo as its EXIF orientation asks.
+    """Turns an image upright by its EXIF orientation.
 
     Args:
       image: uint8 [height, width, 3], as decoded.
-      image_bytes: string [], the file; one that is no JPEG, or has no or a damaged tag, is taken
-        to be upright.
+      image_bytes: string [], the file. Without a valid tag the image is returned unchanged, as is
+        any that is no JPEG.
 
     Returns:
-      uint8 [height, width, 3] or, for a photo on its side, [width, height, 3].
+      uint8 [height, width, 3] or, for an image on its side, [width, height, 3].
     """
     orientation = read(image_bytes)
     return tf.cond(orientation == 1, lambda: image, lambda: _turn(image, orientation))
@@ -52,7 +52,7 @@ def _read_directory(head: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
         first, second = _at(raw, position), _at(raw, position + 1)
         return tf.where(is_little, first + 256 * second, 256 * first + second)
 
-    # Offsets beyond the head are of no use: two of the four bytes are enough.
+    # Two of an offset's four bytes are enough, as offsets beyond the head are not read.
     directory = tiff + short(tf.where(is_little, tiff + 4, tiff + 6))
     entries = directory + 2 + 12 * tf.range(_ENTRIES)
     is_tag = (short(entries) == _TAG) & (tf.range(_ENTRIES) < short(directory))
@@ -66,7 +66,7 @@ def _at(raw: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
 
 def _turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
-    for axis, kinds in ((1, _FLIPS_LEFT_RIGHT), (0, _FLIPS_UP_DOWN)):
-        is_asked = tf.reduce_any(orientation == list(kinds))
-        image = tf.cond(is_asked, lambda i=image, a=axis: tf.reverse(i, [a]), lambda i=image: i)
+    for axis, values in ((1, _FLIPS_LEFT_RIGHT), (0, _FLIPS_UP_DOWN)):
+        is_flipped = tf.reduce_any(orientation == list(values))
+        image = tf.cond(is_flipped, lambda i=image, a=axis: tf.reverse(i, [a]), lambda i=image: i)
     return image

@@ -11,10 +11,12 @@ import tensorflow as tf
 from imcap import exif
 
 MAX_PIXELS = 100_000_000
-# The declared size lies within these bytes, in every format; no whole image is shorter.
+# Every format declares the size within these bytes, and no whole image is shorter.
 _HEADER_BYTES = 30
+_MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
+_NO_IMAGE = "not a JPEG, PNG, GIF, BMP or WebP image"
 _JPEG = b"\xff\xd8\xff"
-_GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C  # What the first byte of a block announces.
+_GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C  # The first byte of a block says which kind it is.
 
 
 def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -22,7 +24,7 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
 
     Args:
       image_bytes: string [], a JPEG, PNG, GIF (its first frame), BMP or still WebP file.
-      image_size: the side of the result in pixels; the picture is stretched to a square.
+      image_size: the side of the result in pixels; the image is stretched to a square.
       max_pixels: a file that declares more pixels is refused before it is decoded.
 
     Returns:
@@ -31,18 +33,21 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
     Raises:
       tf.errors.InvalidArgumentError: not an image, truncated, or too large.
     """
-    with tf.device("/CPU:0"):  # On a GPU each byte of a header would be a journey.
+    with tf.device("/CPU:0"):  # Parse headers on the CPU: avoids device transfers.
         image = decode(image_bytes, max_pixels)
     image = tf.image.resize(image, (image_size, image_size), method="bilinear", antialias=True)
     return tf.ensure_shape(image, (image_size, image_size, 3))
 
 
 def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
-    """Decodes one image to uint8 [height, width, 3] RGB, upright by its EXIF tag; see `load`."""
-    is_whole = tf.strings.length(image_bytes) >= _HEADER_BYTES
-    image_bytes = _require(is_whole, f"fewer than {_HEADER_BYTES} bytes", image_bytes)
+    """Decodes one image to uint8 [height, width, 3] RGB, upright by its EXIF tag.
+
+    Arguments and errors are those of `load`.
+    """
+    has_header = tf.strings.length(image_bytes) >= _HEADER_BYTES
     image = tf.cond(
-        _starts(image_bytes, _JPEG),  # Nearly all: what the others need takes time to ask.
+        # JPEG, the commonest format, skips the checks that the others need.
+        has_header & _starts(image_bytes, _JPEG),
         lambda: _decode_jpeg(image_bytes, max_pixels),
         lambda: _decode_other(image_bytes, max_pixels),
     )
@@ -55,7 +60,7 @@ def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def _decode_other(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    height, width = declared_size(image_bytes)
+    height, width = declared_size(_require_header(image_bytes))
     image_bytes = _require_size(image_bytes, (height, width), max_pixels)
     return tf.case(
         [
@@ -65,6 +70,20 @@ def _decode_other(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
         ],
         default=lambda: tf.io.decode_image(image_bytes, channels=3, expand_animations=False),
     )
+
+
+def _require_header(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Returns `image_bytes`, in a graph that fails where they hold no header."""
+    length = tf.strings.length(image_bytes)
+    image_bytes = _require(length > 0, "an empty file", image_bytes)
+    start = tf.strings.lower(tf.strings.strip(tf.strings.substr(image_bytes, 0, 256)))
+    is_page = _starts(start, b"<!doctype html") | _starts(start, b"<html")
+    image_bytes = _require(~is_page, "an HTML page", image_bytes)
+    has_header = length >= _HEADER_BYTES
+    has_magic = tf.reduce_any([_starts(image_bytes, magic) for magic in _MAGICS])
+    message = f"truncated: fewer than {_HEADER_BYTES} bytes"
+    image_bytes = _require(has_header | ~has_magic, message, image_bytes)
+    return _require(has_header, _NO_IMAGE, image_bytes)
 
 
 def _require_size(image_bytes: tf.Tensor, size: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -84,17 +103,17 @@ def _starts(image_bytes: tf.Tensor, prefix: bytes) -> tf.Tensor:
 
 
 def _decode_webp(image_bytes: tf.Tensor) -> tf.Tensor:
-    # [frames, height, width, 3 or 4]: the decoder wants the file's own number of channels.
+    # [frames, height, width, 3 or 4]: the decoder fails on other channels than the file has.
     return tf.image.decode_webp(image_bytes)[0, ..., :3]
 
 
 def _decode_gif(image_bytes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """Decodes the first frame; what it leaves free of the canvas is black.
+    """Decodes the first frame; the canvas around it is black.
 
-    TensorFlow's decoder unpacks every frame at the size that the frame claims, whatever the
-    canvas: it gets the first frame alone, moved to the canvas' corner.
+    TensorFlow's decoder unpacks every frame at the size that the frame declares, even beyond the
+    canvas: it gets a GIF of the first frame alone, moved to the corner of the canvas.
     """
-    # Behind a file that was cut off, zeros end every walk over its blocks.
+    # Zeros after the end of a truncated file end every loop over its blocks.
     image_bytes = tf.strings.join([image_bytes, bytes(1024)])
     raw = tf.io.decode_raw(image_bytes, tf.uint8)
     start = _gif_next(raw, 13 + _gif_palette_bytes(tf.cast(raw[10], tf.int32)), is_data=False)
@@ -104,16 +123,19 @@ def _decode_gif(image_bytes: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> 
     image_bytes = _require(fits, "a GIF without a first frame inside its canvas", image_bytes)
     end = _gif_next(raw, start + 11 + _gif_palette_bytes(head[9]), is_data=True)
     before = tf.strings.substr(image_bytes, 0, start)
-    behind = tf.strings.substr(image_bytes, start + 5, end - start - 5)
-    alone = tf.strings.join([before, bytes([_GIF_FRAME, 0, 0, 0, 0]), behind, b";"])
-    return tf.image.pad_to_bounding_box(tf.io.decode_gif(alone)[0], top, left, height, width)
+    after = tf.strings.substr(image_bytes, start + 5, end - start - 5)
+    single = tf.strings.join([before, bytes([_GIF_FRAME, 0, 0, 0, 0]), after, b";"])
+    return tf.image.pad_to_bounding_box(tf.io.decode_gif(single)[0], top, left, height, width)
 
 
 def _gif_next(raw: tf.Tensor, at: tf.Tensor, *, is_data: bool) -> tf.Tensor:
-    """Returns where the next block lies that is no extension.
+    """Returns the position of the next block that is no extension.
 
-    `is_data`: whether `at` is inside a block already, at its data: sub-blocks that begin with
-    their length, until one of length 0.
+    Args:
+      raw: uint8 [bytes], the file.
+      at: int32 [], a position in it.
+      is_data: whether `at` is inside a block, at its data: sub-blocks that begin with their
+        length, until one of length 0.
     """
 
     def is_inside(at: tf.Tensor, is_data: tf.Tensor) -> tf.Tensor:
@@ -123,7 +145,7 @@ def _gif_next(raw: tf.Tensor, at: tf.Tensor, *, is_data: bool) -> tf.Tensor:
         size = tf.cast(raw[at], tf.int32)
         return at + tf.where(is_data, size + 1, 2), size > 0
 
-    # Writers fill their sub-blocks, up to 255 bytes; a file of tiny ones would take minutes.
+    # Writers fill sub-blocks up to 255 bytes; without a limit, a file of tiny ones takes minutes.
     steps = tf.size(raw) // 32
     return tf.while_loop(is_inside, skip, (at, is_data), maximum_iterations=steps)[0]
 
@@ -133,36 +155,41 @@ def _gif_palette_bytes(flags: tf.Tensor) -> tf.Tensor:
 
 
 def _has_palette(image_bytes: tf.Tensor) -> tf.Tensor:
-    is_byte = tf.equal(tf.strings.substr(image_bytes, 28, 2), b"\x08\0")  # Bits of a pixel.
+    is_byte = tf.equal(tf.strings.substr(image_bytes, 28, 2), b"\x08\0")  # Bits per pixel.
     return _starts(image_bytes, b"BM") & is_byte
 
 
 def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Looks up the colours that TensorFlow's decoder leaves as indices, as if they were greys."""
+    """Decodes a BMP with a palette: TensorFlow's decoder returns indices as if they were greys."""
     indices = tf.io.decode_bmp(image_bytes)[..., 0]
     pixels, header = (_little_endian_size(image_bytes, at, 4)[1] for at in (10, 14))
     colors = tf.io.decode_raw(image_bytes, tf.uint8)[14 + header : pixels]
     colors = colors[: tf.size(colors) // 4 * 4]
-    palette = tf.reshape(colors, (-1, 4))[:, 2::-1]  # Blue comes first, and a spare byte last.
+    palette = tf.reshape(colors, (-1, 4))[:, 2::-1]  # Stored as blue, green, red, unused.
     return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
 def declared_size(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads height and width (int32 []) from the header of an image file other than JPEG.
+    """Reads the size from the header of an image file other than JPEG.
 
-    `image_bytes`: string [], of at least the length of a header.
+    Args:
+      image_bytes: string [], at least 30 bytes long.
+
+    Returns:
+      Height and width, int32 [].
+
+    Raises:
+      tf.errors.InvalidArgumentError: another format, or an animated WebP.
     """
-    kinds = {
+    readers = {
         b"\x89PNG\r\n\x1a\n": lambda: _png_size(image_bytes),
         b"GIF8": lambda: _little_endian_size(image_bytes, 6, 2),
         b"BM": lambda: tf.abs(_little_endian_size(image_bytes, 18, 4)),
     }
     size = tf.case(
-        [(_starts(image_bytes, magic), read) for magic, read in kinds.items()]
+        [(_starts(image_bytes, magic), read) for magic, read in readers.items()]
         + [(_is_webp(image_bytes), lambda: _webp_size(image_bytes))],
-        default=lambda: _require(
-            tf.constant(False), "not a JPEG, PNG, GIF, BMP or WebP image", tf.zeros([2], tf.int32)
-        ),
+        default=lambda: _require(tf.constant(False), _NO_IMAGE, tf.zeros([2], tf.int32)),
     )
     return size[0], size[1]
 
@@ -190,13 +217,13 @@ def _is_webp(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _webp_size(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Height and width of the three kinds of WebP file (RFC 9649)."""
+    """Reads [height, width] of the three kinds of WebP file (RFC 9649)."""
     kind = tf.strings.substr(image_bytes, 12, 4)
     flags = _bytes_at(image_bytes, 20, 1)[0]
-    # TensorFlow 2.21's decoder corrupts its memory on animations, which only VP8X declares.
+    # TensorFlow 2.21's decoder corrupts memory on animations, which only VP8X can declare.
     is_still = tf.not_equal(kind, "VP8X") | tf.equal(flags // 2 % 2, 0)
     image_bytes = _require(is_still, "an animated WebP", image_bytes)
-    # The decoder takes any other kind for bare pixels, whose size lies elsewhere.
+    # The decoder reads any other kind as bare pixels, with the size at another place.
     is_known = tf.reduce_any(tf.equal(kind, [b"VP8 ", b"VP8L", b"VP8X"]))
     image_bytes = _require(is_known, "not a kind of WebP", image_bytes)
     head = _bytes_at(image_bytes, 21, 9)  # Offsets below are counted from byte 21.

@@ -1,4 +1,4 @@
-"""Captions to ids and back: the only place where text becomes numbers."""
+"""Captions to token ids and back: standardization, vocabulary, tokenizer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import tensorflow_text as tf_text
 
 from imcap.errors import UserError
 
-# TextVectorization's own ids; START and END are the first two lines of vocab.txt.
+# PAD and UNKNOWN are TextVectorization's; START and END are the first two lines of vocab.txt.
 PAD, UNKNOWN, START, END = range(4)
 _MARKERS = ("[START]", "[END]")
 _RESERVED = ("", "[UNK]", *_MARKERS)
 
 
 def standardize(captions: tf.Tensor) -> tf.Tensor:
-    """Lowercases, drops apostrophes, and turns all else but letters and digits into one space.
+    """Lowercases, drops apostrophes, and replaces all but letters and digits by single spaces.
 
     Args:
       captions: string [...], any UTF-8 (invalid bytes are dropped).
@@ -27,7 +27,7 @@ def standardize(captions: tf.Tensor) -> tf.Tensor:
       string [...], words separated by single spaces, none at the ends.
     """
     text = tf.strings.unicode_transcode(captions, "UTF-8", "UTF-8", errors="ignore")
-    # Before normalization, which makes a space and an accent of a spacing accent.
+    # Before normalization, which turns a spacing accent into a space and a combining accent.
     text = tf.strings.regex_replace(text, r"['’`´ʼ＇]", "")
     text = tf_text.case_fold_utf8(tf_text.normalize_utf8(text, "NFKC"))
     return tf.strings.strip(tf.strings.regex_replace(text, r"[^\pL\pM\pN]+", " "))
@@ -37,7 +37,7 @@ def standardize_all(captions: Sequence[str]) -> list[str]:
     """Standardizes Python strings; see `standardize`."""
     if not captions:
         return []
-    # A lone surrogate cannot be encoded; it is dropped as any other invalid byte.
+    # A lone surrogate cannot be encoded; it is dropped like any invalid byte.
     raw = [caption.encode("utf-8", "ignore") for caption in captions]
     return [text.decode() for text in standardize(tf.constant(raw)).numpy()]
 
@@ -50,7 +50,13 @@ def count_words(captions: Sequence[str]) -> collections.Counter[str]:
 def choose_vocabulary(
     counts: Iterable[tuple[str, int]], min_count: int, vocab_size: int
 ) -> list[str]:
-    """Returns the markers and then the words: the frequent ones first, ties in word order."""
+    """Returns the lines of vocab.txt: the markers, then words by descending count, then by word.
+
+    Args:
+      counts: (word, count) of all words.
+      min_count: rarer words are left out.
+      vocab_size: words at most, without the markers.
+    """
     frequent = [(word, count) for word, count in counts if count >= min_count]
     frequent.sort(key=lambda item: (-item[1], item[0]))
     return [*_MARKERS, *(word for word, _ in frequent[:vocab_size])]
@@ -68,9 +74,9 @@ def parse_vocabulary(lines: str, path: str) -> list[str]:
 
 
 class Tokenizer(tf.Module):
-    """Captions to ids with Keras' TextVectorization, and ids back to captions.
+    """Converts captions to token ids with Keras' TextVectorization, and ids to captions.
 
-    Ids: 0 pads, 1 is an unknown word, and line n of vocab.txt (from 0) is id n + 2.
+    Id 0 is padding, 1 an unknown word, and n + 2 the word in line n of vocab.txt (from 0).
     """
 
     def __init__(self, vocabulary: Sequence[str], max_length: int) -> None:
@@ -84,7 +90,7 @@ class Tokenizer(tf.Module):
             ragged=True,
             vocabulary=list(vocabulary),
         )
-        self._tokenize = tf.function(
+        self._encode = tf.function(
             self.encode_tf, input_signature=[tf.TensorSpec([None], tf.string)]
         )
 
@@ -96,8 +102,8 @@ class Tokenizer(tf.Module):
     def encode_tf(self, captions: tf.Tensor) -> tf.RaggedTensor:
         """Raw captions, string [n], to START, word ids and END: int32 ragged [n, None].
 
-        A caption with more than `max_length` words is cut and gets no END, so that nothing
-        learns to stop there.
+        A caption with more than `max_length` words is cut and gets no END, so that the model does
+        not learn to end there.
         """
         ids = tf.cast(self._vectorize(captions), tf.int32)
         is_whole = ids.row_lengths() <= self.max_length
@@ -108,9 +114,9 @@ class Tokenizer(tf.Module):
         return tf.concat([start, ids[:, : self.max_length], end], axis=1)
 
     def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
-        """Tokenizes Python strings: an int32 array per caption; see `encode_tf`."""
+        """Like `encode_tf`, of Python strings: an int32 array [tokens] per caption."""
         raw = [caption.encode("utf-8", "ignore") for caption in captions]
-        ids = self._tokenize(tf.constant(raw, tf.string))
+        ids = self._encode(tf.constant(raw, tf.string))
         return np.split(ids.values.numpy(), ids.row_splits.numpy()[1:-1])
 
     def decode_tf(self, ids: tf.Tensor) -> tf.Tensor:

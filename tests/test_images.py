@@ -1,4 +1,4 @@
-"""Images: every format becomes the pixels that Pillow sees; what is none is refused in one line."""
+"""Image files are decoded as Pillow decodes them; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from imcap.errors import one_line
 WIDTH, HEIGHT = 53, 37
 
 
-def picture(mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A smooth random picture, so that lossy formats keep it."""
+def random_image(mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """A smooth random image, so that lossy formats keep it."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).convert(mode)
 
 
 def transparent() -> Image.Image:
-    """A picture with a see-through side."""
-    image = picture("RGBA")
+    """An image that is transparent towards one side."""
+    image = random_image("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
@@ -42,36 +42,36 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def animation(kind: str) -> bytes:
-    frames = [picture("RGB", seed) for seed in (1, 2)]
-    return encoded(picture(), kind, save_all=True, append_images=frames, duration=100)
+    frames = [random_image("RGB", seed) for seed in (1, 2)]
+    return encoded(random_image(), kind, save_all=True, append_images=frames, duration=100)
 
 
 # Name: the file and how far a pixel may be from Pillow's.
 FILES: dict[str, tuple[bytes, int]] = {
-    "jpeg": (encoded(picture(), "JPEG"), 4),
-    "jpeg grey": (encoded(picture("L"), "JPEG"), 4),
-    "jpeg cmyk": (encoded(picture("CMYK"), "JPEG"), 4),
-    "jpeg progressive": (encoded(picture(), "JPEG", progressive=True), 4),
-    "png": (encoded(picture(), "PNG"), 0),
-    "png grey": (encoded(picture("L"), "PNG"), 0),
+    "jpeg": (encoded(random_image(), "JPEG"), 4),
+    "jpeg grey": (encoded(random_image("L"), "JPEG"), 4),
+    "jpeg cmyk": (encoded(random_image("CMYK"), "JPEG"), 4),
+    "jpeg progressive": (encoded(random_image(), "JPEG", progressive=True), 4),
+    "png": (encoded(random_image(), "PNG"), 0),
+    "png grey": (encoded(random_image("L"), "PNG"), 0),
     "png rgba": (encoded(transparent(), "PNG"), 0),
     "png grey alpha": (encoded(transparent().convert("LA"), "PNG"), 0),
-    "png palette": (encoded(picture("P"), "PNG"), 0),
-    "png bits": (encoded(picture("1"), "PNG"), 0),
-    "gif": (encoded(picture("P"), "GIF"), 0),
-    "gif interlaced": (encoded(picture("P"), "GIF", interlace=True), 0),
-    "gif with a comment": (encoded(picture("P"), "GIF", comment=b"a long comment " * 40), 0),
+    "png palette": (encoded(random_image("P"), "PNG"), 0),
+    "png bits": (encoded(random_image("1"), "PNG"), 0),
+    "gif": (encoded(random_image("P"), "GIF"), 0),
+    "gif interlaced": (encoded(random_image("P"), "GIF", interlace=True), 0),
+    "gif with a comment": (encoded(random_image("P"), "GIF", comment=b"a long comment " * 40), 0),
     "gif animated": (animation("GIF"), 0),
-    "bmp": (encoded(picture(), "BMP"), 0),
-    "bmp grey": (encoded(picture("L"), "BMP"), 0),
-    "bmp palette": (encoded(picture("P"), "BMP"), 0),
-    "bmp short palette": (encoded(picture().quantize(17), "BMP"), 0),
+    "bmp": (encoded(random_image(), "BMP"), 0),
+    "bmp grey": (encoded(random_image("L"), "BMP"), 0),
+    "bmp palette": (encoded(random_image("P"), "BMP"), 0),
+    "bmp short palette": (encoded(random_image().quantize(17), "BMP"), 0),
     "bmp alpha": (encoded(transparent(), "BMP"), 0),
-    "webp lossy": (encoded(picture(), "WEBP", quality=80), 2),
-    "webp lossless": (encoded(picture(), "WEBP", lossless=True), 0),
+    "webp lossy": (encoded(random_image(), "WEBP", quality=80), 2),
+    "webp lossless": (encoded(random_image(), "WEBP", lossless=True), 0),
     "webp lossy alpha": (encoded(transparent(), "WEBP", quality=80), 2),
     "webp lossless alpha": (encoded(transparent(), "WEBP", lossless=True, exact=True), 0),
-    "webp with metadata": (encoded(picture(), "WEBP", lossless=True, xmp=b"<x/>"), 0),
+    "webp with metadata": (encoded(random_image(), "WEBP", lossless=True, xmp=b"<x/>"), 0),
 }
 MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"GIF87a", b"BM", b"RIFF\0\0\0\0WEBP")
 
@@ -99,7 +99,7 @@ def bmp_declaring(width: int, height: int) -> bytes:
 
 def gif_declaring(width: int, height: int, image: Image.Image | None = None) -> bytes:
     """A GIF with another canvas than its frame."""
-    gif = bytearray(encoded(image or picture("P"), "GIF"))
+    gif = bytearray(encoded(image or random_image("P"), "GIF"))
     gif[6:10] = struct.pack("<HH", width, height)
     return bytes(gif)
 
@@ -109,7 +109,7 @@ def webp(chunks: bytes) -> bytes:
 
 
 def webp_declaring(width: int, height: int) -> bytes:
-    """An extended WebP with this canvas and a small picture."""
+    """An extended WebP with this canvas and a small image."""
     size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     head = b"VP8X" + struct.pack("<I", 10) + bytes(4) + size
     return webp(head + FILES["webp lossless"][0][12:])
@@ -144,7 +144,7 @@ def assert_is_one_line(reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_has_pillows_pixels(name: str) -> None:
+def test_pixels_are_those_of_pillow(name: str) -> None:
     image_bytes, tolerance = FILES[name]
     expected = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGB"))
     pixels = decode(image_bytes)
@@ -153,23 +153,23 @@ def test_a_file_has_pillows_pixels(name: str) -> None:
     np.testing.assert_allclose(pixels.astype(int), expected, atol=tolerance)
 
 
-def test_16_bits_become_the_upper_8() -> None:
+def test_16_bit_images_keep_the_upper_8_bits() -> None:
     levels = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 33
     pixels = decode(encoded(Image.fromarray(levels), "PNG"))
     expected = np.repeat(levels[..., np.newaxis] >> 8, 3, axis=2)
     np.testing.assert_allclose(pixels.astype(int), expected, atol=1)
 
 
-def test_a_gif_frame_off_the_corner_lies_where_it_belongs_on_black() -> None:
+def test_a_gif_frame_is_placed_on_a_black_canvas() -> None:
     gif = bytearray(gif_declaring(WIDTH + 20, HEIGHT + 10))
     frame = gif.index(struct.pack("<BHHHH", 0x2C, 0, 0, WIDTH, HEIGHT))
     gif[frame + 1 : frame + 5] = struct.pack("<HH", 11, 7)
     expected = np.zeros((HEIGHT + 10, WIDTH + 20, 3), np.uint8)
-    expected[7 : 7 + HEIGHT, 11 : 11 + WIDTH] = picture("P").convert("RGB")
+    expected[7 : 7 + HEIGHT, 11 : 11 + WIDTH] = random_image("P").convert("RGB")
     np.testing.assert_array_equal(decode(bytes(gif)), expected)
 
 
-def test_the_first_frame_is_enough_of_a_gif() -> None:
+def test_a_gif_is_decoded_without_its_later_frames() -> None:
     whole = FILES["gif animated"][0]
     np.testing.assert_array_equal(decode(whole[: len(whole) * 2 // 3]), decode(whole))
 
@@ -178,12 +178,12 @@ def test_loading_stretches_to_a_square_with_antialiasing() -> None:
     image = images.load(tf.constant(FILES["png"][0]), 16)
     assert image.shape == (16, 16, 3)
     assert image.dtype == tf.float32
-    expected = np.asarray(picture().resize((16, 16), Image.Resampling.BILINEAR))
+    expected = np.asarray(random_image().resize((16, 16), Image.Resampling.BILINEAR))
     np.testing.assert_allclose(image, expected.astype(np.float32), atol=2)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_one_pixel_is_an_image(kind: str) -> None:
+def test_an_image_of_one_pixel_is_decoded(kind: str) -> None:
     image_bytes = encoded(Image.new("RGB", (1, 1), (200, 100, 50)), kind)
     assert decode(image_bytes).shape == (1, 1, 3)
     image = load_in_graph(tf.constant(image_bytes)).numpy()
@@ -193,11 +193,15 @@ def test_one_pixel_is_an_image(kind: str) -> None:
 @pytest.mark.parametrize(
     ("image_bytes", "reason"),
     [
-        (b"", "fewer than 30 bytes"),
-        (b"\xff\xd8\xff\xe0", "fewer than 30 bytes"),
-        (b"This is a text file that was named photo.jpg.", "not a JPEG, PNG, GIF, BMP or WebP"),
-        (encoded(picture(), "TIFF"), "not a JPEG, PNG, GIF, BMP or WebP image"),
-        (encoded(picture(), "PPM"), "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (b"", "an empty file"),
+        (b"\xff\xd8\xff\xe0", "truncated: fewer than 30 bytes"),
+        (b"\x89PNG\r\n\x1a\n", "truncated: fewer than 30 bytes"),
+        (b"<html>404</html>", "an HTML page"),
+        (b"\n <!DOCTYPE HTML><html><body>Not found</body></html>", "an HTML page"),
+        (b"404 not found", "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (b"This is a text file that was named image.jpg.", "not a JPEG, PNG, GIF, BMP or WebP"),
+        (encoded(random_image(), "TIFF"), "not a JPEG, PNG, GIF, BMP or WebP image"),
+        (encoded(random_image(), "PPM"), "not a JPEG, PNG, GIF, BMP or WebP image"),
         (animation("WEBP"), "an animated WebP"),
         (webp(b"ALPH" + bytes(40)), "not a kind of WebP"),
         (webp(FILES["webp lossless"][0][20:]), "not a kind of WebP"),  # Bare pixels.
@@ -205,18 +209,18 @@ def test_one_pixel_is_an_image(kind: str) -> None:
         (gif_declaring(WIDTH - 1, HEIGHT), "a GIF without a first frame inside its canvas"),
         (gif_declaring(WIDTH, HEIGHT - 1), "a GIF without a first frame inside its canvas"),
         (FILES["gif"][0][:781] + b";" + bytes(20), "a GIF without a first frame"),
-        (encoded(picture("1"), "BMP"), "channels"),
+        (encoded(random_image("1"), "BMP"), "channels"),
         (png_declaring(0, 10), "declares no pixels or more than 100000000"),
         (bmp_declaring(-3, 10), "Width must be positive"),
     ],
 )  # fmt: skip
-def test_what_is_no_image_is_refused_with_a_reason(image_bytes: bytes, reason: str) -> None:
+def test_other_files_are_refused_with_a_reason(image_bytes: bytes, reason: str) -> None:
     assert reason in refusal(image_bytes)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "gif animated"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_file_that_was_cut_off_is_refused(name: str, share: float) -> None:
+def test_a_truncated_file_is_refused(name: str, share: float) -> None:
     whole = FILES[name][0]
     refusal(whole[: int(len(whole) * share)])
 
@@ -227,7 +231,7 @@ def in_tf_data(image_bytes: tf.Tensor) -> object:
 
 @pytest.mark.parametrize("load", [load_in_graph, lambda b: images.load(b, 16), in_tf_data])
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp lossy"])
-def test_reasons_are_one_line_wherever_the_graph_runs(name: str, load: Callable) -> None:
+def test_reasons_are_one_line_in_eager_graph_and_tf_data(name: str, load: Callable) -> None:
     assert refusal(animation("WEBP"), load) == "an animated WebP"
     refusal(FILES[name][0][:80], load)
 
@@ -239,9 +243,9 @@ def memory(field: str) -> int:
 
 
 def growth(function: Callable[[], object]) -> int:
-    """How many MiB this process needs at most while `function` runs, beyond what it has."""
+    """By how many MiB the memory of this process grows at most while `function` runs."""
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")  # The peak is counted anew.
+        file.write("5")  # Resets the peak.
     before = memory("VmRSS")
     function()
     return memory("VmHWM") - before
@@ -260,7 +264,7 @@ def growth(function: Callable[[], object]) -> int:
     ],
     ids=["real png", "jpeg", "png", "bmp", "gif", "webp"],
 )
-def test_a_huge_image_is_refused_before_it_takes_memory(image_bytes: bytes) -> None:
+def test_an_image_over_the_limit_is_refused_before_decoding(image_bytes: bytes) -> None:
     reasons: list[str] = []
     grown = growth(lambda: reasons.append(refusal(image_bytes)))
     assert reasons == ["declares no pixels or more than 100000000"]
@@ -268,16 +272,16 @@ def test_a_huge_image_is_refused_before_it_takes_memory(image_bytes: bytes) -> N
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured as on Linux")
-def test_a_gif_frame_beyond_its_canvas_takes_no_memory() -> None:
+def test_a_gif_frame_beyond_its_canvas_is_not_decoded() -> None:
     gif = gif_declaring(10, 10, Image.new("P", (12_000, 9_000)))
     assert growth(lambda: refusal(gif)) < 50
 
 
-def test_a_gif_of_tiny_blocks_does_not_take_minutes() -> None:
+def test_a_gif_of_tiny_blocks_is_refused_in_seconds() -> None:
     head = FILES["gif"][0][:781] + struct.pack("<BHHHHB", 0x2C, 0, 0, WIDTH, HEIGHT, 0) + b"\x08"
     before = time.process_time()
     refusal(head + b"\x01\x55" * 1_000_000 + b"\0;")
-    assert time.process_time() - before < 4  # To look at each one would take 10 seconds.
+    assert time.process_time() - before < 4  # Without a limit of steps it takes 10 seconds.
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "gif", "bmp", "webp lossy", "webp lossless"])

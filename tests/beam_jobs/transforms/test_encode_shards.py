@@ -27,7 +27,7 @@ BAD = {
     "animated.webp": "an animated WebP",
     "cut.jpg": "Invalid JPEG data",
     "cut.png": "PNG",
-    "empty.jpg": "fewer than 30 bytes",
+    "empty.jpg": "an empty file",
     "huge.png": "declares no pixels or more than 100000000",
     "words.jpg": "not a JPEG, PNG, GIF, BMP or WebP image",
 }

@@ -41,7 +41,7 @@ def test_photos_come_in_order_with_what_fails_in_its_place(config):
         ("gone.jpg", None, "No such file or directory"),
         ("folder", "folder", "Is a directory"),
         ("nul\0.jpg", None, "embedded null byte"),
-        ("empty.jpg", b"", "fewer than 30 bytes"),
+        ("empty.jpg", b"", "an empty file"),
         ("words.jpg", b"words " * 50, "not a JPEG, PNG, GIF, BMP or WebP image"),
         ("cut.jpg", b"\xff\xd8\xff\xe0" + bytes(60), "Invalid JPEG data"),
     ],
