@@ -1,4 +1,4 @@
-"""The records job: captioned photos to sharded TFRecords of features and tokenized captions.
+"""The records job: captioned images to sharded TFRecords of features and tokenized captions.
 
 A shard is the unit of work, retry and resume: manifest rows (never features) are grouped by
 shard, and one worker encodes a shard from end to end. So memory stays bounded, a re-run does
@@ -7,27 +7,29 @@ only what is missing, and the bytes are the same on every runner with any number
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import apache_beam as beam
+from absl import logging
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import estimate, progress, shard_files
-from beam_jobs.runners import flink, runner_options, worker_errors
+from beam_jobs import estimate, progress, records_folder
+from beam_jobs.records_folder import Settings
+from beam_jobs.runners import flink, job_errors, runner_options
 from beam_jobs.transforms import (
     duplicates,
     encode_shards,
+    encoder_graph,
     failure_limit,
     manifest,
     read_parts,
     vocabulary,
     write_info,
 )
+from beam_jobs.transforms.check_manifest import CheckManifest, check_splits
 from imcap import datasets, encoders, filesystem, records, runtime, text
 from imcap.datasets.parted import PartedReader
 from imcap.errors import UserError
@@ -35,7 +37,7 @@ from imcap.errors import UserError
 
 def build_records(
     config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = False
-) -> None:
+) -> records.Info:
     """Builds or completes the records folder `config.records.dir`.
 
     Args:
@@ -43,77 +45,108 @@ def build_records(
       beam_args: Beam's own options, such as `--runner=FlinkRunner`.
       overwrite: start over where the folder holds records of other settings.
 
+    Returns:
+      What info.json tells of the finished folder; `summarize` puts it into lines.
+
     Raises:
       UserError: the folder cannot be written or holds records of other settings; the data set
-        or the encoder cannot be read; no image was kept.
+        or the encoder cannot be read; there is nothing to train on; no image was kept.
     """
     options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
     FileSystems.set_options(options)
-    chosen = runner_options.choose(options)
-    config = config if runner_options.is_local(options) else runner_options.absolute_paths(config)
-    _check_readable(config)
-    given = _given_vocabulary(config)
+    runner = runner_options.create_runner(options)
+    if not runner_options.is_local(options):
+        config = runner_options.absolute_paths(config)
+    before = None if overwrite else records_folder.read_settings(config.records.dir)
+    reader = datasets.build_reader(config.dataset)
+    splits = _check_dataset(config, reader, before)
+    given = _given_vocabulary(config.text.vocabulary)
     encoder = encoders.build(config.encoder)
-    config = _with_num_shards(config, encoder, overwrite)
-    settings = records_settings(config, encoder)
-    _prepare_folder(config, settings, overwrite)
+    config = _with_choices(config, encoder, before, splits)
+    settings = _check_settings(config, encoder, before)
+    records_folder.prepare(config.records.dir, settings, overwrite=overwrite)
     model, fingerprint = shared.Shared(), records.fingerprint(settings)
-    # Workers that are threads of this process find the encoder that is built already.
-    built = model.acquire(lambda: encode_shards.Encode(config, encoder), fingerprint)
-    runtime.return_large_blocks()  # Of the manifest's shuffles; the CNN has its own wishes.
+    # Workers that are threads of this process find the graph that is built already.
+    graph = model.acquire(
+        lambda: encoder_graph.EncoderGraph(config.encoder, config.records.dtype, encoder),
+        fingerprint,
+    )
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    add_transforms(pipeline, config, settings, reader, encoder, model, given)
+    runtime.return_large_blocks()  # For the manifest's shuffles, which come before the encoder.
     with (
-        worker_errors.passed_on(),
-        progress.Progress(config.records.dir, local=not filesystem.is_remote(config.records.dir)),
-        beam.Pipeline(runner=chosen, options=options) as pipeline,
+        job_errors.raised_in_one_line(flink.cluster(options)),
+        progress.ProgressBar(
+            config.records.dir, local=not filesystem.is_remote(config.records.dir)
+        ),
     ):
-        build(pipeline, config, settings, encoder, model, given)
-    del built
-    _summarize(config)
+        pipeline.run().wait_until_finish()
+    del graph
+    return _finished_info(config.records.dir, config.dataset.dir)
+
+
+def summarize(folder: str, info: records.Info) -> list[str]:
+    """Returns lines that say what a job kept and what it skipped."""
+    counts = info.counts
+    splits = ", ".join(f"{split} {info.num_images(split)}" for split in sorted(info.splits))
+    return [
+        *(
+            f"{info.dataset['name']}: {problem['count']} {kind} (first: {problem['first']})"
+            for kind, problem in info.problems.items()
+        ),
+        f"{folder}: {counts['kept']} images ({splits}), {counts['failed']} failed, "
+        f"{counts['duplicate']} duplicates, {counts['captions']} captions, "
+        f"{info.text['vocabulary_size']} token ids, features "
+        f"{'x'.join(map(str, info.feature_shape))} {info.feature_dtype}",
+    ]
 
 
 def dry_run(config: ConfigDict) -> list[str]:
     """Returns lines that say what `build_records` would do, how many bytes it takes, and how
-    long.
+    long. Writes nothing.
 
     Raises:
-      UserError: as `build_records` does before it starts.
+      UserError: as `build_records` does before it starts, and if no image can be read.
     """
-    _check_readable(config)
-    encoder = encoders.build(config.encoder)
-    config = _with_num_shards(config, encoder, overwrite=False)
-    lines = estimate.describe(config, encoder, estimate.count_images(config))
-    settings = filesystem.read_json(_settings_path(config.records.dir))
-    _check_settings(config.records.dir, settings, records_settings(config, encoder))
-    done = shard_files.count_reports(config.records.dir)
-    return [*lines, f"{done} shards in {config.records.dir} are finished already"]
-
-
-def _with_num_shards(config, encoder, overwrite: bool) -> ConfigDict:
-    """Fills in `num_shards` where it is left to us: as before, or by the size of the features."""
-    if config.records.num_shards:
-        return config
-    before = None if overwrite else filesystem.read_json(_settings_path(config.records.dir))
-    config = config.copy_and_resolve_references()
-    if before:
-        config.records.num_shards = before["records"]["num_shards"]
-    else:
-        counts = estimate.count_images(config)
-        config.records.num_shards = estimate.choose_num_shards(config, encoder, counts)
-    return config
-
-
-def _settings_path(folder: str) -> str:
-    return FileSystems.join(folder, "shards", shard_files.SETTINGS)
-
-
-def _check_readable(config: ConfigDict) -> None:
-    """Raises a bad setting's or the reader's UserError in one line, before any worker starts."""
     failure_limit.allowed(config.records.max_failures, total=1)
-    datasets.build_reader(config.dataset).first()
+    with estimate.read_manifest(config.dataset, config.records.limit) as (splits, first):
+        check_splits(splits, needs_train=not config.text.vocabulary)
+        progress.warn_without_dev(splits)
+        _given_vocabulary(config.text.vocabulary)
+        encoder = encoders.build(config.encoder)
+        before = records_folder.read_settings(config.records.dir)
+        config = _with_choices(config, encoder, before, splits)
+        _check_settings(config, encoder, before)
+        rate = estimate.images_per_second(first, config.encoder, encoder, config.dataset.dir)
+    wanted = config.records
+    sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
+    lines = estimate.describe(
+        splits, sizes, num_shards=wanted.num_shards, flip=wanted.flip, rate=rate
+    )
+    done = records_folder.count_reports(wanted.dir)
+    return [*lines, f"{done} shards in {wanted.dir} are finished already"]
 
 
-def _given_vocabulary(config: ConfigDict) -> list[str] | None:
-    path = config.text.vocabulary
+def _check_dataset(
+    config: ConfigDict, reader: datasets.Reader, before: Settings | None
+) -> dict[str, int] | None:
+    """Raises a bad setting's or the reader's UserError in one line, before any worker starts.
+
+    Returns:
+      Images by split, where the number of shards has to be chosen by them. Else None: workers
+      count, as a table may be too long for one process.
+    """
+    failure_limit.allowed(config.records.max_failures, total=1)
+    reader.first()
+    if config.records.num_shards or before is not None:
+        return None
+    splits = estimate.count_images(reader, config.records.limit)
+    check_splits(splits, needs_train=not config.text.vocabulary)
+    return splits
+
+
+def _given_vocabulary(path: str) -> list[str] | None:
+    """Returns the lines of the vocabulary that the config names, None if it names none."""
     if not path:
         return None
     try:
@@ -123,89 +156,48 @@ def _given_vocabulary(config: ConfigDict) -> list[str] | None:
         raise UserError(f"config.text.vocabulary={path} cannot be read: {error}") from error
 
 
-def build(
-    pipeline: beam.Pipeline,
+def _with_choices(
     config: ConfigDict,
-    settings: dict[str, Any],
     encoder: encoders.Encoder,
-    model: shared.Shared,
-    given_vocabulary: list[str] | None = None,
-) -> None:
-    """Adds the job's transforms to a pipeline; without a vocabulary the job builds one."""
-    fingerprint = records.fingerprint(settings)
-    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _reader(config)
-    rows = read["rows"]
-    lines = _vocabulary(pipeline, rows, config, given_vocabulary)
-    total = rows | "CountRows" >> beam.combiners.Count.Globally()
-    _ = total | "WriteTotal" >> beam.Map(_write_total, config.records.dir)
-    equals = _duplicates(pipeline, rows, config)
-    leaked = equals | "Leaks" >> beam.FlatMap(duplicates.leaks)
-    reports = (
-        rows
-        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
-        | "EncodeShard"
-        >> beam.ParDo(
-            encode_shards.EncodeShard(config, fingerprint, model),
-            beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(leaked),
-        )
-    )
-    facts = {
-        "settings": settings,
-        "feature_shape": encoder.feature_shape,
-        "feature_grid": encoder.feature_grid,
-    }
-    _ = (
-        pipeline
-        | "End" >> beam.Create([None])
-        | "Finish"
-        >> beam.Map(
-            write_info.finish,
-            beam.pvalue.AsIter(reports),
-            beam.pvalue.AsIter(read["problems"]),
-            beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(equals),
-            config.to_dict(),
-            facts,
-        )
-    )
+    before: Settings | None,
+    splits: dict[str, int] | None,
+) -> ConfigDict:
+    """Fills in what the config leaves to the job: as in the folder before, or chosen now.
 
-
-def _reader(config: ConfigDict) -> beam.PTransform:
-    """A source with parts is read by many workers, any other one by one worker.
-
-    So is the source of a sample, as its order says which images are the first.
+    That is `records.num_shards=0`, by the size of the features, and
+    `encoder.compute_dtype=auto`, by what is faster on this machine.
     """
-    reader = datasets.build_reader(config.dataset)
-    if isinstance(reader, PartedReader) and not config.records.limit:
-        return read_parts.ReadParts(config.dataset.to_dict(), reader)
-    return manifest.ReadManifest(config.dataset, config.records.limit)
+    config = config.copy_and_resolve_references()
+    wanted = config.records
+    if not wanted.num_shards:
+        if before:
+            wanted.num_shards = before["records"]["num_shards"]
+        else:
+            sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
+            wanted.num_shards = estimate.choose_num_shards(sizes, wanted.shard_mb)
+    if config.encoder.compute_dtype == "auto":
+        if before:
+            config.encoder.compute_dtype = before["encoder"]["compute_dtype"]
+        else:
+            choice = encoder_graph.choose_compute_dtype(config.encoder, encoder.network)
+            logging.info("config.encoder.compute_dtype=%s (%s)", choice.name, choice.reason)
+            config.encoder.compute_dtype = choice.name
+    return config
 
 
-def _duplicates(pipeline, rows, config: ConfigDict) -> beam.PCollection[duplicates.Group]:
-    if config.records.find_duplicates:
-        return rows | "FindDuplicates" >> duplicates.FindDuplicates()
-    return pipeline | "NoDuplicates" >> beam.Create([])
+def _check_settings(
+    config: ConfigDict, encoder: encoders.Encoder, before: Settings | None
+) -> Settings:
+    """Returns the folder's settings: `before`, where there are some and they are equivalent.
+
+    Reports hold their fingerprint, so that an equivalent spelling must not change them.
+    """
+    settings = records_settings(config, encoder)
+    records_folder.check_settings(config.records.dir, before, settings)
+    return before or settings
 
 
-def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
-    if given is not None:
-        return pipeline | "GivenVocabulary" >> beam.Create([given])
-    return (
-        rows
-        | "TrainCaptions" >> beam.FlatMap(lambda row: row.captions if row.split == "train" else ())
-        | "BuildVocabulary"
-        >> vocabulary.BuildVocabulary(config.text.min_count, config.text.vocab_size)
-    )
-
-
-def _write_total(total: int, folder: str) -> None:
-    filesystem.write_text(
-        FileSystems.join(folder, "progress", "all.json"), json.dumps({"total": total})
-    )
-
-
-def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str, Any]:
+def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> Settings:
     """Returns what decides over a folder's features: records of other settings do not mix."""
     return records.encoder_settings(config.encoder, encoder.digest()) | {
         "records": {
@@ -217,54 +209,128 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> dict[str,
     }
 
 
-def _prepare_folder(config: ConfigDict, settings: dict[str, Any], overwrite: bool) -> None:
+def add_transforms(
+    pipeline: beam.Pipeline,
+    config: ConfigDict,
+    settings: Settings,
+    reader: datasets.Reader,
+    encoder: encoders.Encoder,
+    model: shared.Shared,
+    given_vocabulary: list[str] | None = None,
+) -> None:
+    """Adds the job to a pipeline: the only place that splits up the config for the transforms.
+
+    Args:
+      pipeline: of any runner.
+      config: with every choice made.
+      settings: see `records_settings`.
+      reader: of `config.dataset`.
+      encoder: what `config.encoder` describes.
+      model: finds the EncoderGraph that the threads of a process share.
+      given_vocabulary: the lines of vocab.txt; None: the job makes one of the train captions.
+    """
     folder = config.records.dir
-    if any(sign in folder for sign in "*?["):
-        raise UserError(f"config.records.dir={folder} must do without the signs * ? [")
-    path = _settings_path(folder)
-    try:
-        shard_files.make_folders(folder)
-        if overwrite:
-            shard_files.clear(folder)
-        _check_settings(folder, filesystem.read_json(path), settings)
-        shard_files.clean(folder)
-        filesystem.write_text(path, json.dumps(settings, sort_keys=True))
-        completed = FileSystems.join(folder, records.COMPLETED)
-        if FileSystems.exists(completed):
-            FileSystems.delete([completed])
-    except OSError as error:
-        raise UserError(f"config.records.dir={folder} cannot be written: {error}") from error
+    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _read(config, reader)
+    rows = read["rows"]
+    accepted = rows | "CheckManifest" >> CheckManifest(
+        read["problems"], folder, config.records.max_failures, needs_train=given_vocabulary is None
+    )
+    # Everything that encodes needs the vocabulary, so nothing is encoded before the check.
+    lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
+        lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
+    )
+    equals = _duplicates(pipeline, rows, config.records.find_duplicates)
+    reports = (
+        rows
+        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
+        | "EncodeShard"
+        >> beam.ParDo(
+            encode_shards.EncodeShard(_shard_settings(config, settings), model),
+            beam.pvalue.AsSingleton(lines),
+            beam.pvalue.AsList(equals | "Leaks" >> beam.FlatMap(duplicates.leaks)),
+        )
+    )
+    _ = (
+        pipeline
+        | "End" >> beam.Create([None])
+        | "Finish"
+        >> beam.Map(
+            write_info.write_info,
+            beam.pvalue.AsIter(reports),
+            beam.pvalue.AsIter(read["problems"]),
+            beam.pvalue.AsSingleton(lines),
+            beam.pvalue.AsList(equals),
+            _info_settings(config, settings, encoder),
+        )
+    )
 
 
-def _check_settings(folder: str, before: Any, now: dict[str, Any]) -> None:
-    if before is None or before == now:
-        return
-    for part, values in now.items():
-        for key, value in values.items():
-            old = before.get(part, {}).get(key)
-            if old != value:
-                raise UserError(
-                    f"{folder} holds records made with {part}.{key}={old!r}, now {value!r}: "
-                    "--overwrite starts over, --config.records.dir=DIR keeps both"
-                )
+def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
+    """Returns what reads the data set: many workers, where its source has parts, else one.
+
+    One worker also reads the source of a sample, as its order says which images are the first.
+    """
+    if isinstance(reader, PartedReader) and not config.records.limit:
+        return read_parts.ReadParts(config.dataset.to_dict(), reader)
+    return manifest.ReadManifest(config.dataset.to_dict(), config.records.limit)
 
 
-def _summarize(config: ConfigDict) -> None:
-    path = FileSystems.join(config.records.dir, records.INFO)
+def _duplicates(pipeline, rows, find_duplicates: bool) -> beam.PCollection[duplicates.Group]:
+    if find_duplicates:
+        return rows | "FindDuplicates" >> duplicates.FindDuplicates()
+    return pipeline | "NoDuplicates" >> beam.Create([])
+
+
+def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
+    """`config`: a config's `text` part."""
+    if given is not None:
+        return pipeline | "GivenVocabulary" >> beam.Create([given])
+    return (
+        rows
+        | "TrainCaptions" >> beam.FlatMap(lambda row: row.captions if row.split == "train" else ())
+        | "BuildVocabulary" >> vocabulary.BuildVocabulary(config.min_count, config.vocab_size)
+    )
+
+
+def _shard_settings(config: ConfigDict, settings: Settings) -> encode_shards.ShardSettings:
+    return encode_shards.ShardSettings(
+        folder=config.records.dir,
+        data_folder=config.dataset.dir,
+        num_shards=config.records.num_shards,
+        dtype=config.records.dtype,
+        compression=config.records.compression,
+        flip=config.records.flip,
+        max_failures=config.records.max_failures,
+        max_length=config.text.max_length,
+        encoder=config.encoder.to_dict(),
+        fingerprint=records.fingerprint(settings),
+    )
+
+
+def _info_settings(
+    config: ConfigDict, settings: Settings, encoder: encoders.Encoder
+) -> write_info.InfoSettings:
+    return write_info.InfoSettings(
+        folder=config.records.dir,
+        num_shards=config.records.num_shards,
+        flip=config.records.flip,
+        max_length=config.text.max_length,
+        feature_shape=encoder.feature_shape,
+        feature_grid=encoder.feature_grid,
+        feature_dtype=config.records.dtype,
+        compression=config.records.compression,
+        settings=settings,
+        dataset=config.dataset.to_dict(),
+    )
+
+
+def _finished_info(folder: str, data_folder: str) -> records.Info:
+    path = FileSystems.join(folder, records.INFO)
     with FileSystems.open(path) as file:
         info = records.parse_info(file.read().decode("utf-8"), path)
-    counts = info.counts
-    if not counts["kept"]:
+    if not info.counts["kept"]:
         raise UserError(
-            f"no image of {config.dataset.dir} could be read; the reasons are in "
-            f"{FileSystems.join(config.records.dir, records.FAILURES)}"
+            f"no image of {data_folder} could be read; the reasons are in "
+            f"{FileSystems.join(folder, records.FAILURES)}"
         )
-    for kind, problem in info.problems.items():
-        print(f"{config.dataset.name}: {problem['count']} {kind} (first: {problem['first']})")
-    splits = ", ".join(f"{split} {info.num_images(split)}" for split in sorted(info.splits))
-    print(
-        f"{config.records.dir}: {counts['kept']} images ({splits}), {counts['failed']} failed, "
-        f"{counts['duplicate']} duplicates, {counts['captions']} captions, "
-        f"{info.text['vocabulary_size']} token ids, features "
-        f"{'x'.join(map(str, info.feature_shape))} {info.feature_dtype}"
-    )
+    return info

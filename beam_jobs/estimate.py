@@ -2,70 +2,163 @@
 
 from __future__ import annotations
 
-import itertools
+import collections
+import contextlib
 import math
-import sys
+import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from beam_jobs.transforms import encode_shards, image_reader
+from beam_jobs.transforms import manifest
+from beam_jobs.transforms.decode_images import Decoded, decode_ahead
+from beam_jobs.transforms.encoder_graph import EncoderGraph, prepare_process
 from imcap import datasets, encoders, records
+from imcap.datasets import CaptionedImage
+from imcap.errors import UserError
 
-_RECORD_BYTES = 1_000  # What a record holds beside features, about.
-_PROBE_PHOTOS = 64
-
-
-def count_images(config: ConfigDict) -> dict[str, int]:
-    """Counts the manifest's images by split: one pass over the rows, none over the images."""
-    limit = config.records.limit or sys.maxsize
-    counts = datasets.build_reader(config.dataset).count()
-    return {split: min(count, limit) for split, count in counts.items()}
+_RECORD_BYTES = 1_000  # About what a record holds besides features.
+_TIMED_IMAGES = 64
 
 
-def record_bytes(config: ConfigDict, encoder: encoders.Encoder, split: str) -> int:
-    """Returns about how many bytes a record of a split takes."""
-    views = 2 if config.records.flip and split == "train" else 1
-    features = math.prod(encoder.feature_shape) * records.DTYPES[config.records.dtype].itemsize
-    return views * features + _RECORD_BYTES
+class Manifest(NamedTuple):
+    """What a dry run reads of a data set.
+
+    Attributes:
+      splits: images by split.
+      first: rows of the first images, whose files are there.
+    """
+
+    splits: dict[str, int]
+    first: list[CaptionedImage]
 
 
-def choose_num_shards(config: ConfigDict, encoder: encoders.Encoder, counts: dict[str, int]) -> int:
-    """Returns how many shards give the largest split files of about `records.shard_mb`."""
-    size = max(n * record_bytes(config, encoder, split) for split, n in counts.items())
-    return max(math.ceil(size / (config.records.shard_mb * 1e6)), 1)
+def count_images(reader: datasets.Reader, limit: int = 0) -> dict[str, int]:
+    """Returns the images by split, at most `limit` of each (0: all); reads no image."""
+    return {split: min(count, limit or count) for split, count in reader.count().items()}
 
 
-def describe(config: ConfigDict, encoder: encoders.Encoder, counts: dict[str, int]) -> list[str]:
-    """Returns lines that say what a job would do; measures the encoder on the first photos."""
-    lines, total, views = [], 0, 0
-    for split, images in sorted(counts.items()):
-        size = images * record_bytes(config, encoder, split)
-        lines.append(
-            f"{split}: {images:,} images in {config.records.num_shards} shards, "
-            f"about {size / 1e6:,.0f} MB"
-        )
-        total += size
-        views += images * (2 if config.records.flip and split == "train" else 1)
-    rate = _views_per_second(config, encoder)
+@contextlib.contextmanager
+def read_manifest(dataset: ConfigDict, limit: int = 0) -> Iterator[Manifest]:
+    """Reads all rows once, and no image; what has to be drawn is there until the block ends.
+
+    Args:
+      dataset: a config's `dataset` part.
+      limit: images of each split; 0: all.
+
+    Raises:
+      UserError: the reader's, if the data set cannot be read or holds no image.
+    """
+    reader = datasets.build_reader(dataset)
+    reader.first()
+    if not reader.draws:
+        yield _scan(reader, limit)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        size = min(dataset.size, _TIMED_IMAGES)
+        sample = datasets.build_reader({**dataset.to_dict(), "dir": folder, "size": size})
+        yield Manifest(count_images(reader, limit), list(sample.read(datasets.Problems())))
+
+
+def _scan(reader: datasets.Reader, limit: int) -> Manifest:
+    splits: collections.Counter[str] = collections.Counter()
+    first: list[CaptionedImage] = []
+    for row in manifest.first(reader.read(datasets.Problems()), limit):
+        splits[row.split] += 1
+        if len(first) < _TIMED_IMAGES:
+            first.append(row)
+    return Manifest(dict(splits), first)
+
+
+def split_bytes(
+    splits: Mapping[str, int], feature_shape: tuple[int, int], dtype: str, flip: bool
+) -> dict[str, int]:
+    """Returns about how many bytes the records of each split take.
+
+    Args:
+      splits: images by split.
+      feature_shape: (positions, channels).
+      dtype: of the features, a name in records.DTYPES.
+      flip: whether training images are also encoded mirrored.
+    """
+    features = math.prod(feature_shape) * records.DTYPES[dtype].itemsize
+    return {
+        split: images * (len(records.views(split, flip)) * features + _RECORD_BYTES)
+        for split, images in splits.items()
+    }
+
+
+def choose_num_shards(sizes: Mapping[str, int], shard_mb: float) -> int:
+    """Returns how many shards give the largest split, of `sizes` bytes, shards of `shard_mb`."""
+    return max(math.ceil(max(sizes.values()) / (shard_mb * 1e6)), 1)
+
+
+def describe(
+    splits: Mapping[str, int],
+    sizes: Mapping[str, int],
+    *,
+    num_shards: int,
+    flip: bool,
+    rate: float,
+) -> list[str]:
+    """Returns lines that say what a job would do.
+
+    Args:
+      splits: images by split.
+      sizes: bytes by split.
+      num_shards: of each split.
+      flip: whether training images are also encoded mirrored.
+      rate: images encoded per second.
+    """
+    lines = [
+        f"{split}: {images:,} images in {num_shards} shards, about {sizes[split] / 1e6:,.0f} MB"
+        for split, images in sorted(splits.items())
+    ]
+    encoded = sum(images * len(records.views(split, flip)) for split, images in splits.items())
+    total = sum(sizes.values())
     lines.append(
-        f"in all about {total / 1e9:,.2f} GB, and {views / rate / 60:,.1f} minutes on this machine "
-        f"alone, at the {rate:,.1f} pictures/s measured on the first photos"
+        f"in all about {total / 1e9:,.2f} GB and {encoded / rate / 60:,.1f} minutes on this "
+        f"machine alone, at the {rate:,.1f} images/s measured on the first images"
     )
     return lines
 
 
-def _views_per_second(config: ConfigDict, encoder: encoders.Encoder) -> float:
-    reader = datasets.build_reader(config.dataset)
-    rows = itertools.islice(reader.read(datasets.Problems()), _PROBE_PHOTOS)
-    found = [photo for photo in image_reader.read_ahead(rows, config) if photo.image is not None]
-    run = encode_shards.Encode(config, encoder)
-    batch = [photo.image for photo in found][: encoders.batch_size(config.encoder)]
-    run(batch, flip=False)  # Traces.
+def images_per_second(
+    rows: Sequence[CaptionedImage], config: ConfigDict, encoder: encoders.Encoder, folder: str
+) -> float:
+    """Measures on some rows how many images this machine reads and encodes per second.
+
+    Args:
+      rows: of the manifest.
+      config: a config's `encoder` part.
+      encoder: what it describes.
+      folder: the data set's, for the message.
+
+    Raises:
+      UserError: none of the images can be read.
+    """
+    batch_size = encoders.batch_size(config)
+
+    def decode(rows: Sequence[CaptionedImage]) -> list[Decoded]:
+        return list(decode_ahead(rows, config.image_size, config.max_pixels, 2 * batch_size))
+
+    decoded = decode(rows)
+    readable = [one for one in decoded if one.image is not None]
+    if not readable:
+        raise UserError(
+            f"no image of {folder} could be read: {len(decoded)} were tried, the first is "
+            f"{decoded[0].row.path}: {decoded[0].reason}"
+        )
+    prepare_process(config.compute_dtype)
+    encode = EncoderGraph(config, "float32", encoder)
+    batch = [one.image for one in readable][:batch_size]
+    encode(batch, flip=False)  # The first call traces the graph.
     began = time.monotonic()
-    run(batch, flip=False)
+    encode(batch, flip=False)
     encoding = (time.monotonic() - began) / len(batch)
     began = time.monotonic()
-    decoded = sum(1 for _ in image_reader.read_ahead([photo.row for photo in found], config))
-    decoding = (time.monotonic() - began) / decoded
+    decode([one.row for one in readable])
+    decoding = (time.monotonic() - began) / len(readable)
     return 1 / (encoding + decoding)  # They share the cores, so their times add up.

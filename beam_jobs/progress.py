@@ -5,24 +5,28 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from beam_jobs import shard_files
+from absl import logging
+
+from beam_jobs import heartbeats
 from imcap import progress
 
 
-class Progress(threading.Thread):
+class ProgressBar(threading.Thread):
     """Follows the heartbeats in a records folder: a bar on a terminal, else a line now and then.
 
-    It reads files alone, so it is the same for every runner, local or remote.
+    It only reads files, so it is the same for every runner, local or remote. It also warns of a
+    missing dev split, as soon as the manifest has been read.
     """
 
     def __init__(self, folder: str, *, local: bool) -> None:
         super().__init__(daemon=True)
         self._folder = folder
         self._seconds = 1.0 if local else 30.0
+        self._is_checked = False
         self._stopped = threading.Event()
         self._bar = progress.bar("records", "image")
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         self.start()
         return self
 
@@ -42,7 +46,21 @@ class Progress(threading.Thread):
         self._show()
 
     def _show(self) -> None:
-        counts = shard_files.total_progress(self._folder)
+        counts = heartbeats.total_progress(self._folder)
         self._bar.total = counts["total"] - counts["skipped"] if counts["total"] else None
         self._bar.set_postfix({key: counts[key] for key in ("failed", "skipped")}, refresh=False)
         self._bar.update(counts["done"] - self._bar.n)
+        if not self._is_checked and (splits := heartbeats.read_splits(self._folder)):
+            self._is_checked = True
+            warn_without_dev(splits)
+
+
+def warn_without_dev(splits: dict[str, int]) -> None:
+    """Logs a warning if there is no dev split, which training scores itself on."""
+    if not splits.get("dev"):
+        counts = ", ".join(f"{split} {count}" for split, count in sorted(splits.items()))
+        logging.warning(
+            "no image is in the split dev (%s): training will not score captions, and "
+            "`imcap eval` needs another --split",
+            counts,
+        )

@@ -59,7 +59,8 @@ def records(beam_args: Sequence[str]) -> None:
         print("\n".join(build_records.dry_run(config)))
         return
     runtime.share_one_heap()
-    build_records.build_records(config, beam_args, overwrite=_OVERWRITE.value)
+    info = build_records.build_records(config, beam_args, overwrite=_OVERWRITE.value)
+    print("\n".join(build_records.summarize(config.records.dir, info)))
 
 
 def _refuse_unknown(beam_args: Sequence[str]) -> None:

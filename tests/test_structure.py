@@ -34,7 +34,7 @@ FLOORS = {
         "command line": ("__init__", "cli"),
     },
     "beam_jobs": {
-        "base": ("runners", "shard_files"),
+        "base": ("heartbeats", "records_folder", "runners", "shard_reports"),
         "transforms": ("progress", "transforms"),
         "estimate": ("estimate",),
         "commands": ("build_records",),

@@ -1,4 +1,4 @@
-"""Beam's options for a run on Apache Flink: filled in from the cluster, and checked before it.
+"""Beam's options for a job on Apache Flink: filled in from the cluster, and checked before it runs.
 
 A cluster's hosts have to see the data set, the workdir and this Python environment at the same
 paths as the launching host does, as they do on a shared filesystem.
@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from absl import logging
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     JobServerOptions,
@@ -32,8 +33,8 @@ _TIMEOUT_SECONDS = 10.0
 # A batch job's own options cannot ask for restarts: Beam's and Flink's are for streams.
 _RESTARTS = {"restart-strategy.type", "restart-strategy"}
 _NO_RESTARTS = (
-    "imcap: this Flink cluster ends a job that loses a host, and the same command goes on from "
-    "there; with restart-strategy.type: fixed-delay in Flink's config.yaml it goes on by itself"
+    "this Flink cluster ends a job that loses a host; the same command then continues. With "
+    "restart-strategy.type: fixed-delay in Flink's config.yaml the job continues by itself"
 )
 
 
@@ -49,14 +50,23 @@ def complete(beam_args: Sequence[str]) -> list[str]:
     """
     args = list(beam_args)
     options = PipelineOptions(args)
-    if (options.view_as(StandardOptions).runner or "").lower() not in _NAMES:
+    if not _is_flink(options):
         return args
     args.append("--runner=FlinkRunner")
-    master = options.view_as(FlinkRunnerOptions).flink_master
-    if master not in flink_runner.MAGIC_HOST_NAMES:
+    if master := cluster(options):
         defaults = _cluster_options(master) | _environment(options)
         args += [f"--{key}={value}" for key, value in defaults.items() if not _has(args, key)]
     return args + _job_server(PipelineOptions(args))
+
+
+def cluster(options: PipelineOptions) -> str | None:
+    """Returns HOST:PORT of the cluster that a job runs on; None if it does not run on one."""
+    master = options.view_as(FlinkRunnerOptions).flink_master
+    return master if _is_flink(options) and master not in flink_runner.MAGIC_HOST_NAMES else None
+
+
+def _is_flink(options: PipelineOptions) -> bool:
+    return (options.view_as(StandardOptions).runner or "").lower() in _NAMES
 
 
 def _has(args: Sequence[str], key: str) -> bool:
@@ -76,7 +86,7 @@ def _cluster_options(master: str) -> dict[str, Any]:
     if not slots:
         raise UserError(f"--flink_master={master} has no task slot: start a TaskManager")
     if not settings & _RESTARTS:
-        print(_NO_RESTARTS, file=sys.stderr)
+        logging.warning(_NO_RESTARTS)
     return {"flink_version": version, "parallelism": slots}
 
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from apache_beam import runners
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners import PipelineRunner, create_runner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from ml_collections import ConfigDict
 
@@ -16,14 +16,14 @@ from imcap import filesystem
 from imcap.errors import UserError
 
 
-def choose(options: PipelineOptions) -> PipelineRunner:
+def create_runner(options: PipelineOptions) -> runners.PipelineRunner:
     """Returns the runner that `--runner` names; raises UserError if there is none."""
     if is_local(options):
         # Beam's DirectRunner first tries to download another runner; this one is always there.
         return FnApiRunner()
     name = options.view_as(StandardOptions).runner
     try:
-        return create_runner(name)
+        return runners.create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise UserError(f"--runner={name}: {error}") from error
 
@@ -40,7 +40,7 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
         if part.dir and not filesystem.is_remote(part.dir) and not part.dir.startswith("~"):
             part.dir = os.path.abspath(part.dir)
     for key in ("name", "weights"):
-        # Without an extension it names a network, or the weights that Keras fetches.
+        # Without an extension it is the name of a network, or of weights that Keras fetches.
         if os.path.splitext(config.encoder[key])[1] and os.path.isfile(config.encoder[key]):
             config.encoder[key] = os.path.abspath(config.encoder[key])
     return config.lock()
@@ -49,19 +49,19 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
 def unknown_options(beam_args: Sequence[str]) -> list[str]:
     """Returns the arguments that Beam does not take.
 
-    There are none for a runner elsewhere: its job server may add options of its own.
+    For a runner on other machines it returns none: its job server may add options.
 
     Raises:
       UserError: an option has a value of the wrong type.
     """
     unknown: list[str] = []
 
-    def look(parser: argparse.ArgumentParser) -> None:
+    def parse(parser: argparse.ArgumentParser) -> None:
         parser.error = _refuse
         unknown.extend(parser.parse_known_args(list(beam_args))[1])
 
     options = PipelineOptions(list(beam_args))
-    options.get_all_options(add_extra_args_fn=look, retain_unknown_options=True)
+    options.get_all_options(add_extra_args_fn=parse, retain_unknown_options=True)
     return unknown if is_local(options) else []
 
 

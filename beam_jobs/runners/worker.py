@@ -1,8 +1,8 @@
 """`imcap-worker`: one Beam worker process on a host of a Flink or Spark cluster.
 
 A runner starts it for `--environment_type=PROCESS`. It does what the `boot` program of Beam's
-containers does, which no Python package holds: it asks the runner for the job's options and
-starts Beam's worker. The packages of the environment that it lies in are those that the job gets.
+containers does, which no Python package contains: it asks the runner for the job's options and
+starts Beam's worker. The job gets the packages of the environment that it is installed in.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _provision_info(worker_id: str, endpoint: str) -> provision.ProvisionInfo:
 
 
 def environment(worker_id: str, info: provision.ProvisionInfo) -> dict[str, str]:
-    """Returns the variables from which Beam's worker learns of its runner and of the job."""
+    """Returns the environment variables that tell Beam's worker of its runner and of the job."""
     return {
         "WORKER_ID": worker_id,
         "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),

@@ -1,4 +1,4 @@
-"""Photos that are in a data set twice, byte by byte, and those among them in two splits."""
+"""Images that are in a data set twice, byte by byte, and those among them in two splits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from imcap.errors import UserError
 
 Group = list[list[str]]
 _DIGEST_BYTES = 8
-# Which split keeps a photo that is in several: the training split loses it first.
+# Which split keeps an image that is in several, the lowest first: train loses it first.
 _RANK = {"test": 1, "dev": 2, "train": 3}
 
 
 class FindDuplicates(beam.PTransform):
-    """Rows to groups of equal photos: sorted [split, image_id] lists of two or more.
+    """Rows to groups of equal images: sorted [split, image_id] lists of two or more.
 
-    A photo that cannot be read has no equal.
+    An image that cannot be read has no equal.
     """
 
     def expand(self, rows: beam.PCollection[CaptionedImage]) -> beam.PCollection[Group]:
@@ -57,7 +57,7 @@ def _compare(element: tuple[int, Iterable[bytes]]) -> Iterator[Group]:
 
 
 def leaks(group: Group) -> list[str]:
-    """Returns the image_ids that have to go so that the photo is in one split only."""
+    """Returns the image_ids of a group to skip, so that the image is in one split only."""
     splits = {split for split, _ in group}
     keeper = min(splits, key=lambda split: (_RANK.get(split, 0), split))
     return [image_id for split, image_id in group if split != keeper]

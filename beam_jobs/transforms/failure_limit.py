@@ -1,20 +1,20 @@
-"""When too many photos fail, the job stops: something is wrong with all of them."""
+"""When too many images fail, the job stops: something is wrong with all of them."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Iterable
 
-from beam_jobs import shard_files
+from beam_jobs import heartbeats
 from imcap.errors import UserError
 
 
 def allowed(limit: str, total: int) -> float:
-    """Returns how many photos may fail.
+    """Returns how many images may fail.
 
     Args:
-      limit: a number of photos ("100"), a share of all ("0.01" or "1%"), or empty: any.
-      total: photos in the manifest.
+      limit: a number of images ("100"), a share of all ("0.01" or "1%"), or empty: any.
+      total: images in the manifest.
 
     Raises:
       UserError: the limit is none of these.
@@ -29,20 +29,20 @@ def allowed(limit: str, total: int) -> float:
         value, is_share = -1.0, False
     if not 0 <= value <= (1 if is_share else float("inf")):
         raise UserError(
-            f"config.records.max_failures={limit!r} must be a number of photos (100) or a share "
+            f"config.records.max_failures={limit!r} must be a number of images (100) or a share "
             "of them (0.01 or 1%)"
         )
     return value * total if is_share else value
 
 
-def check(folder: str, limit: str, failures: Iterable[dict[str, str]]) -> None:
-    """Raises UserError, with the reasons of `failures`, when more photos failed than allowed."""
-    counts = shard_files.total_progress(folder)
+def check(folder: str, limit: str, reasons: Iterable[str]) -> None:
+    """Raises UserError, with the most frequent `reasons`, if more images failed than allowed."""
+    counts = heartbeats.total_progress(folder)
     if counts["failed"] <= allowed(limit, counts["total"]):
         return
-    reasons = collections.Counter(failure["reason"] for failure in failures)
-    summary = "; ".join(f"{reason} ({n})" for reason, n in reasons.most_common(3))
+    most = collections.Counter(reasons).most_common(3)
+    summary = "; ".join(f"{reason} ({n})" for reason, n in most)
     raise UserError(
-        f"{counts['failed']} of {counts['total']} photos failed, more than "
+        f"{counts['failed']} of {counts['total']} images failed, more than "
         f"config.records.max_failures={limit} allows; among them: {summary}"
     )

@@ -1,7 +1,7 @@
-"""The manifest on its way to the shards: rows in packs, spread over workers, grouped by shard.
+"""The manifest's way to the shards: rows in packs, spread over workers, grouped by shard.
 
-A pack is a compressed list of rows. A billion rows are so a small shuffle, and a runner that holds
-everything in memory holds little.
+A pack is a compressed list of rows: it makes a shuffle of a billion rows small, and takes little
+memory on a runner that keeps everything in memory.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
-from ml_collections import ConfigDict
 
 from imcap import datasets, records
 from imcap.datasets import CaptionedImage
 
 PACK = 512  # Elements in a pack.
 IMAGES_READ = Metrics.counter("imcap", "images_read")
-# Half as many bytes as zlib leaves, in 2 us a row.
+# Half of zlib's size, at 2 us a row.
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 0}]
-_HELD = 50_000  # Elements that a worker gathers over all packs in the making.
+_MAX_UNPACKED = 50_000  # Elements that a worker keeps until their packs are full.
 
 
 class ReadManifest(beam.PTransform):
     """One element to a data set's rows (`rows`), spread over the workers, and to the kinds of
     problems found (`problems`): (kind, count, first example)."""
 
-    def __init__(self, dataset: ConfigDict, limit: int = 0) -> None:
+    def __init__(self, dataset: dict[str, Any], limit: int = 0) -> None:
         """`dataset`: a config's `dataset` part; `limit`: images of each split, 0: all."""
         super().__init__()
-        self._dataset, self._limit = dataset.to_dict(), limit
+        self._dataset, self._limit = dataset, limit
 
     def expand(self, begin: beam.PCollection) -> dict[str, beam.PCollection]:
         found = begin | "Read" >> beam.FlatMap(
@@ -105,16 +104,16 @@ class PackByKey(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._values: dict[Hashable, list[str]] = collections.defaultdict(list)
-        self._held = 0
+        self._num_unpacked = 0
 
     def process(self, element: tuple[Hashable, Any]) -> Iterator[tuple[Hashable, bytes]]:
         key, value = element
         self._values[key].append(json.dumps(value))  # A third of what the value itself takes.
-        self._held += 1
+        self._num_unpacked += 1
         if len(self._values[key]) == PACK:
-            self._held -= PACK
+            self._num_unpacked -= PACK
             yield key, _compress(self._values.pop(key))
-        elif self._held >= _HELD:
+        elif self._num_unpacked >= _MAX_UNPACKED:
             yield from self._flush()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -124,7 +123,7 @@ class PackByKey(beam.DoFn):
     def _flush(self) -> list[tuple[Hashable, bytes]]:
         packs = [(key, _compress(texts)) for key, texts in self._values.items()]
         self._values.clear()
-        self._held = 0
+        self._num_unpacked = 0
         return packs
 
 

@@ -2,45 +2,81 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
-from ml_collections import ConfigDict
 
-from beam_jobs import shard_files
+from beam_jobs import records_folder
+from beam_jobs.shard_reports import Report
 from beam_jobs.transforms import duplicates
 from imcap import datasets, filesystem, records
+from imcap.datasets.base import MISSING_IMAGES
 from imcap.datasets.parted import PartedReader
 
 _PACKAGES = ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text")
 
 
-def finish(
+@dataclasses.dataclass(frozen=True)
+class InfoSettings:
+    """What info.json tells that is known before the job runs; see `records.Info`.
+
+    Attributes:
+      folder: the records folder.
+      num_shards: of each split.
+      flip: whether training images are also encoded mirrored.
+      max_length: words kept of a caption.
+      settings: of the folder, see `records_folder.check_settings`.
+      dataset: a config's `dataset` part.
+    """
+
+    folder: str
+    num_shards: int
+    flip: bool
+    max_length: int
+    feature_shape: tuple[int, int]
+    feature_grid: tuple[int, int]
+    feature_dtype: str
+    compression: str
+    settings: Mapping[str, Mapping[str, Any]]
+    dataset: Mapping[str, Any]
+
+
+def write_info(
     _: None,
-    reports: Iterable[shard_files.Report],
+    reports: Iterable[Report],
     problems: Iterable[tuple[str, int, str]],
-    lines: list[str],
+    vocabulary: list[str],
     equals: list[duplicates.Group],
-    config: dict[str, Any],
-    facts: dict[str, Any],
+    settings: InfoSettings,
 ) -> None:
-    """Writes what describes the whole folder, the COMPLETED marker last."""
-    config = ConfigDict(config)
-    folder = config.records.dir
+    """Writes what describes the whole folder, the COMPLETED marker last.
+
+    Args:
+      reports: of all shards.
+      problems: of all readers: (kind, count, first example).
+      vocabulary: the lines of vocab.txt.
+      equals: the groups of equal images.
+      settings: what was known before the job.
+    """
+    folder = settings.folder
     reports = sorted(reports, key=lambda report: (report.split, report.shard))
-    problems = _with_line_numbers(_merge(problems), config) | _leak_problem(equals)
-    facts["duplicate"] = sum(len(group) - 1 for group in equals)
-    info = _info(config, reports, problems, lines, facts)
-    shard_files.drop_stale(folder, reports, config.records.num_shards)
+    names = [records.shard_name(r.split, r.shard, settings.num_shards) for r in reports]
+    records_folder.remove_stale_shards(folder, names)
+    merged = _with_line_numbers(_merge(problems), settings.dataset)
+    info = _info(reports, merged | _leak_problem(equals), vocabulary, equals, settings)
     failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
-    filesystem.write_text(FileSystems.join(folder, records.VOCABULARY), "\n".join(lines) + "\n")
-    filesystem.write_text(FileSystems.join(folder, records.FAILURES), "".join(failures))
-    content = json.dumps(info, indent=2, sort_keys=True) + "\n"
-    filesystem.write_text(FileSystems.join(folder, records.INFO), content)
-    filesystem.write_text(FileSystems.join(folder, records.COMPLETED), "")
+    _write(folder, records.VOCABULARY, "\n".join(vocabulary) + "\n")
+    _write(folder, records.FAILURES, "".join(failures))
+    _write(folder, records.INFO, records.format_info(info))
+    _write(folder, records.COMPLETED, "")
+
+
+def _write(folder: str, name: str, content: str) -> None:
+    filesystem.write_text(FileSystems.join(folder, name), content)
 
 
 def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]]:
@@ -51,9 +87,11 @@ def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]
     return merged
 
 
-def _with_line_numbers(problems: dict[str, dict[str, Any]], config: ConfigDict) -> dict[str, Any]:
+def _with_line_numbers(
+    problems: dict[str, dict[str, Any]], dataset: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Gives the examples line numbers, which the readers of a file's inner parts do not know."""
-    reader = datasets.build_reader(config.dataset) if problems else None
+    reader = datasets.build_reader(dataset) if problems else None
     if isinstance(reader, PartedReader):
         for problem in problems.values():
             problem["first"] = reader.with_line_number(problem["first"])
@@ -62,51 +100,58 @@ def _with_line_numbers(problems: dict[str, dict[str, Any]], config: ConfigDict) 
 
 def _leak_problem(equals: list[duplicates.Group]) -> dict[str, dict[str, Any]]:
     leaked = [image_id for group in equals for image_id in duplicates.leaks(group)]
-    kind = "photos left out because another split has the same one"
+    kind = "images skipped because another split holds the same one"
     return {kind: {"count": len(leaked), "first": min(leaked)}} if leaked else {}
 
 
-def _info(config, reports, problems, lines, facts) -> dict[str, Any]:
-    settings = facts["settings"]
-    return {
-        "schema_version": records.SCHEMA_VERSION,
-        "splits": _splits(reports, config),
-        "feature_shape": facts["feature_shape"],
-        "feature_grid": facts["feature_grid"],
-        "feature_dtype": config.records.dtype,
-        "compression": config.records.compression,
-        "encoder": settings["encoder"],
-        "preprocessing": settings["preprocessing"],
-        "text": {"max_length": config.text.max_length, "vocabulary_size": len(lines) + 2},
-        "vocabulary_digest": records.fingerprint(lines),
-        "counts": {
+def _info(
+    reports: Sequence[Report],
+    problems: dict[str, dict[str, Any]],
+    vocabulary: list[str],
+    equals: list[duplicates.Group],
+    settings: InfoSettings,
+) -> records.Info:
+    missing = problems.get(MISSING_IMAGES, {"count": 0})["count"]
+    return records.Info(
+        schema_version=records.SCHEMA_VERSION,
+        splits=_splits(reports, settings),
+        feature_shape=settings.feature_shape,
+        feature_grid=settings.feature_grid,
+        feature_dtype=settings.feature_dtype,
+        compression=settings.compression,
+        encoder=settings.settings["encoder"],
+        preprocessing=settings.settings["preprocessing"],
+        text={"max_length": settings.max_length, "vocabulary_size": len(vocabulary) + 2},
+        vocabulary_digest=records.fingerprint(vocabulary),
+        counts={
             "kept": sum(report.images for report in reports),
-            "failed": sum(len(report.failures) for report in reports),
-            "duplicate": facts["duplicate"],
+            "failed": sum(len(report.failures) for report in reports) + missing,
+            "duplicate": sum(len(group) - 1 for group in equals),
             "captions": sum(report.captions for report in reports),
         },
-        "problems": problems,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "dataset": {"name": config.dataset.name, "dir": config.dataset.dir},
-    }
+        problems=problems,
+        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        dataset={key: settings.dataset[key] for key in ("name", "dir")},
+    )
 
 
-def _splits(reports: Sequence[shard_files.Report], config: ConfigDict) -> dict[str, Any]:
+def _splits(reports: Sequence[Report], settings: InfoSettings) -> dict[str, Any]:
     splits: dict[str, Any] = {}
     for report in reports:
-        entry = splits.setdefault(report.split, _empty_split(report.split, config))
+        if report.split not in splits:
+            views = records.views(report.split, settings.flip)
+            splits[report.split] = _empty_split(settings.num_shards, views)
+        entry = splits[report.split]
         entry["shard_lengths"][report.shard] = report.images
         entry["shard_bytes"][report.shard] = report.bytes
         entry["shard_digests"][report.shard] = report.digest
     return splits
 
 
-def _empty_split(split: str, config: ConfigDict) -> dict[str, Any]:
-    num_shards = config.records.num_shards
-    is_flipped = config.records.flip and split == "train"
+def _empty_split(num_shards: int, views: Sequence[str]) -> dict[str, Any]:
     return {
         "shard_lengths": [0] * num_shards,
         "shard_bytes": [0] * num_shards,
         "shard_digests": [""] * num_shards,
-        "views": list(records.VIEWS if is_flipped else records.VIEWS[:1]),
+        "views": list(views),
     }

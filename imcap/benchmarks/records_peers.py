@@ -109,12 +109,12 @@ class _FirstBatch(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        from beam_jobs import shard_files
+        from beam_jobs import heartbeats
 
         while not self.done:
             time.sleep(0.02)
             if os.path.isdir(os.path.join(self._records_dir, "progress")):
-                self.done = shard_files.total_progress(self._records_dir)["done"]
+                self.done = heartbeats.total_progress(self._records_dir)["done"]
                 self.time = time.monotonic()
 
 

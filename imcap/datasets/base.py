@@ -86,6 +86,8 @@ class Problems:
 class Reader(abc.ABC):
     """Reads one layout. A reader whose source has independent parts is a `parted.PartedReader`."""
 
+    draws = False  # Whether `read` draws images that are not there yet.
+
     def __init__(self, settings: Settings) -> None:
         """Raises UserError where the settings cannot be used."""
         self.settings = settings

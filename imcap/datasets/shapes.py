@@ -44,6 +44,8 @@ class Shapes(Reader):
     train images on), `ratios`, `seed`.
     """
 
+    draws = True
+
     def read(self, problems: Problems) -> Iterator[CaptionedImage]:
         """Yields the images, train, dev, test, after drawing those that are not there yet.
 

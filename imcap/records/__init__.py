@@ -1,4 +1,4 @@
-"""Records on disk: their schema, their shards, and what describes a finished folder."""
+"""Records on disk: their schema, their shards, and the files that describe a finished folder."""
 
 from imcap.records.info import (
     COMPLETED,
@@ -9,6 +9,7 @@ from imcap.records.info import (
     Info,
     encoder_settings,
     fingerprint,
+    format_info,
     parse_info,
     read_checked_vocabulary,
     read_info,
@@ -22,6 +23,7 @@ from imcap.records.schema import (
     parse,
     parse_lengths,
     record_path,
+    retokenize,
     serialize,
     views,
 )
@@ -50,6 +52,7 @@ __all__ = [
     "dataset",
     "encoder_settings",
     "fingerprint",
+    "format_info",
     "image_path",
     "interleave",
     "parse",
@@ -59,6 +62,7 @@ __all__ = [
     "read_info",
     "read_vocabulary",
     "record_path",
+    "retokenize",
     "serialize",
     "settings_difference",
     "shard_index",

@@ -155,6 +155,11 @@ def parse_info(content: str, path: str) -> Info:
         raise _corrupted_info(path, error) from error
 
 
+def format_info(info: Info) -> str:
+    """Returns the content of info.json: the inverse of `parse_info`."""
+    return json.dumps(dataclasses.asdict(info), indent=2, sort_keys=True) + "\n"
+
+
 def _corrupted_info(path: str, error: Exception) -> UserError:
     return UserError(f"{path} is corrupted ({error}); run `imcap records` again")
 

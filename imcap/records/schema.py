@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -19,6 +19,8 @@ DTYPES = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float32": np.dtype("<f4"),
 }
+
+_RETOKENIZED_AT_ONCE = 256  # Records.
 
 
 def views(split: str, flip: bool) -> tuple[str, ...]:
@@ -57,9 +59,9 @@ def serialize(
 
     Args:
       image_id: unique within the data set.
-      path: of the photo, below the data set's folder where it lies there.
-      views: features [positions, channels] in one of DTYPES, written as raw bytes: of the photo
-        and, if there is a second one, of its mirror image.
+      path: of the image, see `record_path`.
+      views: features [positions, channels] in one of DTYPES, written as raw bytes: of the image
+        and, if there is a second one, of the mirrored image.
       captions: the raw strings.
       tokens: per caption its ids, int32 [length], START and END included.
     """
@@ -73,7 +75,7 @@ def serialize(
     feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
     for ids in tokens:
         feature["caption_tokens"].int64_list.value.extend(ids.tolist())
-    # Map fields have no order of their own; the same record must be the same bytes.
+    # Map fields have no fixed order; the same record must be the same bytes.
     return example.SerializeToString(deterministic=True)
 
 
@@ -121,3 +123,35 @@ def parse_lengths(serialized: tf.Tensor) -> tf.Tensor:
     spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
     lengths = tf.io.parse_example(serialized, spec)["caption_lengths"]
     return tf.reduce_max(lengths.to_tensor(), axis=1)
+
+
+def retokenize(
+    dataset: tf.data.Dataset, encode: Callable[[Sequence[str]], Sequence[np.ndarray]]
+) -> Iterator[bytes]:
+    """Yields records with their tokens replaced and all else byte for byte the same.
+
+    Args:
+      dataset: string [], serialized Examples.
+      encode: raw captions to the ids of each, int32 [length].
+    """
+    for batch in dataset.batch(_RETOKENIZED_AT_ONCE).as_numpy_iterator():
+        examples = [tf.train.Example.FromString(serialized) for serialized in batch]
+        captions = [_captions(example) for example in examples]
+        tokens = iter(encode([caption for found in captions for caption in found]))
+        for example, found in zip(examples, captions, strict=True):
+            _set_tokens(example, [next(tokens) for _ in found])
+            yield example.SerializeToString(deterministic=True)
+
+
+def _captions(example: tf.train.Example) -> list[str]:
+    values = example.features.feature["captions"].bytes_list.value
+    return [value.decode("utf-8") for value in values]
+
+
+def _set_tokens(example: tf.train.Example, tokens: Sequence[np.ndarray]) -> None:
+    feature = example.features.feature
+    lengths, values = feature["caption_lengths"].int64_list, feature["caption_tokens"].int64_list
+    del lengths.value[:], values.value[:]
+    lengths.value.extend(len(ids) for ids in tokens)
+    for ids in tokens:
+        values.value.extend(ids.tolist())

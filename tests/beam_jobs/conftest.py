@@ -14,29 +14,29 @@ from beam_jobs import build_records
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a data set of 24 good photos, 16 of them to train on."""
-    return landscapes.write_images(tmp_path_factory.mktemp("data") / "photos")
+def image_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a data set of 24 good images, 16 of them to train on."""
+    return landscapes.write_images(tmp_path_factory.mktemp("data") / "images")
 
 
 @pytest.fixture(scope="session")
-def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
-    """The config of a job that ran through, uninterrupted; its folder is to be left as it is."""
+def built(image_set: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
+    """The config of a job that ran through, uninterrupted; its folder must stay unchanged."""
     config = landscapes.make_records_config(
-        tmp_path_factory.mktemp("built"), photos, records__flip=True
+        tmp_path_factory.mktemp("built"), image_set, records__flip=True
     )
     build_records.build_records(config)
     return config
 
 
 @pytest.fixture
-def copy(built: ConfigDict, photos: Path, tmp_path: Path) -> Callable[..., ConfigDict]:
+def copy(built: ConfigDict, image_set: Path, tmp_path: Path) -> Callable[..., ConfigDict]:
     """Makes a config, with changes, of a folder that begins as a copy of the finished one."""
     shutil.copytree(built.records.dir, tmp_path / "records")
 
     def make(**changes: object) -> ConfigDict:
         return landscapes.make_records_config(
-            tmp_path, photos, **{"records__flip": True, **changes}
+            tmp_path, image_set, **{"records__flip": True, **changes}
         )
 
     return make

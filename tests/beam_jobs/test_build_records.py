@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import landscapes
@@ -76,7 +77,7 @@ def test_the_vocabulary_is_that_of_the_training_captions(built, rows):
     captions = [c for row in rows.values() if row.split == "train" for c in row.captions]
     expected = text.choose_vocabulary(text.count_words(captions).items(), 1, 20_000)
     assert Path(built.records.dir, "vocab.txt").read_text() == "\n".join(expected) + "\n"
-    assert "15" in expected and "16" not in expected  # Photo 16 is one of dev.
+    assert "15" in expected and "16" not in expected  # Image 16 is one of dev.
 
 
 @pytest.mark.parametrize("split", landscapes.SPLITS)
@@ -91,19 +92,19 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
         assert found == sorted(i for i in ids if records.stable_bucket(i, 2) == shard)
 
 
-def test_features_are_the_encoder_s_of_the_photo_and_of_its_mirror_image(built, rows, info):
+def test_features_are_the_encoder_s_of_the_image_and_of_its_mirror_image(built, rows, info):
     encoder = encoders.build(built.encoder)
     for example in outputs.examples(built.records.dir, "train"):
         (image_id,) = outputs.values(example, "image_id")
-        photo = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32)
-        for key, pixels in (("features", photo), ("features_flip", photo[:, ::-1])):
+        image = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32)
+        for key, pixels in (("features", image), ("features_flip", image[:, ::-1])):
             (raw,) = outputs.values(example, key)
             features = np.frombuffer(raw, "<f2").reshape(info["feature_shape"])
             expected = encoder(pixels[tf.newaxis])[0].numpy()
             np.testing.assert_allclose(features, expected, rtol=2e-3, atol=1e-4)
 
 
-def test_only_training_photos_are_mirrored(built, info):
+def test_only_training_images_are_mirrored(built, info):
     views = {split: entry["views"] for split, entry in info["splits"].items()}
     plain = ["features"]
     assert views == {"train": ["features", "features_flip"], "dev": plain, "test": plain}
@@ -128,13 +129,13 @@ def test_captions_stay_as_written_beside_their_tokens(built, rows):
             assert said == text.standardize_all([caption])
 
 
-def test_two_worker_processes_give_the_same_bytes(built, photos, tmp_path):
+def test_two_worker_processes_give_the_same_bytes(built, image_set, tmp_path):
     changes = {
         "encoder.weights": "",
         "encoder.image_size": 32,
         "encoder.batch_size": 5,
         "dataset.name": "table",
-        "dataset.dir": photos,
+        "dataset.dir": image_set,
         "dataset.columns.split": "split",
         "records.flip": True,
         "records.dir": tmp_path / "records",
@@ -152,11 +153,11 @@ def test_two_worker_processes_give_the_same_bytes(built, photos, tmp_path):
     assert outputs.contents(tmp_path / "records") == outputs.contents(built.records.dir)
 
 
-def test_a_given_vocabulary_is_used(photos, tmp_path):
+def test_a_given_vocabulary_is_used(image_set, tmp_path):
     path = tmp_path / "given.txt"
     path.write_text("[START]\n[END]\nsky\nzebra\n")
     config = landscapes.make_records_config(
-        tmp_path, photos, text__vocabulary=str(path), records__num_shards=1
+        tmp_path, image_set, text__vocabulary=str(path), records__num_shards=1
     )
     build_records.build_records(config)
     assert Path(config.records.dir, "vocab.txt").read_text() == path.read_text()
@@ -176,11 +177,11 @@ def test_a_given_vocabulary_is_used(photos, tmp_path):
         ({"text__vocabulary": "{tmp}/latin.txt"}, "config.text.vocabulary=.*latin.txt cannot be"),
     ],
 )
-def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, changes, message):
+def test_a_mistake_stops_the_job_before_it_touches_anything(image_set, tmp_path, changes, message):
     Path(tmp_path, "words.txt").write_text("dog\n")
     Path(tmp_path, "latin.txt").write_bytes(b"[START]\n[END]\ncaf\xe9\n")
     changes = {key: value.format(tmp=tmp_path) for key, value in changes.items()}
-    config = landscapes.make_records_config(tmp_path, photos, **changes)
+    config = landscapes.make_records_config(tmp_path, image_set, **changes)
     with pytest.raises(UserError, match=f"(?i){message}"):
         build_records.build_records(config)
     assert not Path(config.records.dir).exists()
@@ -188,17 +189,19 @@ def test_a_mistake_stops_the_job_before_it_touches_anything(photos, tmp_path, ch
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["file", "file/records"])
-def test_a_file_in_the_way_of_the_folder_is_named_and_left_alone(photos, tmp_path, name, overwrite):
+def test_a_file_instead_of_the_folder_is_refused(image_set, tmp_path, name, overwrite):
     Path(tmp_path, "file").write_text("mine")
-    config = landscapes.make_records_config(tmp_path, photos, records__dir=str(tmp_path / name))
+    config = landscapes.make_records_config(tmp_path, image_set, records__dir=str(tmp_path / name))
     with pytest.raises(UserError, match=f"config.records.dir={config.records.dir} cannot be"):
         build_records.build_records(config, overwrite=overwrite)
     assert Path(tmp_path, "file").read_text() == "mine"
 
 
-def test_a_folder_that_beam_takes_for_a_pattern_is_refused(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos, records__dir=str(tmp_path / "run[1]"))
-    with pytest.raises(UserError, match="must do without the signs"):
+def test_a_folder_that_beam_takes_for_a_pattern_is_refused(image_set, tmp_path):
+    config = landscapes.make_records_config(
+        tmp_path, image_set, records__dir=str(tmp_path / "run[1]")
+    )
+    with pytest.raises(UserError, match="must not contain the characters"):
         build_records.build_records(config)
 
 
@@ -214,3 +217,76 @@ def test_records_keep_paths_below_the_folder_however_it_is_spelt(tmp_path, monke
     examples = outputs.examples(config.records.dir, "dev")
     paths = {outputs.values(example, "path")[0] for example in examples}
     assert paths == {b"16.jpg", b"17.jpg", b"18.jpg", b"19.jpg"}
+
+
+def without_train(folder: Path) -> Path:
+    """Writes a data set of six images, none of which is to train on."""
+    folder.mkdir()
+    rows = []
+    for number in range(6):
+        landscapes.draw(number).save(folder / f"{number}.jpg")
+        rows.append((f"{number}.jpg", "test" if number % 2 else "dev", "A red sky."))
+    landscapes.write_table(folder, rows)
+    return folder
+
+
+@pytest.mark.parametrize("num_shards", [0, 1])
+def test_a_data_set_without_training_images_is_refused_before_the_encoder(tmp_path, num_shards):
+    data = without_train(tmp_path / "data")
+    config = landscapes.make_records_config(tmp_path, data, records__num_shards=num_shards)
+    for start in (build_records.build_records, build_records.dry_run):
+        with pytest.raises(UserError, match=r"^no image is in the split train \(dev 3, test 3\): "):
+            start(config)
+    assert not list(tmp_path.rglob("*.tfrecord"))
+
+
+def test_records_that_are_only_scored_need_a_vocabulary_and_no_train_split(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[START]\n[END]\nsky\n")
+    config = landscapes.make_records_config(
+        tmp_path,
+        without_train(tmp_path / "data"),
+        text__vocabulary=str(tmp_path / "vocab.txt"),
+        records__num_shards=1,
+    )
+    info = build_records.build_records(config)
+    assert {split: info.num_images(split) for split in info.splits} == {"dev": 3, "test": 3}
+
+
+def test_a_missing_dev_split_is_warned_of(image_set, tmp_path, caplog):
+    rows = [("00.jpg", "train", "A red sky."), ("01.jpg", "test", "A blue sky.")]
+    shutil.copytree(image_set, tmp_path / "data")
+    landscapes.write_table(tmp_path / "data", rows)
+    config = landscapes.make_records_config(tmp_path, tmp_path / "data", records__num_shards=1)
+    build_records.build_records(config)
+    warning = "no image is in the split dev (test 1, train 1): training will not score captions"
+    assert [warning in message for message in caplog.messages].count(True) == 1
+    caplog.clear()
+    build_records.dry_run(config)
+    assert warning in caplog.text
+
+
+def test_an_automatic_compute_dtype_is_chosen_once_and_kept(image_set, tmp_path):
+    """Were it chosen again, a resumed job could not use the shards that are finished."""
+    config = landscapes.make_records_config(tmp_path, image_set, encoder__compute_dtype="auto")
+    info = build_records.build_records(config)
+    chosen = info.encoder["compute_dtype"]
+    settings = Path(config.records.dir, "shards", "settings.json")
+    assert json.loads(settings.read_text())["encoder"]["compute_dtype"] == chosen
+    assert chosen in ("float32", "bfloat16")
+    before = outputs.identities(config.records.dir)
+    with config.unlocked():
+        config.encoder.compute_dtype = {"float32": "bfloat16", "bfloat16": "float32"}[chosen]
+    with pytest.raises(UserError, match=f"encoder.compute_dtype='{chosen}', now"):
+        build_records.build_records(config)
+    for same in ("auto", chosen):
+        with config.unlocked():
+            config.encoder.compute_dtype = same
+        build_records.build_records(config)
+    assert outputs.identities(config.records.dir) == before
+
+
+def test_the_summary_says_what_was_kept(built):
+    info = records.read_info(built.records.dir)
+    (line,) = build_records.summarize("runs/a/records", info)
+    assert line.startswith("runs/a/records: 24 images (dev 4, test 4, train 16), 0 failed, ")
+    assert line.endswith("features 4x32 float16")

@@ -7,17 +7,18 @@ import landscapes
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils import shared
 
-from beam_jobs import build_records, shard_files
-from imcap import encoders, records
+from beam_jobs import build_records, records_folder
+from imcap import datasets, encoders, records
 
 
 def metrics(config) -> tuple[dict[str, int], dict[str, object]]:
     """Runs the job's pipeline; returns its counters and distributions by name."""
     encoder = encoders.build(config.encoder)
     settings = build_records.records_settings(config, encoder)
-    shard_files.make_folders(config.records.dir)
+    records_folder.make_folders(config.records.dir)
+    reader = datasets.build_reader(config.dataset)
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    build_records.build(pipeline, config, settings, encoder, shared.Shared())
+    build_records.add_transforms(pipeline, config, settings, reader, encoder, shared.Shared())
     result = pipeline.run()
     result.wait_until_finish()
     query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("imcap"))
@@ -27,10 +28,10 @@ def metrics(config) -> tuple[dict[str, int], dict[str, object]]:
     )
 
 
-def test_they_count_what_was_read_kept_failed_and_written(tmp_path):
+def test_counters_of_images_read_kept_failed_and_written(tmp_path):
     data = landscapes.write_images(tmp_path / "data")
     (data / "twin.jpg").write_bytes((data / "00.jpg").read_bytes())
-    (data / "bad.jpg").write_text("no photo")
+    (data / "bad.jpg").write_text("no image")
     with open(data / "captions.csv", "a") as file:
         file.write('"twin.jpg","train","A twin"\n"bad.jpg","dev","A bad one"\n')
     config = landscapes.make_records_config(tmp_path, data)

@@ -1,47 +1,79 @@
-"""What a job says before it works, and how many shards it chooses."""
+"""What a dry run says, and how many shards a job chooses."""
 
 from __future__ import annotations
 
+import re
+
 import landscapes
+import outputs
+import pytest
+import tiny_runs
 
 from beam_jobs import build_records, estimate
-from imcap import encoders, records
+from imcap import records
+from imcap.errors import UserError
 
 
-def test_images_are_counted_by_split(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos)
-    assert estimate.count_images(config) == landscapes.SPLITS
+def test_one_pass_counts_images_by_split_and_keeps_the_first_rows(image_set, tmp_path):
+    config = landscapes.make_records_config(tmp_path, image_set)
+    with estimate.read_manifest(config.dataset) as (splits, first):
+        assert splits == landscapes.SPLITS
+        assert len(first) == 24
+    with estimate.read_manifest(config.dataset, limit=2) as (splits, _):
+        assert splits == {"train": 2, "dev": 2, "test": 2}
 
 
-def test_a_dry_run_tells_and_writes_no_record(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos)
+def test_a_dry_run_writes_nothing(image_set, tmp_path):
+    before = outputs.contents(image_set)
+    config = landscapes.make_records_config(tmp_path, image_set)
     lines = build_records.dry_run(config)
     assert any(line.startswith("train: 16 images in 2 shards") for line in lines)
-    assert any("minutes" in line for line in lines)
-    assert not list(tmp_path.rglob("*.tfrecord"))
+    assert any(re.search(r"minutes .* images/s measured on the first images", x) for x in lines)
+    assert list(tmp_path.iterdir()) == []
+    assert outputs.contents(image_set) == before
 
 
-def test_the_estimate_is_near_the_truth(built, photos):
-    encoder = encoders.build(built.encoder)
+def test_a_dry_run_leaves_no_drawn_images(tmp_path):
+    config = tiny_runs.tiny_config(tmp_path / "run")
+    lines = build_records.dry_run(config)
+    assert any(line.startswith("train: 96 images in 2 shards") for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_leaves_a_finished_folder_unchanged(copy):
+    config = copy()
+    before = outputs.contents(config.records.dir)
+    assert f"6 shards in {config.records.dir} are finished already" in build_records.dry_run(config)
+    assert outputs.contents(config.records.dir) == before
+
+
+def test_a_dry_run_without_a_readable_image_is_refused_like_the_job(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "data" / name).write_text("these words are no image at all")
+    rows = [("a.jpg", "train", "A dog"), ("b.jpg", "dev", "A cat")]
+    landscapes.write_table(tmp_path / "data", rows)
+    config = landscapes.make_records_config(tmp_path, tmp_path / "data")
+    with pytest.raises(UserError, match=r"no image of .*data could be read: 2 were tried"):
+        build_records.dry_run(config)
+
+
+def test_the_estimate_is_near_the_truth(built):
     info = records.read_info(built.records.dir)
-    for split in info.splits:
-        true = sum(info.splits[split]["shard_bytes"]) / info.num_images(split)
-        features = len(info.splits[split]["views"]) * 2 * encoder.feature_shape[0]
-        features *= encoder.feature_shape[1]
-        assert abs(estimate.record_bytes(built, encoder, split) - true) < 1_000, (split, features)
+    counts = {split: info.num_images(split) for split in info.splits}
+    found = estimate.split_bytes(counts, info.feature_shape, info.feature_dtype, flip=True)
+    for split, count in counts.items():
+        true = sum(info.splits[split]["shard_bytes"])
+        assert abs(found[split] - true) < 1_000 * count, split
 
 
-def test_the_number_of_shards_follows_the_wanted_size(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos)
-    encoder = encoders.build(config.encoder)
-    size = estimate.record_bytes(config, encoder, "train")
-    config.records.shard_mb = 1.0
-    assert estimate.choose_num_shards(config, encoder, {"train": 10, "dev": 1}) == 1
-    assert estimate.choose_num_shards(config, encoder, {"train": 2_500_000 // size}) == 3
+def test_the_number_of_shards_follows_the_wanted_size():
+    assert estimate.choose_num_shards({"train": 10_000, "dev": 1_000}, shard_mb=1.0) == 1
+    assert estimate.choose_num_shards({"train": 2_500_000, "dev": 1_000}, shard_mb=1.0) == 3
 
 
-def test_a_chosen_number_of_shards_stays_when_photos_come(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos, records__num_shards=0)
+def test_a_chosen_number_of_shards_stays_when_images_come(image_set, tmp_path):
+    config = landscapes.make_records_config(tmp_path, image_set, records__num_shards=0)
     build_records.build_records(config)
     config.records.shard_mb = 0.001  # A fresh folder would now get more.
     build_records.build_records(config)

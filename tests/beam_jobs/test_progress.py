@@ -1,4 +1,4 @@
-"""What a running job tells: images done and in all, failures, and what needed no work."""
+"""What a running job shows: images done and in all, failures, and what needed no work."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import os
 import select
 import termios
 
-from beam_jobs import shard_files
-from beam_jobs.progress import Progress
-from imcap import filesystem
+from beam_jobs import heartbeats, records_folder
+from beam_jobs.progress import ProgressBar
 
 
-def test_without_a_terminal_a_line_tells_done_and_total(tmp_path, capsys):
+def test_a_log_line_shows_done_and_total(tmp_path, capsys):
     folder = str(tmp_path)
-    shard_files.make_folders(folder)
-    with Progress(folder, local=True):
-        filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 12}')
-        shard_files.Heartbeat(folder, "train", 0).beat(done=6, failed=1, last=True)
-        shard_files.Heartbeat(folder, "train", 1).beat(done=3, last=True)
-        shard_files.Heartbeat(folder, "dev", 0).beat(skipped=2, last=True)
+    records_folder.make_folders(folder)
+    with ProgressBar(folder, local=True):
+        heartbeats.write_manifest(folder, {"train": 8, "dev": 4}, missing=0)
+        heartbeats.Heartbeat(folder, "train", 0).beat(done=6, failed=1, last=True)
+        heartbeats.Heartbeat(folder, "train", 1).beat(done=3, last=True)
+        heartbeats.Heartbeat(folder, "dev", 0).beat(skipped=2, last=True)
     last = capsys.readouterr().err.split("\r")[-1]
     assert "90%" in last and "9/10" in last
     assert "failed=1" in last and "skipped=2" in last and "image/s" in last
@@ -27,18 +26,42 @@ def test_without_a_terminal_a_line_tells_done_and_total(tmp_path, capsys):
 
 def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
     folder = str(tmp_path)
-    shard_files.make_folders(folder)
+    records_folder.make_folders(folder)
     terminal, end = os.openpty()
     termios.tcsetwinsize(end, (24, 100))
     shown = ""
     with (
         open(end, "w") as stderr,
         contextlib.redirect_stderr(stderr),
-        Progress(folder, local=True),
+        ProgressBar(folder, local=True),
     ):
-        filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 4}')
-        shard_files.Heartbeat(folder, "train", 0).beat(done=1, last=True)
+        heartbeats.write_manifest(folder, {"train": 3, "dev": 1}, missing=0)
+        heartbeats.Heartbeat(folder, "train", 0).beat(done=1, last=True)
         while "1/4" not in shown:
             assert select.select([terminal], [], [], 20)[0], shown
             shown += os.read(terminal, 4096).decode()
     os.close(terminal)
+
+
+def test_a_missing_dev_split_is_warned_of_once_the_manifest_is_read(tmp_path, caplog):
+    folder = str(tmp_path)
+    records_folder.make_folders(folder)
+    with ProgressBar(folder, local=True):
+        assert caplog.messages == []
+        heartbeats.write_manifest(folder, {"train": 3, "test": 2}, missing=0)
+    (message,) = caplog.messages
+    assert message.startswith("no image is in the split dev (test 2, train 3): ")
+
+
+def test_progress_is_the_sum_over_shards_as_last_written(tmp_path):
+    folder = str(tmp_path)
+    records_folder.make_folders(folder)
+    heartbeats.write_manifest(folder, {"train": 7}, missing=2)
+    first, second = (heartbeats.Heartbeat(folder, "train", shard) for shard in (0, 1))
+    first.beat(done=1)
+    first.beat(done=2)  # Less than a second later: not written.
+    assert heartbeats.total_progress(folder)["done"] == 1 + 2  # Missing images are done.
+    first.beat(done=4, failed=1, last=True)
+    second.beat(skipped=5, last=True)
+    expected = {"done": 4 + 2, "failed": 1 + 2, "skipped": 5, "total": 9}
+    assert heartbeats.total_progress(folder) == expected

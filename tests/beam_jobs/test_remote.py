@@ -21,9 +21,9 @@ def bucket():
 
 
 @pytest.fixture
-def config(tmp_path, photos):
-    """Returns a function: the config of a job on the photos, from a bucket into a bucket."""
-    memory_files.upload(photos, "memory://data/set")
+def config(tmp_path, image_set):
+    """Returns a function: the config of a job on the images, from a bucket into a bucket."""
+    memory_files.upload(image_set, "memory://data/set")
 
     def make(**changes):
         return landscapes.make_records_config(
@@ -59,7 +59,7 @@ def test_a_sample_comes_through_one_reader_and_is_the_same(config):
 def test_new_words_rewrite_the_tokens(config):
     build_records.build_records(config())
     before = shards(memory_files.download("memory://out/records"))
-    # Were a photo read again, it would fail now.
+    # Were an image read again, it would fail now.
     memory_files.FILES["memory://data/set/00.jpg"] += b"?"
     build_records.build_records(config(text__min_count=2))
     after = shards(memory_files.download("memory://out/records"))
@@ -67,7 +67,7 @@ def test_new_words_rewrite_the_tokens(config):
     assert before != after
 
 
-def test_a_photo_that_is_not_there_is_a_failure(config):
+def test_an_image_that_is_not_there_is_a_failure(config):
     del memory_files.FILES["memory://data/set/03.jpg"]
     build_records.build_records(config())
     found = memory_files.download("memory://out/records")

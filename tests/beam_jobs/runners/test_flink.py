@@ -75,7 +75,7 @@ def test_other_runners_options_stay_as_they_are(args):
 
 
 @pytest.mark.parametrize("name", ["flink", "Flink", "FlinkRunner"])
-def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, capsys):
+def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, caplog):
     master = job_manager(version="1.20.1", slots=6)
     args = flink.complete([f"--runner={name}", f"--flink_master={master}", *installed])
     options = PipelineOptions(args)
@@ -86,7 +86,21 @@ def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, capsys)
     command = json.loads(options.view_as(PortableOptions).environment_config)["command"]
     assert command == os.path.join(os.path.dirname(sys.executable), "imcap-worker")
     assert os.access(command, os.X_OK)
-    assert "restart" not in capsys.readouterr().err
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("args", "master"),
+    [
+        ([], None),
+        (["--runner=flink"], None),
+        (["--runner=flink", "--flink_master=[local]"], None),
+        (["--flink_master=host:8081"], None),
+        (["--runner=FlinkRunner", "--flink_master=host:8081"], "host:8081"),
+    ],
+)
+def test_the_cluster_is_known_from_the_options(args, master):
+    assert flink.cluster(PipelineOptions(args)) == master
 
 
 def test_what_the_user_says_stays(job_manager, installed):
@@ -99,10 +113,10 @@ def test_what_the_user_says_stays(job_manager, installed):
     assert options.view_as(PortableOptions).environment_config == "host:50000"
 
 
-def test_a_cluster_without_restarts_is_pointed_out(job_manager, installed, capsys):
+def test_a_cluster_without_restarts_is_pointed_out(job_manager, installed, caplog):
     master = job_manager(settings=({"key": "rest.port", "value": "8081"},))
     flink.complete(["--runner=flink", f"--flink_master={master}", *installed])
-    assert "restart-strategy.type: fixed-delay" in capsys.readouterr().err
+    assert "restart-strategy.type: fixed-delay" in caplog.text
 
 
 def test_a_cluster_that_is_not_there_is_refused(installed):
@@ -176,18 +190,18 @@ def test_a_job_server_that_runs_already_needs_neither_java_nor_jar():
 
 def test_workers_in_other_folders_find_the_paths(tmp_path):
     config = landscapes.make_records_config(
-        Path("run"), Path("photos"), encoder__name="encoder.keras"
+        Path("run"), Path("images"), encoder__name="encoder.keras"
     )
     (tmp_path / "encoder.keras").touch()
     with contextlib.chdir(tmp_path):
         found = runner_options.absolute_paths(config)
-    assert found.dataset.dir == str(tmp_path / "photos")
+    assert found.dataset.dir == str(tmp_path / "images")
     assert found.records.dir == str(tmp_path / "run" / "records")
     assert found.encoder.name == str(tmp_path / "encoder.keras")
     assert config.records.dir == "run/records"
 
 
-@pytest.mark.parametrize("folder", ["gs://bucket/photos", "~/photos", ""])
+@pytest.mark.parametrize("folder", ["gs://bucket/images", "~/images", ""])
 def test_paths_that_hold_everywhere_stay(folder, tmp_path):
     config = landscapes.make_records_config(tmp_path, tmp_path, dataset__dir=folder)
     assert runner_options.absolute_paths(config).dataset.dir == folder

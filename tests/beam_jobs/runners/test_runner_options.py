@@ -17,7 +17,7 @@ def test_beam_s_options_are_known():
     assert runner_options.unknown_options([]) == []
 
 
-@pytest.mark.parametrize("argument", ["--direct_num_worker=2", "--overwrit", "photos"])
+@pytest.mark.parametrize("argument", ["--direct_num_worker=2", "--overwrit", "images"])
 def test_what_beam_does_not_take_is_found(argument, caplog):
     assert runner_options.unknown_options(["--direct_num_workers=2", argument]) == [argument]
     assert caplog.messages == []
@@ -43,16 +43,16 @@ def test_a_wrong_value_is_named_in_one_line(argument, message, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["--runner=DirectRunner"]])
 def test_the_runner_on_this_machine_needs_nothing_else(arguments):
-    assert isinstance(runner_options.choose(PipelineOptions(arguments)), FnApiRunner)
+    assert isinstance(runner_options.create_runner(PipelineOptions(arguments)), FnApiRunner)
 
 
 def test_other_runners_go_by_their_names():
-    chosen = runner_options.choose(PipelineOptions(["--runner=FlinkRunner"]))
+    chosen = runner_options.create_runner(PipelineOptions(["--runner=FlinkRunner"]))
     assert isinstance(chosen, FlinkRunner)
 
 
 @pytest.mark.parametrize("name", ["Flunk", "no.such.Runner"])
 def test_a_runner_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=f"--runner={name}: ") as refused:
-        runner_options.choose(PipelineOptions([f"--runner={name}"]))
+        runner_options.create_runner(PipelineOptions([f"--runner={name}"]))
     assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Photos that are in a data set twice."""
+"""Images that are in a data set twice."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from imcap.datasets import CaptionedImage
         (["holdout", "test"], ["1"]),
     ],
 )
-def test_a_photo_in_two_splits_stays_where_it_is_scored(splits, left_out):
+def test_a_image_in_two_splits_stays_where_it_is_scored(splits, left_out):
     group = [[split, str(number)] for number, split in enumerate(splits)]
     assert sorted(duplicates.leaks(group)) == left_out
 
 
-def test_equal_photos_are_found_by_their_bytes(tmp_path):
+def test_equal_images_are_found_by_their_bytes(tmp_path):
     for name, seed in (("a", 0), ("b", 1), ("c", 0)):
         landscapes.draw(seed).save(tmp_path / f"{name}.png")
     rows = [CaptionedImage(n, str(tmp_path / f"{n}.png"), ("x",), "train") for n in "abc"]
@@ -41,10 +41,10 @@ def test_equal_photos_are_found_by_their_bytes(tmp_path):
         assert_that(groups, equal_to([[["train", "a"], ["train", "c"]]]))
 
 
-def test_the_records_hold_no_photo_in_two_splits(tmp_path):
-    data = landscapes.write_images(tmp_path / "photos")
-    shutil.copy(data / "16.jpg", data / "00.jpg")  # A dev photo, under a training photo's name.
-    shutil.copy(data / "02.jpg", data / "01.jpg")  # Two training photos.
+def test_the_records_hold_no_image_in_two_splits(tmp_path):
+    data = landscapes.write_images(tmp_path / "images")
+    shutil.copy(data / "16.jpg", data / "00.jpg")  # A dev image, under a training image's name.
+    shutil.copy(data / "02.jpg", data / "01.jpg")  # Two training images.
     config = landscapes.make_records_config(tmp_path, data)
     build_records.build_records(config)
     info = records.read_info(config.records.dir)
@@ -56,7 +56,7 @@ def test_the_records_hold_no_photo_in_two_splits(tmp_path):
 
 
 def test_they_need_not_be_looked_for(tmp_path):
-    data = landscapes.write_images(tmp_path / "photos")
+    data = landscapes.write_images(tmp_path / "images")
     shutil.copy(data / "16.jpg", data / "00.jpg")
     config = landscapes.make_records_config(tmp_path, data, records__find_duplicates=False)
     build_records.build_records(config)

@@ -1,4 +1,4 @@
-"""Photos as they come: odd formats are kept, bad ones counted, logged and looked at again."""
+"""Images of all kinds: odd formats are kept, bad ones are counted, logged and tried again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import landscapes
 import numpy as np
 import outputs
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from beam_jobs import build_records
-from beam_jobs.transforms import encode_shards
 from imcap import records
 from imcap.errors import UserError
 
@@ -34,11 +32,11 @@ BAD = {
 
 
 def write_zoo(folder: Path) -> Path:
-    """Writes every kind of photo, all with a caption, the good ones to train on."""
+    """Writes every kind of image, all with a caption, the good ones to train on."""
     folder.mkdir()
-    photo = landscapes.draw(0)
-    photo.save(folder / "plain.jpg")
-    photo.save(folder / "progressive.jpg", progressive=True)
+    image = landscapes.draw(0)
+    image.save(folder / "plain.jpg")
+    image.save(folder / "progressive.jpg", progressive=True)
     shutil.copy(folder / "plain.jpg", folder / "twin.jpg")
     for name, mode in (
         ("grey.jpg", "L"),
@@ -49,41 +47,41 @@ def write_zoo(folder: Path) -> Path:
         ("bitmap.bmp", "RGB"),
         ("still.webp", "RGB"),
     ):
-        photo.convert(mode).save(folder / name)
-    photo.convert("RGBA").save(folder / "extended.webp", exif=Image.Exif())
+        image.convert(mode).save(folder / name)
+    image.convert("RGBA").save(folder / "extended.webp", exif=Image.Exif())
     Image.fromarray(np.full((30, 40), 40_000, np.uint16)).save(folder / "deep.png")
     frames = [landscapes.draw(seed) for seed in (1, 2)]
-    photo.save(folder / "moving.gif", save_all=True, append_images=frames)
-    photo.save(folder / "animated.webp", save_all=True, append_images=frames)
+    image.save(folder / "moving.gif", save_all=True, append_images=frames)
+    image.save(folder / "animated.webp", save_all=True, append_images=frames)
     for name in ("cut.jpg", "cut.png"):
-        photo.save(folder / name)
+        image.save(folder / name)
         half = (folder / name).read_bytes()[: (folder / name).stat().st_size // 2]
         (folder / name).write_bytes(half)
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "words.jpg").write_text("These words are no photo, whatever their name says.")
+    (folder / "words.jpg").write_text("These words are no image, whatever their name says.")
     Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
-    rows = [(name, "train", f"A photo called {name}") for name in GOOD]
-    landscapes.write_table(folder, rows + [(name, "dev", "A bad photo") for name in BAD])
+    rows = [(name, "train", f"A image called {name}") for name in GOOD]
+    landscapes.write_table(folder, rows + [(name, "dev", "A bad image") for name in BAD])
     return folder
 
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory):
-    """The config of a finished job on all these photos."""
+    """The config of a finished job on all these images."""
     folder = tmp_path_factory.mktemp("zoo")
     config = landscapes.make_records_config(folder, write_zoo(folder / "data"))
     build_records.build_records(config)
     return config
 
 
-def test_odd_formats_are_kept_and_byte_identical_photos_counted(zoo):
+def test_odd_formats_are_kept_and_byte_identical_images_counted(zoo):
     ids = [outputs.values(e, "image_id") for e in outputs.examples(zoo.records.dir, "train")]
     assert sorted(ids) == [[name.encode()] for name in GOOD]
     counts = {"kept": 13, "failed": 6, "duplicate": 1, "captions": 13}
     assert records.read_info(zoo.records.dir).counts.items() >= counts.items()
 
 
-def test_bad_photos_are_logged_with_path_and_reason(zoo):
+def test_bad_images_are_logged_with_path_and_reason(zoo):
     lines = Path(zoo.records.dir, "failures.jsonl").read_text().splitlines()
     failures = {failure["image_id"]: failure for failure in map(json.loads, lines)}
     assert failures.keys() == BAD.keys()
@@ -92,7 +90,7 @@ def test_bad_photos_are_logged_with_path_and_reason(zoo):
         assert BAD[name] in failure["reason"] and "\n" not in failure["reason"]
 
 
-def test_a_split_whose_photos_are_all_bad_is_there_without_images(zoo):
+def test_a_split_whose_images_are_all_bad_is_there_without_images(zoo):
     info = records.read_info(zoo.records.dir)
     assert info.num_images("dev") == 0
     assert outputs.examples(zoo.records.dir, "dev") == []
@@ -100,7 +98,7 @@ def test_a_split_whose_photos_are_all_bad_is_there_without_images(zoo):
         info.num_images("test")
 
 
-def test_a_mended_photo_is_taken_in_on_the_next_run(zoo, tmp_path):
+def test_a_mended_image_is_taken_in_on_the_next_run(zoo, tmp_path):
     shutil.copytree(zoo.dataset.dir, tmp_path / "data")
     shutil.copytree(zoo.records.dir, tmp_path / "records")
     config = landscapes.make_records_config(tmp_path, tmp_path / "data")
@@ -116,56 +114,15 @@ def test_a_mended_photo_is_taken_in_on_the_next_run(zoo, tmp_path):
     assert [name for name in before if before[name] != after[name]] == [mended]
 
 
-def test_all_photos_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
+def test_all_images_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.jpg").write_text("no photo")
+    (tmp_path / "data" / "a.jpg").write_text("no image")
     landscapes.write_table(tmp_path / "data", [("a.jpg", "train", "A dog")])
     config = landscapes.make_records_config(tmp_path, tmp_path / "data")
     with pytest.raises(UserError, match=r"no image of .*data could be read; .*failures\.jsonl"):
         build_records.build_records(config)
     (line,) = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
     assert json.loads(line)["image_id"] == "a.jpg"
-
-
-@pytest.mark.parametrize("count", range(1, 40))
-def test_a_rest_is_encoded_in_batches_of_few_sizes(count):
-    sizes = encode_shards.part_sizes(count, 12)
-    assert sum(sizes) == count
-    assert set(sizes) <= {12, 8, 4, 2, 1}
-    assert sizes == sorted(sizes, reverse=True)
-
-
-def test_features_do_not_depend_on_the_size_of_the_batch(zoo):
-    run = encode_shards.Encode(zoo)
-    photos = [np.float32(landscapes.draw(seed, (32, 32))) for seed in range(9)]
-    (together,) = run(photos, flip=False)
-    for count in (1, 2, 6):
-        (some,) = run(photos[:count], flip=False)
-        np.testing.assert_array_equal(some, together[:count])
-
-
-def test_the_second_view_is_of_the_mirror_image(zoo):
-    run = encode_shards.Encode(zoo)
-    photo = np.float32(landscapes.draw(3, (32, 32)))
-    features, mirrored = run([photo], flip=True)
-    np.testing.assert_array_equal(mirrored, run([photo[:, ::-1]], flip=False)[0])
-    assert (features != mirrored).any()
-
-
-def test_bfloat16_gives_nearly_the_same_features(zoo, tmp_path):
-    changed = landscapes.make_records_config(
-        tmp_path, Path(zoo.dataset.dir), encoder__compute_dtype="bfloat16"
-    )
-    photos = [np.float32(landscapes.draw(seed, (32, 32))) for seed in range(4)]
-    (exact,) = encode_shards.Encode(zoo)(photos, flip=False)
-    try:
-        (rounded,) = encode_shards.Encode(changed)(photos, flip=False)
-    finally:
-        tf.config.optimizer.set_experimental_options(
-            {"auto_mixed_precision_onednn_bfloat16": False}
-        )
-    error = np.linalg.norm(np.float32(exact) - np.float32(rounded)) / np.linalg.norm(exact)
-    assert 1e-5 < error < 0.05
 
 
 def test_records_of_another_compute_dtype_do_not_mix(zoo):

@@ -18,7 +18,7 @@ ROWS = st.lists(st.builds(CaptionedImage, TEXT, TEXT, st.tuples(TEXT, TEXT), TEX
 
 
 def _rows(count: int, split: str = "train") -> list[CaptionedImage]:
-    return [CaptionedImage(f"{i:05d}", f"{i}.jpg", (f"photo {i}",), split) for i in range(count)]
+    return [CaptionedImage(f"{i:05d}", f"{i}.jpg", (f"image {i}",), split) for i in range(count)]
 
 
 @given(ROWS)
@@ -60,15 +60,15 @@ def _are_full(sizes: list[int]) -> None:
     assert len(sizes) < 40
 
 
-def test_a_limit_takes_the_first_images_of_each_split(photos):
-    config = landscapes.make_records_config(photos, photos)
+def test_a_limit_takes_the_first_images_of_each_split(image_set):
+    config = landscapes.make_records_config(image_set, image_set)
     packs = [p for p in manifest.read_packs(config.dataset.to_dict(), 2) if isinstance(p, bytes)]
     rows = [row for pack in packs for row in manifest.unpack_rows(pack)]
     assert sorted(row.split for row in rows) == ["dev"] * 2 + ["test"] * 2 + ["train"] * 2
 
 
-def test_problems_come_beside_the_rows(photos, tmp_path):
-    config = landscapes.make_records_config(tmp_path, photos)
+def test_problems_come_beside_the_rows(image_set, tmp_path):
+    config = landscapes.make_records_config(tmp_path, image_set)
     config.unlock()
     data = tmp_path / "data"
     data.mkdir()
@@ -76,7 +76,7 @@ def test_problems_come_beside_the_rows(photos, tmp_path):
     landscapes.write_table(data, [("a.jpg", "train", "A boat."), ("gone.jpg", "train", "A dog.")])
     config.dataset.dir = str(data)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        read = pipeline | beam.Create([None]) | manifest.ReadManifest(config.dataset)
+        read = pipeline | beam.Create([None]) | manifest.ReadManifest(config.dataset.to_dict())
         ids = read["rows"] | beam.Map(lambda row: row.image_id)
         assert_that(ids, equal_to(["a.jpg"]), "rows")
         kinds = read["problems"] | beam.Map(lambda problem: problem[1])

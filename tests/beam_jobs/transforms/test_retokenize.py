@@ -5,7 +5,6 @@ from __future__ import annotations
 import tensorflow as tf
 
 from beam_jobs import build_records
-from beam_jobs.transforms import retokenize
 from imcap import records, text
 
 
@@ -19,8 +18,8 @@ def _examples(config, split: str = "train") -> list[tf.train.Example]:
 def test_only_the_tokens_change(built):
     info = records.read_info(built.records.dir)
     paths = [path for path, _ in records.shards(built.records.dir, info, "dev")]
-    tokenizer = text.Tokenizer(["[START]", "[END]", "photo"], max_length=3)
-    new = retokenize.retokenize(records.dataset(paths, ""), tokenizer)
+    tokenizer = text.Tokenizer(["[START]", "[END]", "image"], max_length=3)
+    new = records.retokenize(records.dataset(paths, ""), tokenizer.encode)
     for before, raw in zip(_examples(built, "dev"), new, strict=True):
         after = tf.train.Example.FromString(raw)
         for key in ("image_id", "path", "features", "captions"):
@@ -32,7 +31,7 @@ def test_only_the_tokens_change(built):
 
 
 def test_another_vocabulary_gives_the_bytes_of_a_fresh_run_without_encoding(
-    built, copy, photos, tmp_path
+    built, copy, image_set, tmp_path
 ):
     changed = copy(text__min_count=3)
     before = _examples(changed)

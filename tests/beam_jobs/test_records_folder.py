@@ -1,8 +1,7 @@
-"""A folder that is there already: finished shards are kept, all else is made again."""
+"""A folder with records: finished shards are kept, all else is made again."""
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
@@ -12,10 +11,9 @@ import landscapes
 import outputs
 import processes
 import pytest
-from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs import build_records, shard_files
-from imcap import filesystem, records, text
+from beam_jobs import build_records
+from imcap import records, text
 from imcap.errors import UserError
 
 
@@ -28,7 +26,7 @@ def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
     assert "skipped=24" in capsys.readouterr().err
 
 
-def test_what_is_missing_or_damaged_is_made_again_and_nothing_else(built, copy):
+def test_what_is_missing_or_corrupted_is_made_again_and_nothing_else(built, copy):
     config = copy()
     folder = Path(config.records.dir)
     names = [
@@ -71,7 +69,7 @@ def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
         ({"records__num_shards": 3}, "records.num_shards=2, now 3"),
     ],
 )
-def test_other_settings_are_refused_with_a_word_on_what_differs(built, copy, changes, message):
+def test_other_settings_are_refused_naming_what_differs(built, copy, changes, message):
     config = copy(**changes)
     with pytest.raises(UserError) as refused:
         build_records.build_records(config)
@@ -79,7 +77,7 @@ def test_other_settings_are_refused_with_a_word_on_what_differs(built, copy, cha
     assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
 
 
-def test_overwrite_starts_over_and_spares_what_the_job_did_not_make(built, copy):
+def test_overwrite_starts_over_and_keeps_other_files(built, copy):
     config = copy(records__flip=False, records__num_shards=1)
     notes = Path(config.records.dir, "notes.txt")
     notes.write_text("mine")
@@ -108,7 +106,7 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
         assert text.UNKNOWN in outputs.values(after, "caption_tokens")
 
 
-def test_photos_that_left_the_data_set_leave_the_records(tmp_path):
+def test_images_removed_from_the_data_set_leave_the_records(tmp_path):
     data = landscapes.write_images(tmp_path / "data")
     rows = [("00.jpg", "train", "A dog"), ("01.jpg", "dev", "A cat")]
     landscapes.write_table(data, [*rows, ("02.jpg", "dev", "A bird"), ("03.jpg", "test", "A fox")])
@@ -127,9 +125,9 @@ def test_photos_that_left_the_data_set_leave_the_records(tmp_path):
 
 
 def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
-    built, photos, tmp_path
+    built, image_set, tmp_path
 ):
-    config = landscapes.make_records_config(tmp_path, photos, records__flip=True)
+    config = landscapes.make_records_config(tmp_path, image_set, records__flip=True)
     folder, rng = Path(config.records.dir), random.Random(0)
     for finished in (0, 1, 3):
         process = processes.fork(build_records.build_records, config)
@@ -150,27 +148,3 @@ def _wait_for(process, folder: Path, finished: int) -> None:
         if len(reports) >= finished and list(folder.glob("tmp-*.tfrecord")):
             return
         time.sleep(0.001)
-
-
-def test_text_files_are_replaced_as_a_whole(tmp_path):
-    path = str(tmp_path / "file.json")
-    for content in ('{"a": 1}', '{"b": "é"}'):
-        filesystem.write_text(path, content)
-        assert filesystem.read_json(path) == json.loads(content)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
-    with pytest.raises(UserError, match=r"none/file\.json cannot be written: Not a directory"):
-        filesystem.write_text(FileSystems.join(path, "none", "file.json"), "")
-
-
-def test_progress_is_the_sum_over_shards_as_last_told(tmp_path):
-    folder = str(tmp_path)
-    shard_files.make_folders(folder)
-    filesystem.write_text(str(tmp_path / "progress" / "all.json"), '{"total": 9}')
-    first, second = (shard_files.Heartbeat(folder, "train", shard) for shard in (0, 1))
-    first.beat(done=1)
-    first.beat(done=2)  # Less than a second later: not written.
-    assert shard_files.total_progress(folder)["done"] == 1
-    first.beat(done=4, failed=1, last=True)
-    second.beat(skipped=5, last=True)
-    expected = {"done": 4, "failed": 1, "skipped": 5, "total": 9}
-    assert shard_files.total_progress(folder) == expected

@@ -1,16 +1,18 @@
-"""Photos read and decoded ahead."""
+"""Images read and decoded ahead."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import landscapes
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from beam_jobs.transforms import image_reader
+from beam_jobs.transforms.decode_images import Decoded, decode_ahead
 from imcap import images
 from imcap.datasets import CaptionedImage, Problems, build_reader
 
@@ -20,19 +22,25 @@ def config(tmp_path):
     return landscapes.make_records_config(tmp_path, landscapes.write_images(tmp_path / "data"))
 
 
+def decode(rows: Iterable[CaptionedImage], config: ConfigDict) -> Iterator[Decoded]:
+    """Reads ahead two batches at most."""
+    encoder = config.encoder
+    return decode_ahead(rows, encoder.image_size, encoder.max_pixels, 2 * encoder.batch_size)
+
+
 def row(path: object) -> CaptionedImage:
     return CaptionedImage("an id", str(path), ("Hi",), "dev")
 
 
-def test_photos_come_in_order_with_what_fails_in_its_place(config):
+def test_images_come_in_order_with_what_fails_in_its_place(config):
     rows = list(build_reader(config.dataset).read(Problems()))
     rows.insert(3, row(os.path.join(config.dataset.dir, "gone.jpg")))
-    found = list(image_reader.read_ahead(rows, config))
-    assert [photo.row for photo in found] == rows
+    found = list(decode(rows, config))
+    assert [decoded.row for decoded in found] == rows
     assert found[3].image is None
-    for photo in found[:3] + found[4:]:
-        image_bytes = Path(photo.row.path).read_bytes()
-        np.testing.assert_array_equal(photo.image, images.load(image_bytes, 32))
+    for decoded in found[:3] + found[4:]:
+        image_bytes = Path(decoded.row.path).read_bytes()
+        np.testing.assert_array_equal(decoded.image, images.load(image_bytes, 32))
 
 
 @pytest.mark.parametrize(
@@ -46,21 +54,21 @@ def test_photos_come_in_order_with_what_fails_in_its_place(config):
         ("cut.jpg", b"\xff\xd8\xff\xe0" + bytes(60), "Invalid JPEG data"),
     ],
 )
-def test_a_bad_photo_comes_with_its_reason(config, tmp_path, name, content, reason):
+def test_a_bad_image_comes_with_its_reason(config, tmp_path, name, content, reason):
     if content == "folder":
         (tmp_path / name).mkdir()
     elif content is not None:
         (tmp_path / name).write_bytes(content)
-    (photo,) = image_reader.read_ahead([row(tmp_path / name)], config)
-    assert photo.image is None
-    assert reason in photo.reason
-    assert "\n" not in photo.reason
+    (decoded,) = decode([row(tmp_path / name)], config)
+    assert decoded.image is None
+    assert reason in decoded.reason
+    assert "\n" not in decoded.reason
 
 
 def test_reading_begins_at_once_and_two_batches_ahead_at_most(config):
     taken = []
     (good, *_) = build_reader(config.dataset).read(Problems())
-    found = image_reader.read_ahead((taken.append(n) or good for n in range(100)), config)
+    found = decode((taken.append(n) or good for n in range(100)), config)
     assert len(taken) == 2 * config.encoder.batch_size
     for count in range(1, 4):
         next(found)
@@ -70,6 +78,6 @@ def test_reading_begins_at_once_and_two_batches_ahead_at_most(config):
 def test_all_shards_share_the_same_few_threads(config):
     rows = list(build_reader(config.dataset).read(Problems()))
     before = threading.active_count()
-    together = [image_reader.read_ahead(rows, config) for _ in range(5)]
+    together = [decode(rows, config) for _ in range(5)]
     assert threading.active_count() <= before + (os.cpu_count() or 1)
     assert [len(list(found)) for found in together] == [len(rows)] * 5

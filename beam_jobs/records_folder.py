@@ -1,0 +1,106 @@
+"""The records folder as a whole: what is in it, whose settings it has, and what is removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from imcap import filesystem, records
+from imcap.errors import UserError
+
+_SHARDS = "*-?????-of-?????.tfrecord"
+
+Settings = dict[str, dict[str, Any]]
+
+
+def read_settings(folder: str) -> Settings | None:
+    """Returns the settings that a folder's records are made with; None in a new folder."""
+    settings = filesystem.read_json(_settings_path(folder))
+    return settings if isinstance(settings, dict) else None
+
+
+def check_settings(folder: str, made: Settings | None, now: Settings) -> None:
+    """Raises UserError naming the first setting that differs: their records do not mix."""
+    if made is None:
+        return
+    if difference := records.settings_difference(made, now):
+        part, key, before, value = difference
+        raise UserError(
+            f"{folder} holds records made with {part}.{key}={before!r}, now {value!r}: "
+            "--overwrite starts over, --config.records.dir=DIR keeps both"
+        )
+
+
+def prepare(folder: str, settings: Settings, *, overwrite: bool) -> None:
+    """Makes a folder ready for a job: it is not finished until the job is.
+
+    Args:
+      folder: the records folder, new or of the same settings.
+      settings: to write into it.
+      overwrite: remove all records first.
+
+    Raises:
+      UserError: the folder cannot be written, or Beam would take its name for a pattern.
+    """
+    if any(character in folder for character in "*?["):
+        raise UserError(f"config.records.dir={folder} must not contain the characters * ? [")
+    try:
+        make_folders(folder)
+        if overwrite:
+            _remove_records(folder)
+        _remove_unfinished(folder)
+        filesystem.write_text(_settings_path(folder), json.dumps(settings, sort_keys=True))
+        completed = FileSystems.join(folder, records.COMPLETED)
+        if FileSystems.exists(completed):
+            FileSystems.delete([completed])
+    except OSError as error:
+        raise UserError(f"config.records.dir={folder} cannot be written: {error}") from error
+
+
+def make_folders(folder: str) -> None:
+    """Makes a records folder and the folders in it."""
+    for path in (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress")):
+        if not FileSystems.exists(path):
+            FileSystems.mkdirs(path)
+
+
+def count_reports(folder: str) -> int:
+    """Returns how many shards have a report."""
+    return len(_find(folder, "shards/*-?????.json"))
+
+
+def remove_stale_shards(folder: str, names: Iterable[str]) -> None:
+    """Removes shards other than `names`: those without images, as after a change of the splits."""
+    kept = frozenset(names)
+    paths = _find(folder, _SHARDS)
+    _delete([path for path in paths if FileSystems.split(path)[1] not in kept])
+
+
+def _settings_path(folder: str) -> str:
+    return FileSystems.join(folder, "shards", "settings.json")
+
+
+def _remove_unfinished(folder: str) -> None:
+    """Removes the temporary files and the progress of a killed job."""
+    unfinished = [f"{part}{filesystem.TEMPORARY}*" for part in ("", "shards/")]
+    _delete(_find(folder, *unfinished, "progress/*"))
+
+
+def _remove_records(folder: str) -> None:
+    """Removes everything that jobs have written, and nothing else."""
+    descriptions = (records.COMPLETED, records.INFO, records.VOCABULARY, records.FAILURES)
+    _delete(_find(folder, *descriptions, "shards/*.json", _SHARDS))
+
+
+def _find(folder: str, *patterns: str) -> list[str]:
+    patterns = [FileSystems.join(folder, *pattern.split("/")) for pattern in patterns]
+    found = FileSystems.match(patterns)
+    return [metadata.path for result in found for metadata in result.metadata_list]
+
+
+def _delete(paths: list[str]) -> None:
+    if paths:
+        FileSystems.delete(paths)

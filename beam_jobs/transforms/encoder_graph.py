@@ -1,0 +1,113 @@
+"""The encoder as the records job runs it: one graph per process, fed in few batch sizes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import encoders, runtime
+
+# An option of TensorFlow's graph optimizer. Weights and sums stay float32.
+_BFLOAT16_CONVOLUTIONS = "auto_mixed_precision_onednn_bfloat16"
+_TIMED_SHAPES = 3
+
+
+class EncoderGraph:
+    """An encoder as one graph, shared by all threads of a worker."""
+
+    def __init__(
+        self, config: ConfigDict, dtype: str, encoder: encoders.Encoder | None = None
+    ) -> None:
+        """Builds the graph; it is traced by the first call.
+
+        Args:
+          config: a config's `encoder` part.
+          dtype: of the features, a name in records.DTYPES.
+          encoder: what `config` describes, where it is built already.
+        """
+        encoder = encoder or encoders.build(config)
+        size = config.image_size
+        self._batch_size = encoders.batch_size(config)
+        self._graph = tf.function(
+            lambda batch: tf.cast(encoder(batch), tf.as_dtype(dtype)),
+            input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
+        )
+
+    def __call__(self, images: Sequence[tf.Tensor], flip: bool) -> list[np.ndarray]:
+        """Encodes images, float32 [size, size, 3] each.
+
+        Returns:
+          Features [images, positions, channels]; with `flip` also those of the mirrored images.
+        """
+        batch = tf.stack(images)
+        views = [batch, tf.reverse(batch, [2])] if flip else [batch]
+        return [self._encode(view) for view in views]
+
+    def _encode(self, images: tf.Tensor) -> np.ndarray:
+        parts, start = [], 0
+        for size in part_sizes(len(images), self._batch_size):
+            part = images[start : start + size]
+            # A batch of one takes other kernels, which round differently.
+            part = tf.repeat(part, 2, axis=0) if size == 1 else part
+            parts.append(self._graph(part).numpy()[:size])
+            start += size
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def part_sizes(count: int, batch_size: int) -> list[int]:
+    """Returns sizes that add up to `count`: full batches, and powers of two for the rest.
+
+    oneDNN and cuDNN compile their kernels for each size of batch: 0.6 s for a new one with
+    ResNet50 on a CPU, and shards end in every size.
+    """
+    rest = count % batch_size
+    powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
+    return [batch_size] * (count // batch_size) + powers
+
+
+def prepare_process(compute_dtype: str) -> None:
+    """Sets this process' allocator and graph optimizer for an encoder.
+
+    These hold for the whole process, so call it where nothing but the encoder runs from now on.
+    Workers call it when Beam sets up the DoFn that encodes: processes of the local runner start
+    in Beam's own code, and the allocator of the stages before that DoFn is set otherwise.
+    """
+    runtime.keep_large_blocks()
+    options = {_BFLOAT16_CONVOLUTIONS: compute_dtype == "bfloat16"}
+    tf.config.optimizer.set_experimental_options(options)
+
+
+def choose_compute_dtype(config: ConfigDict, network: keras.Model) -> runtime.DtypeChoice:
+    """Returns the dtype of the convolutions: for `auto`, the one that is faster on this machine.
+
+    Args:
+      config: a config's `encoder` part.
+      network: the encoder's.
+    """
+    if config.compute_dtype == "auto" and tf.config.list_physical_devices("GPU"):
+        return runtime.DtypeChoice("float32", "bfloat16 convolutions are for CPUs only")
+    shapes = convolution_shapes(network, encoders.batch_size(config))
+    return runtime.choose_dtype(config.compute_dtype, shapes[:_TIMED_SHAPES])
+
+
+def convolution_shapes(network: keras.Model, batch_size: int) -> list[tuple[int, int, int]]:
+    """Returns the matrix products (m, k, n) that convolutions amount to, the largest first."""
+    shapes = set()
+    for layer in _layers(network):
+        if isinstance(layer, keras.layers.Conv2D) and None not in layer.output.shape[1:]:
+            *window, channels = layer.kernel.shape
+            positions = int(np.prod(layer.output.shape[1:3]))
+            shapes.add((batch_size * positions, int(np.prod(window)), channels))
+    # Without a convolution of known size: a product of ResNet50's.
+    largest = sorted(shapes, key=lambda shape: (-int(np.prod(shape)), shape))
+    return largest or [(batch_size * 196, 2304, 256)]
+
+
+def _layers(network: keras.Model) -> list[keras.Layer]:
+    nested = [_layers(one) if isinstance(one, keras.Model) else [one] for one in network.layers]
+    return functools.reduce(list.__add__, nested, [])
