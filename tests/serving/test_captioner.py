@@ -25,6 +25,15 @@ def test_a_model_without_ranks_gives_rank_none(model_without_ranks):
     assert answer.alternatives == (Alternative("grey 64", -0.25, None), Alternative(OTHER, 0, None))
 
 
+def test_the_alternatives_of_an_export_are_sorted_by_rank(landscape_export, landscape_data):
+    images = [path.read_bytes() for path in sorted(landscape_data.rglob("*.jpg"))[:4]]
+    assert images
+    for answer in Captioner(landscape_export).caption(images):
+        ranks = [alternative.rank for alternative in answer.alternatives]
+        assert len(ranks) > 1
+        assert ranks == sorted(ranks, reverse=True)
+
+
 def test_more_images_than_a_batch_are_answered_in_order(model):
     levels = list(range(0, 110, 11))
     answers = model.caption([png(level) for level in levels])
@@ -56,7 +65,7 @@ def test_a_bad_image_does_not_affect_the_others(model, images):
             assert isinstance(answer, Failure) and not answer.out_of_memory
 
 
-def test_an_image_too_large_for_memory_is_told_from_a_bad_one(model):
+def test_too_little_memory_is_not_a_bad_image(model):
     good, huge = model.caption([png(7), png(WHITE)])
     assert good.text == "grey 7"
     assert huge.out_of_memory and "memory limit" in huge.reason
