@@ -96,7 +96,7 @@ def _write_report(
             score=best.score,
             references=tuple(predictions.references[image_id]),
             scores=scores.per_image.get(image_id, {}),
-            alternatives=tuple((other.caption, other.score) for other in others),
+            alternatives=others,
         )
         for image_id, (best, *others) in predictions.captions.items()
     ]

@@ -21,10 +21,17 @@ _BATCH_SIZE = 64  # Images.
 
 
 class Caption(NamedTuple):
-    """A predicted caption and its mean log-probability per token."""
+    """A predicted caption.
+
+    Attributes:
+      caption: its words, separated by single spaces.
+      score: mean log-probability per token, END included.
+      rank: what captions of an image are ordered by; see `beam_search.Captions`.
+    """
 
     caption: str
     score: float
+    rank: float
 
 
 @dataclasses.dataclass
@@ -32,7 +39,7 @@ class Predictions:
     """A decoder's captions for the images of a split, in the records' order.
 
     Attributes:
-      captions: image_id -> captions, best first.
+      captions: image_id -> captions, in descending order of their ranks.
       references: image_id -> the reference captions, standardized as they are scored.
       paths: image_id -> the image's path as the record holds it.
       loss: mean cross-entropy per token of the reference captions.
@@ -115,11 +122,12 @@ def _add(
     beam = found.tokens.shape[1]
     captions = tokenizer.decode(tf.reshape(found.tokens, (-1, found.tokens.shape[2])))
     scores = found.scores.numpy().reshape(-1).tolist()
+    ranks = found.ranks.numpy().reshape(-1).tolist()
     references = batch["captions"].to_list()
     for index, image_id in enumerate(batch["image_id"].numpy()):
         key = image_id.decode()
         rows = range(index * beam, (index + 1) * beam)
-        predictions.captions[key] = [Caption(captions[i], scores[i]) for i in rows]
+        predictions.captions[key] = [Caption(captions[i], scores[i], ranks[i]) for i in rows]
         standardized = text.standardize_all([raw.decode() for raw in references[index]])
         predictions.references[key] = [caption for caption in standardized if caption]
         predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imcap import metrics
+from imcap.decoding.predictions import Caption
 from imcap.reports import html, thumbnails
 
 # (images at most, side in pixels): 1,000 at 224 px take 9 to 13 MB, which a browser still opens.
@@ -36,7 +37,7 @@ class ReportRow:
       score: the model's mean log-probability per token of `caption`.
       references: the reference captions.
       scores: metric key -> the image's own score; an image may lack one.
-      alternatives: further captions with their model scores, best first.
+      alternatives: the beam's further captions, in descending order of their ranks.
     """
 
     image_id: str
@@ -45,7 +46,7 @@ class ReportRow:
     score: float
     references: Sequence[str]
     scores: Mapping[str, float]
-    alternatives: tuple[tuple[str, float], ...] = ()
+    alternatives: Sequence[Caption] = ()
 
 
 def write_report(
@@ -105,7 +106,10 @@ def _cards(rows: Sequence[ReportRow], columns: Sequence[str]) -> Iterator[dict[s
                 "reason": reason,
                 "figures": [_format(value) for value in values],
                 "score": _format(row.score),
-                "alternatives": [(text, _format(score)) for text, score in row.alternatives],
+                "alternatives": [
+                    (other.caption, _format(other.score), _format(other.rank))
+                    for other in row.alternatives
+                ],
                 "sort_values": [_number(value) for value in (*values, row.score)],
             }
 

@@ -48,6 +48,7 @@ def test_predictions_are_the_search_results(predictor, config, info, decoder, to
         rows = found.captions[image_id.decode()]
         assert [row.caption for row in rows] == tokenizer.decode(captions.tokens[index])
         np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
+        np.testing.assert_allclose([row.rank for row in rows], captions.ranks[index], atol=1e-5)
     total, count = beam_search.log_probability(decoder, batch["features"], batch["tokens"])
     assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
 
@@ -80,7 +81,7 @@ def test_graph_is_traced_once_and_follows_the_weights(
 
 
 def test_image_without_a_word_in_its_references_is_not_scored():
-    caption = [Caption("a red sky", -0.5)]
+    caption = [Caption("a red sky", -0.5, -1.0)]
     predictions = Predictions(
         captions={"a": caption, "b": caption}, references={"a": ["a red sky"], "b": []}
     )

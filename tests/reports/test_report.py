@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from imcap.decoding.predictions import Caption
 from imcap.reports import report
 
 ROW = report.ReportRow("1.jpg", None, "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5})
@@ -64,7 +65,9 @@ def save_image(path, size=(320, 200), mode="RGB", seed=0, **options):
 
 
 def test_report_holds_title_scores_settings_and_rows(tmp_path):
-    row = dataclasses.replace(ROW, alternatives=(("a cat sits", -1.25), ("", -2.0)))
+    row = dataclasses.replace(
+        ROW, alternatives=(Caption("a cat sits", -1.25, -2.5), Caption("", -2.0, -4.0))
+    )
     text = "".join(
         Page(
             write(
@@ -80,7 +83,7 @@ def test_report_holds_title_scores_settings_and_rows(tmp_path):
         assert shown in text
     for shown in ("beam size", "1.jpg", "a dog runs", "the dog runs", "-0.5000", "0.5000"):
         assert shown in text
-    for shown in ("2 more captions", "a cat sits", "-1.2500", "(empty caption)"):
+    for shown in ("2 more captions", "a cat sits", "-1.2500", "rank -2.5000", "(empty caption)"):
         assert shown in text
 
 
@@ -129,7 +132,9 @@ HOSTILE = [
 
 
 def hostile_row(text):
-    return report.ReportRow(text, f"{text}.jpg", text, -1.0, (text,), {text: 0.5}, ((text, -1.0),))
+    return report.ReportRow(
+        text, f"{text}.jpg", text, -1.0, (text,), {text: 0.5}, (Caption(text, -1.0, -2.0),)
+    )
 
 
 def test_markup_is_escaped(tmp_path):
