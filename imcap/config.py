@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from imcap import filesystem, metrics
 from imcap.datasets import READERS
 from imcap.decoders import DECODERS
 from imcap.errors import UserError
 from imcap.registry import Registry
-
-ConfigDict = ml_collections.ConfigDict
 
 _CHOICES = {
     "dataset.name": READERS,
