@@ -228,15 +228,15 @@ def _webp_size(image_bytes: tf.Tensor) -> tf.Tensor:
     image_bytes = _require(is_known, "not a kind of WebP", image_bytes)
     head = _bytes_at(image_bytes, 21, 9)  # Offsets below are counted from byte 21.
 
-    def lossless():
+    def lossless() -> tf.Tensor:
         bits = head[0] + head[1] * 256 + head[2] * 65536 + (head[3] % 64) * (1 << 24)
         return tf.stack([(bits // (1 << 14)) % (1 << 14) + 1, bits % (1 << 14) + 1])
 
-    def lossy():
+    def lossy() -> tf.Tensor:
         width, height = head[5] + head[6] * 256, head[7] + head[8] * 256
         return tf.stack([height % (1 << 14), width % (1 << 14)])
 
-    def extended():
+    def extended() -> tf.Tensor:
         width = head[3] + head[4] * 256 + head[5] * 65536 + 1
         return tf.stack([head[6] + head[7] * 256 + head[8] * 65536 + 1, width])
 

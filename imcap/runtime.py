@@ -139,7 +139,7 @@ def _limit_size(shape: GemmShape) -> GemmShape:
     return max(1, min(m, int(_MAX_CPU_FLOP / (2 * k * n)))), k, n
 
 
-def _product(dtype, shape: GemmShape) -> Callable[[], object]:
+def _product(dtype: str, shape: GemmShape) -> Callable[[], object]:
     """Returns a function that multiplies two matrices and waits for the result."""
     import tensorflow as tf
 

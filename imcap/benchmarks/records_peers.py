@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -135,7 +136,7 @@ def measure_run_inference(folder: str, encoder: ConfigDict, count: int) -> Figur
         common.mark_first_image()
         return path, preprocess(_decode(path, size))
 
-    def serialize(result) -> bytes:
+    def serialize(result: tuple[str, Any]) -> bytes:
         path, prediction = result
         features = np.asarray(prediction.inference, np.float16)
         return records.serialize(path, path, [features], captions, tokens)

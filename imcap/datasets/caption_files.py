@@ -145,6 +145,7 @@ def _dialect(path: str) -> Callable[[str, Problems], Iterator[Row]]:
     first = (line for _, line in itertools.islice(text_rows.read_lines(path, Problems()), 20))
     marks = collections.Counter(re.sub(r"[^\t|,;]", "", line)[:1] for line in first)
     semicolons = functools.partial(_csv_rows, delimiter=";")
+    dialects: dict[str, Callable[[str, Problems], Iterator[Row]]]
     dialects = {"\t": _token_rows, "|": _pipe_rows, ",": _csv_rows, ";": semicolons}
     return dialects[max(dialects, key=lambda mark: marks[mark])]
 

@@ -76,7 +76,7 @@ def _require(path: str, wanted: Columns, present: Sequence[str], how: str = "") 
 
 
 def _lines(part: Part, problems: Problems) -> Iterator[tuple[int, str]]:
-    if part.start is None:
+    if part.start is None or part.end is None:
         return text_rows.read_lines(part.path, problems)
     return text_rows.read_part(part.path, part.start, part.end, problems)
 

@@ -21,7 +21,7 @@ MAX_LINES_PER_ROW = 50
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
-def open_bytes(path: str) -> IO[bytes]:
+def open_bytes(path: str) -> IO[bytes] | gzip.GzipFile:
     """Opens a file for reading bytes, through gzip when its name ends in `.gz`.
 
     Raises:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -73,7 +73,7 @@ class Predictor:
         """
         self._decoder, self._tokenizer, self._decode = decoder, tokenizer, decode
         self._folder, self._info = folder, info
-        self._graph = None
+        self._graph: Callable[..., Any] | None = None
 
     def predict_split(
         self, split: str, *, limit: int = 0, show_progress: bool = False

@@ -54,13 +54,14 @@ def _pairs(network: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
             continue
         (tensor, *_) = graph.inputs[id(norm)]
         producer = graph.producers.get(tensor)
-        is_only_consumer = len(graph.consumers[tensor]) == 1
-        if is_only_consumer and _can_fold(producer, norm) and graph.calls[id(producer)] == 1:
+        if producer is None or graph.calls[id(producer)] != 1 or len(graph.consumers[tensor]) != 1:
+            continue
+        if _can_fold(producer, norm):
             pairs[producer.name] = norm
     return pairs
 
 
-def _can_fold(layer: keras.layers.Layer | None, norm: keras.layers.BatchNormalization) -> bool:
+def _can_fold(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> bool:
     if type(layer) not in CONVOLUTIONS or layer.activation is not keras.activations.linear:
         return False
     channels = 3 if layer.data_format == "channels_last" else 1

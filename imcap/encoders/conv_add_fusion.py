@@ -62,7 +62,8 @@ def _precede(
     layers: list[keras.layers.Layer | None], last: keras.layers.Layer, graph: LayerGraph
 ) -> bool:
     """Tells whether `last` depends on all `layers`, so that they have run before it."""
-    dependencies, waiting = set(), [last]
+    dependencies: set[int] = set()
+    waiting = [last]
     while waiting:
         inputs = graph.inputs.get(id(waiting.pop()), [])
         producers = [graph.producers[tensor] for tensor in inputs if tensor in graph.producers]

@@ -65,7 +65,7 @@ def _as_convolution(preprocess: Preprocess) -> Preprocess:
     """
     if preprocess is tf.identity:
         return preprocess
-    corners = np.float32([[[[0, 0, 0], [256, 0, 0], [0, 256, 0], [0, 0, 256]]]])
+    corners = np.array([[[[0, 0, 0], [256, 0, 0], [0, 256, 0], [0, 0, 256]]]], np.float32)
     black, *primaries = np.array(preprocess(tf.constant(corners)))[0, 0]
     kernel = (np.array(primaries) - black) / 256
     colours = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3)).astype(np.float32)

@@ -87,7 +87,8 @@ def _refuse_unlisted(error: OSError) -> None:
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, list[str]]]:
-    root, found = root.rstrip("/"), {}
+    root = root.rstrip("/")
+    found: dict[str, list[str]] = {}
     for path in _match(f"{root}/**"):
         parent, _, name = path.rpartition("/")
         if "/." not in parent[len(root) :]:

@@ -95,7 +95,7 @@ def score_captions(
 
 
 def _run_scorers(
-    references: Mapping[str, list[str]], hypotheses: Mapping[str, str]
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
 ) -> dict[str, MetricScore]:
     results: dict[str, MetricScore] = {}
     for key in METRICS:

@@ -45,7 +45,9 @@ def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(list(paths), compression).with_options(NO_AUTOTUNE)
 
 
-def interleave(shards: tf.data.Dataset, compression: str, cycle: int, readers: int):
+def interleave(
+    shards: tf.data.Dataset, compression: str, cycle: int, readers: int
+) -> tf.data.Dataset:
     """Reads shards in turns, in a fixed order.
 
     Reading fails with tf.errors.InvalidArgumentError where a shard holds fewer records.

@@ -100,7 +100,7 @@ def write_attention_maps(
     Returns:
       The files written.
     """
-    written = []
+    written: list[str] = []
     for sample in samples:
         words = sample.caption.split()
         tokens = tokenizer.encode([sample.caption])[0][1:]

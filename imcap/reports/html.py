@@ -34,8 +34,5 @@ def load_inline(name: str) -> Markup:
 def write_html(stream: jinja2.environment.TemplateStream, path: str | os.PathLike[str]) -> None:
     """Writes a rendered template; the file is replaced as a whole."""
     stream.enable_buffering(_BUFFERED_PARTS)
-    with (
-        filesystem.replacing(os.fspath(path)) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as out,
-    ):
-        stream.dump(out)
+    with filesystem.replacing(os.fspath(path)) as temporary:
+        stream.dump(temporary, encoding="utf-8", errors="replace")

@@ -8,7 +8,7 @@ import glob
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 
 from imcap import filesystem, prefetch
@@ -128,7 +128,7 @@ def _result(path: str, answer: Caption | Failure, top: int) -> Result:
 
 def _read_ahead(
     paths: Iterable[str | os.PathLike[str]], window: int
-) -> Iterator[tuple[str, bytes | Failure]]:
+) -> Generator[tuple[str, bytes | Failure], None, None]:
     """Yields path and content in order; up to `window` files are read before they are needed."""
     with futures.ThreadPoolExecutor(_READERS) as pool:
         yield from prefetch.ahead((pool.submit(_read, os.fspath(p)) for p in paths), window)

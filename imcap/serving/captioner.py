@@ -133,7 +133,7 @@ class Captioner:
         Raises:
           tf.errors.OpError: the model failed, and not because of an image.
         """
-        rows = []
+        rows: list[dict[str, Any] | Failure] = []
         for start in range(0, _num_rows(inputs), self.batch_size):
             rows += self._run(signature, _slice(inputs, start, start + self.batch_size))
         return rows
@@ -146,7 +146,7 @@ class Captioner:
         size = _num_rows(inputs)
         try:
             tensors = {name: tf.constant(list(values)) for name, values in inputs.items()}
-            return _unstack(self._functions[signature](**tensors))
+            return list(_unstack(self._functions[signature](**tensors)))
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
             if size == 1:
                 out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)

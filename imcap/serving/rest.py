@@ -75,7 +75,7 @@ def parse_url(method: str, path: str) -> Target:
         raise RequestError(404, f"Not found: {path}")
     predict, status = _PREDICT_URL.fullmatch(path), _STATUS_URL.fullmatch(path)
     found = predict or status
-    if not found:
+    if found is None:
         if method == "GET" and path.lower() == "/v1/models":
             raise RequestError(400, "Missing model name in request.")
         raise RequestError(400, f"Malformed request: {method} {path}")
@@ -85,7 +85,7 @@ def parse_url(method: str, path: str) -> Target:
     version = _version(found["version"], found["label"])
     if predict:
         return Target(predict["method"].lower(), predict["name"], version)
-    return Target("metadata" if status["metadata"] else "status", status["name"], version)
+    return Target("metadata" if found["metadata"] else "status", found["name"], version)
 
 
 def _version(version: str | None, label: str | None) -> str | None:

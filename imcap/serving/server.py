@@ -66,7 +66,7 @@ def create_app(
         Route("/readyz", service.readyz),
         Route("/{path:path}", service.handle, methods=_METHODS),
     ]
-    handlers = {
+    handlers: dict[Any, Any] = {
         rest.RequestError: _request_error,
         HTTPException: _http_error,
         Exception: _internal_error,
