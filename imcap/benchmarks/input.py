@@ -1,7 +1,7 @@
-"""`imcap bench input`: from records to ready batches, beside a bare read of the same files.
+"""`imcap bench input`: from records to training batches, beside a plain read of the same files.
 
-Also how much of a training step is waiting for data: the steps of a real training beside steps on
-one batch that is always there.
+Also the share of a training step that is spent waiting for data: steps on the input pipeline beside
+steps on batches that are already in memory.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _DROP_CACHES = "/proc/sys/vm/drop_caches"
 
 
 def benchmark_input(config: ConfigDict, repeats: int) -> list[common.Row]:
-    """Measures the reading of `config.records.dir`'s training split, and the training on it.
+    """Measures reading the training split of `config.records.dir`, and training on it.
 
     Args:
       config: a resolved config with finished records.
-      repeats: runs of each measurement, which take turns.
+      repeats: runs of each measurement; the compared ones take turns.
 
     Raises:
       UserError: no finished records.
@@ -42,13 +42,14 @@ def benchmark_input(config: ConfigDict, repeats: int) -> list[common.Row]:
     temperatures = ("cold", "warm") if os.access(_DROP_CACHES, os.W_OK) else ("warm",)
     for temperature in temperatures:
         for readers in _READERS:
-            rows += _reading(config, info, readers, temperature, repeats)
+            rows += _compare_reading(config, info, readers, temperature, repeats)
     return rows + _waiting(config, info, repeats)
 
 
-def _reading(
+def _compare_reading(
     config: ConfigDict, info: records.Info, readers: int, temperature: str, repeats: int
 ) -> list[common.Row]:
+    """Compares training batches with a plain read; `temperature`: of the page cache."""
     paths = [path for path, _ in records.shards(config.records.dir, info, "train")]
     steps = input_pipeline.steps_per_epoch(info, config.train.batch_size)
     images = steps * config.train.batch_size
@@ -63,14 +64,14 @@ def _reading(
         for _ in _batches(config, info, readers).take(steps):
             pass
 
-    times = _in_turn({"bare": bare, "ready": ready}, temperature == "cold", repeats)
+    times = _measure_in_turns({"bare": bare, "ready": ready}, temperature == "cold", repeats)
     ratio = statistics.median(a / b for a, b in zip(times["bare"], times["ready"], strict=True))
     name = f"{temperature}, {readers} readers"
-    fastest = {key: statistics.median(value) for key, value in times.items()}
+    medians = {key: statistics.median(value) for key, value in times.items()}
     return [
-        common.Row(f"bare TFRecordDataset, {name}", size / fastest["bare"], "MB/s"),
-        common.Row(f"ready batches, {name}", size / fastest["ready"], "MB/s", ratio),
-        common.Row(f"ready batches, {name}", images / fastest["ready"], "images/s"),
+        common.Row(f"bare TFRecordDataset, {name}", size / medians["bare"], "MB/s"),
+        common.Row(f"ready batches, {name}", size / medians["ready"], "MB/s", ratio),
+        common.Row(f"ready batches, {name}", images / medians["ready"], "images/s"),
     ]
 
 
@@ -86,13 +87,13 @@ def _batches(config: ConfigDict, info: records.Info, readers: int) -> tf.data.Da
     )
 
 
-def _in_turn(
+def _measure_in_turns(
     functions: dict[str, Callable[[], None]], is_cold: bool, repeats: int
 ) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in functions}
     if not is_cold:
         for function in functions.values():
-            function()  # Fills the page cache, and traces.
+            function()  # Fills the page cache and traces graphs.
     for _ in range(repeats):
         for name, function in functions.items():
             if is_cold:
