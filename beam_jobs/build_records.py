@@ -16,22 +16,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import estimate, progress, records_folder
+from beam_jobs import estimate, progress, records_folder, records_pipeline
 from beam_jobs.records_folder import Settings
 from beam_jobs.runners import flink, job_errors, runner_options
-from beam_jobs.transforms import (
-    duplicates,
-    encode_shards,
-    encoder_graph,
-    failure_limit,
-    manifest,
-    read_parts,
-    vocabulary,
-    write_info,
-)
-from beam_jobs.transforms.check_manifest import CheckManifest, check_splits
+from beam_jobs.transforms import encoder_graph, failure_limit
+from beam_jobs.transforms.check_manifest import check_splits
 from imcap import datasets, encoders, filesystem, records, runtime, text
-from imcap.datasets.parted import PartedReader
 from imcap.errors import UserError
 
 
@@ -72,7 +62,7 @@ def build_records(
         fingerprint,
     )
     pipeline = beam.Pipeline(runner=runner, options=options)
-    add_transforms(pipeline, config, settings, reader, encoder, model, given)
+    records_pipeline.add_transforms(pipeline, config, settings, reader, encoder, model, given)
     runtime.return_large_blocks()  # For the manifest's shuffles, which come before the encoder.
     with (
         job_errors.raised_in_one_line(flink.cluster(options)),
@@ -207,121 +197,6 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> Settings:
             "num_shards": config.records.num_shards,
         },
     }
-
-
-def add_transforms(
-    pipeline: beam.Pipeline,
-    config: ConfigDict,
-    settings: Settings,
-    reader: datasets.Reader,
-    encoder: encoders.Encoder,
-    model: shared.Shared,
-    given_vocabulary: list[str] | None = None,
-) -> None:
-    """Adds the job to a pipeline: the only place that splits up the config for the transforms.
-
-    Args:
-      pipeline: of any runner.
-      config: with every choice made.
-      settings: see `records_settings`.
-      reader: of `config.dataset`.
-      encoder: what `config.encoder` describes.
-      model: finds the EncoderGraph that the threads of a process share.
-      given_vocabulary: the lines of vocab.txt; None: the job makes one of the train captions.
-    """
-    folder = config.records.dir
-    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _read(config, reader)
-    rows = read["rows"]
-    accepted = rows | "CheckManifest" >> CheckManifest(
-        read["problems"], folder, config.records.max_failures, needs_train=given_vocabulary is None
-    )
-    # Everything that encodes needs the vocabulary, so nothing is encoded before the check.
-    lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
-        lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
-    )
-    equals = _duplicates(pipeline, rows, config.records.find_duplicates)
-    reports = (
-        rows
-        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
-        | "EncodeShard"
-        >> beam.ParDo(
-            encode_shards.EncodeShard(_shard_settings(config, settings), model),
-            beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(equals | "Leaks" >> beam.FlatMap(duplicates.leaks)),
-        )
-    )
-    _ = (
-        pipeline
-        | "End" >> beam.Create([None])
-        | "Finish"
-        >> beam.Map(
-            write_info.write_info,
-            beam.pvalue.AsIter(reports),
-            beam.pvalue.AsIter(read["problems"]),
-            beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(equals),
-            _info_settings(config, settings, encoder),
-        )
-    )
-
-
-def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
-    """Returns what reads the data set: many workers, where its source has parts, else one.
-
-    One worker also reads the source of a sample, as its order says which images are the first.
-    """
-    if isinstance(reader, PartedReader) and not config.records.limit:
-        return read_parts.ReadParts(config.dataset.to_dict(), reader)
-    return manifest.ReadManifest(config.dataset.to_dict(), config.records.limit)
-
-
-def _duplicates(pipeline, rows, find_duplicates: bool) -> beam.PCollection[duplicates.Group]:
-    if find_duplicates:
-        return rows | "FindDuplicates" >> duplicates.FindDuplicates()
-    return pipeline | "NoDuplicates" >> beam.Create([])
-
-
-def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
-    """`config`: a config's `text` part."""
-    if given is not None:
-        return pipeline | "GivenVocabulary" >> beam.Create([given])
-    return (
-        rows
-        | "TrainCaptions" >> beam.FlatMap(lambda row: row.captions if row.split == "train" else ())
-        | "BuildVocabulary" >> vocabulary.BuildVocabulary(config.min_count, config.vocab_size)
-    )
-
-
-def _shard_settings(config: ConfigDict, settings: Settings) -> encode_shards.ShardSettings:
-    return encode_shards.ShardSettings(
-        folder=config.records.dir,
-        data_folder=config.dataset.dir,
-        num_shards=config.records.num_shards,
-        dtype=config.records.dtype,
-        compression=config.records.compression,
-        flip=config.records.flip,
-        max_failures=config.records.max_failures,
-        max_length=config.text.max_length,
-        encoder=config.encoder.to_dict(),
-        fingerprint=records.fingerprint(settings),
-    )
-
-
-def _info_settings(
-    config: ConfigDict, settings: Settings, encoder: encoders.Encoder
-) -> write_info.InfoSettings:
-    return write_info.InfoSettings(
-        folder=config.records.dir,
-        num_shards=config.records.num_shards,
-        flip=config.records.flip,
-        max_length=config.text.max_length,
-        feature_shape=encoder.feature_shape,
-        feature_grid=encoder.feature_grid,
-        feature_dtype=config.records.dtype,
-        compression=config.records.compression,
-        settings=settings,
-        dataset=config.dataset.to_dict(),
-    )
 
 
 def _finished_info(folder: str, data_folder: str) -> records.Info:

@@ -83,12 +83,12 @@ def default() -> ConfigDict:
             "dtype": "float16",
             "compression": "",  # Or GZIP: features shrink little, and reading costs more.
             "limit": 0,  # Images of each split, for a first look; 0: all.
-            "max_failures": "",  # Photos (100) or share of them (1%) that may fail; empty: any.
-            # Photos in two splits leave the training split. It reads each photo once more, which a
-            # bucket charges for.
+            "max_failures": "",  # Images (100) or share of them (1%) that may fail; empty: any.
+            # Skips training images that are also in another split. This reads each image once
+            # more, which a bucket charges for.
             "find_duplicates": True,
             "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
-            "flip": False,  # Also encode each training photo mirrored, as a second view.
+            "flip": False,  # Also encode each training image mirrored, as a second view.
         }
     )
     config.text = ConfigDict(

@@ -36,7 +36,7 @@ FLOORS = {
     "beam_jobs": {
         "base": ("heartbeats", "records_folder", "runners", "shard_reports"),
         "transforms": ("progress", "transforms"),
-        "estimate": ("estimate",),
+        "pipeline": ("estimate", "records_pipeline"),
         "commands": ("build_records",),
         "package": ("__init__",),
     },

@@ -1,4 +1,4 @@
-"""The records folder that a job leaves behind, and what it refuses before it does any work."""
+"""The records folder that a job writes, and what it refuses before it does any work."""
 
 from __future__ import annotations
 

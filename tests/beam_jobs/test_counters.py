@@ -7,7 +7,7 @@ import landscapes
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils import shared
 
-from beam_jobs import build_records, records_folder
+from beam_jobs import build_records, records_folder, records_pipeline
 from imcap import datasets, encoders, records
 
 
@@ -18,7 +18,7 @@ def metrics(config) -> tuple[dict[str, int], dict[str, object]]:
     records_folder.make_folders(config.records.dir)
     reader = datasets.build_reader(config.dataset)
     pipeline = beam.Pipeline(runner=FnApiRunner())
-    build_records.add_transforms(pipeline, config, settings, reader, encoder, shared.Shared())
+    records_pipeline.add_transforms(pipeline, config, settings, reader, encoder, shared.Shared())
     result = pipeline.run()
     result.wait_until_finish()
     query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("imcap"))

@@ -24,7 +24,7 @@ from imcap.encoders import networks
 pytestmark = pytest.mark.flink
 
 FETCHED = processes.ROOT / ".flink"
-# Real photos where they are at hand, else as many drawn ones as keep the cluster busy as long.
+# Real images where they are at hand, else drawn ones that keep the cluster busy as long.
 REAL = processes.ROOT.parent / "shared" / "data" / "flickr8k"
 SETTINGS = {
     "encoder.width": 32,
