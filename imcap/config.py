@@ -81,7 +81,9 @@ def default() -> ConfigDict:
             "num_shards": 16,  # Of each split; 0: as many as `shard_mb` asks for.
             "shard_mb": 256.0,  # Wanted size of the largest split's shards, where num_shards is 0.
             "dtype": "float16",
-            "compression": "",  # Or GZIP: features shrink little, and reading costs more.
+            # Or GZIP: ResNet50's shards are a quarter of the size and EfficientNet-Lite0's a fifth,
+            # read at a quarter of the images/s.
+            "compression": "",
             "limit": 0,  # Images of each split, for a first look; 0: all.
             "max_failures": "",  # Images (100) or share of them (1%) that may fail; empty: any.
             # Skips training images that are also in another split. This reads each image once
