@@ -38,7 +38,7 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
         info = corruption.skip_corrupted(folder, info, split)
     vocabulary = records.read_checked_vocabulary(folder, info)
     tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
-    decoder = checkpoints.load_decoder(config, workdir, info)
+    decoder = checkpoints.load_decoder(config.model, workdir, info)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions)

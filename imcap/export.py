@@ -125,7 +125,7 @@ def export_model(config: ConfigDict, workdir: str) -> str:
     # The search may give longer captions than training saw; `score` has to take them whole.
     max_length = max(info.text["max_length"], config.decode.max_length)
     tokenizer = text.Tokenizer(records.read_checked_vocabulary(folder, info), max_length)
-    decoder = checkpoints.load_decoder(config, workdir, info)
+    decoder = checkpoints.load_decoder(config.model, workdir, info)
     model = CaptionModel(encoder, decoder, tokenizer, info, config.decode)
     card = model_card.render(
         info,

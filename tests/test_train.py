@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shutil
 from pathlib import Path
@@ -15,119 +16,100 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from tensorboard.backend.event_processing import event_accumulator
 
-from imcap import input_pipeline, records, text, train
+from imcap import input_pipeline, records, runtime, text, train
+from imcap.decoders.base import NO_DROPOUT
 from imcap.decoding import beam_search
 from imcap.errors import UserError
+from imcap.training import objectives
+from imcap.training.checkpoints import Checkpoints, Metadata
+from imcap.training.steps import Batch, TrainState
 
 STEPS_PER_EPOCH = 5
 
 
-def make_trainer(config: ConfigDict, workdir: Path) -> train.Trainer:
+def create_state(config: ConfigDict) -> TrainState:
     info = records.read_info(config.records.dir)
-    return train.Trainer(config, str(workdir), info, tf.distribute.get_strategy())
+    return train.create_state(config, info, tf.distribute.get_strategy())
 
 
-def first_batch(config: ConfigDict) -> dict[str, tf.Tensor]:
-    """Training photos with all their captions, always the same ones."""
+def first_batch(config: ConfigDict) -> Batch:
+    """Features and tokens of the same training images with all their captions."""
     info = records.read_info(config.records.dir)
     batches = input_pipeline.eval_dataset(config.records.dir, info, "train", batch_size=9)
     batch = next(iter(batches))
-    return {key: batch[key] for key in ("image_id", "features", "tokens")}
+    return {key: batch[key] for key in ("features", "tokens")}
+
+
+def build_train_step(config: ConfigDict, state: TrainState, batch: Batch):
+    spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
+    return train.build_train_step(config, state, tf.distribute.get_strategy(), spec)
 
 
 # --- one step -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["attention", "inject"])
-def test_a_fixed_batch_is_learnt_by_heart(tmp_path, landscape_data, kind):
+def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
     config = landscapes.make_config(
         tmp_path, landscape_data, model__decoder=kind, train__warmup=0.0, train__epochs=40,
         train__learning_rate=5e-2, decode__beam_size=1,
     )  # fmt: skip
-    trainer, batch = make_trainer(config, tmp_path), first_batch(config)
+    state, batch = create_state(config), first_batch(config)
     batch["tokens"] = batch["tokens"][:, :1]
-    train_step, _ = trainer.compile(0)
+    train_step = build_train_step(config, state, batch)
     losses = [float(train_step(batch)) for _ in range(200)]
-    assert losses[0] == pytest.approx(np.log(trainer.tokenizer.size), abs=0.1)
+    tokenizer = train.read_tokenizer(config.records.dir, records.read_info(config.records.dir))
+    assert losses[0] == pytest.approx(np.log(tokenizer.size), abs=0.1)
     assert losses[19] < 0.9 * losses[0]
     assert losses[-1] < 0.05
-    assert trainer.step.numpy() == 200
-    found = beam_search.search(trainer.decoder, batch["features"], config.decode).tokens[:, 0]
-    said = trainer.tokenizer.decode(found.numpy())
-    assert said == trainer.tokenizer.decode(batch["tokens"][:, 0, 1:].numpy())
-    assert len(set(said)) > 1
+    assert state.step.numpy() == 200
+    found = beam_search.search(state.decoder, batch["features"], config.decode).tokens[:, 0]
+    captions = tokenizer.decode(found.numpy())
+    assert captions == tokenizer.decode(batch["tokens"][:, 0, 1:].numpy())
+    assert len(set(captions)) > 1
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_the_loss_is_the_cross_entropy_with_smoothed_words(tmp_path, landscape_data, smoothing):
-    config = landscapes.make_config(
-        tmp_path, landscape_data, train__label_smoothing=smoothing, train__learning_rate=1e-9
-    )
-    trainer, batch = make_trainer(config, tmp_path), first_batch(config)
-    for weight in trainer.decoder.weights:
-        weight.assign(weight + 0.2)
-    hidden = trainer.decoder.hidden(
-        batch["features"], batch["tokens"][..., :-1], train.Dropout(None)
-    )
-    logits = trainer.decoder.logits(hidden).numpy().astype(np.float64)
-    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    words = batch["tokens"].numpy()[..., 1:]
-    wanted = np.eye(logits.shape[-1])[words]
-    smooth = (1 - smoothing) * wanted + smoothing / logits.shape[-1]
-    is_word = words != text.PAD
-    assert 0 < is_word.sum() < is_word.size
-    losses, entropies = trainer._losses(batch["features"], batch["tokens"], train.Dropout(None))
-    np.testing.assert_allclose(losses, -(smooth * logs).sum(-1)[is_word], rtol=1e-5)
-    np.testing.assert_allclose(entropies, -(wanted * logs).sum(-1)[is_word], rtol=1e-5)
-    # What is shown while training is the mean over the words, without smoothing.
-    train_step, _ = trainer.compile(0)
-    assert float(train_step(batch)) == pytest.approx(np.mean(entropies), rel=1e-5)
+def test_a_step_sums_cross_entropy_tokens_and_captions(tmp_path, landscape_data):
+    config = landscapes.make_config(tmp_path, landscape_data, train__label_smoothing=0.2)
+    state, batch = create_state(config), first_batch(config)
+    _, entropies = objectives.cross_entropy(state.decoder)(*batch.values(), NO_DROPOUT)
+    loss = build_train_step(config, state, batch)(batch)
+    assert float(loss) == pytest.approx(np.mean(entropies), rel=1e-5)
     captions = (batch["tokens"].numpy()[..., 0] != text.PAD).sum()
-    expected = [np.sum(entropies), is_word.sum(), captions]
-    np.testing.assert_allclose(trainer.sums, expected, rtol=1e-5)
+    expected = [np.sum(entropies), len(entropies), captions]
+    np.testing.assert_allclose(state.sums, expected, rtol=1e-5)
 
 
-def test_dropout_draws_other_masks_at_each_step(tmp_path, landscape_data):
+def test_dropout_masks_differ_between_steps(tmp_path, landscape_data):
     def losses(rate: float) -> list[float]:
         config = landscapes.make_config(
             tmp_path, landscape_data, model__dropout=rate, train__learning_rate=1e-12
         )
-        trainer, batch = make_trainer(config, tmp_path), first_batch(config)
-        for weight in trainer.decoder.weights:
+        state, batch = create_state(config), first_batch(config)
+        for weight in state.decoder.weights:
             weight.assign(weight * 3)
-        train_step, _ = trainer.compile(0)
+        train_step = build_train_step(config, state, batch)
         return [float(train_step(batch)) for _ in range(3)]
 
     assert len(set(losses(0.5))) == 3
     assert len(set(losses(0.0))) == 1
 
 
-def test_the_learning_rate_rises_and_falls_to_zero():
-    config = landscapes.make_config(Path("run"), Path("data")).train
-    optimizer = train.build_optimizer(config, total_steps=100)
-    rates = []
-    for step in (0, 5, 10, 55, 100):
-        optimizer.iterations.assign(step)
-        rates.append(float(optimizer.learning_rate))
-    peak = config.learning_rate
-    np.testing.assert_allclose(rates, [0, peak / 2, peak, peak / 2, 0], atol=1e-8)
-
-
 # --- checkpoints, scores and early stop ---------------------------------------------------------
 
 
-def test_a_finished_training_says_so_and_changes_nothing(tmp_path, landscape_data, capsys):
+def test_a_finished_training_says_so_and_changes_nothing(tmp_path, landscape_data, caplog):
     config = landscapes.make_config(tmp_path, landscape_data, train__epochs=1)
-    first = train.train_and_evaluate(config, str(tmp_path), "none")
+    first = train.train_and_evaluate(config, str(tmp_path), "none").history
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    capsys.readouterr()
-    again = train.train_and_evaluate(config, str(tmp_path), "none")
-    assert f"{tmp_path}: trained already, 5 steps" in capsys.readouterr().out
+    with caplog.at_level("INFO", "absl"):
+        again = train.train_and_evaluate(config, str(tmp_path), "none").history
+    assert f"{tmp_path}: trained already, 5 steps" in caplog.messages
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert again.rows == first.rows
 
 
-def test_there_are_a_last_checkpoint_and_a_best_one_and_a_picture(landscape_run):
+def test_a_run_has_a_last_and_a_best_checkpoint_and_history_png(landscape_run):
     scores = [float(row["dev_cider"]) for row in outputs.history(landscape_run)]
     assert len(scores) == 12
     assert outputs.step(landscape_run, "last") == 12 * STEPS_PER_EPOCH
@@ -135,31 +117,28 @@ def test_there_are_a_last_checkpoint_and_a_best_one_and_a_picture(landscape_run)
     assert (landscape_run / "history.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_best_checkpoint_is_the_first_with_the_highest_score_of_the_asked_kind(
-    tmp_path, landscape_data
-):
+def test_the_best_checkpoint_has_the_highest_best_metric(tmp_path, landscape_data):
     config = landscapes.make_config(
         tmp_path, landscape_data, seed=2, train__best_metric="bleu4", train__epochs=4,
         train__learning_rate=0.05,
     )  # fmt: skip
-    history = train.train_and_evaluate(config, str(tmp_path), "none")
+    history = train.train_and_evaluate(config, str(tmp_path), "none").history
     bleu4 = history.scores("dev_bleu4")
     assert len(bleu4) == 4
     assert outputs.step(tmp_path, "best") == (np.argmax(bleu4) + 1) * STEPS_PER_EPOCH
 
 
-def test_patience_ends_a_training_that_no_longer_improves_and_it_stays_ended(
-    tmp_path, landscape_data, capsys
-):
+def test_patience_ends_a_training_for_good(tmp_path, landscape_data, caplog):
     config = landscapes.make_config(
         tmp_path, landscape_data, train__learning_rate=1e-9, train__patience=2
     )
-    history = train.train_and_evaluate(config, str(tmp_path), "none")
+    history = train.train_and_evaluate(config, str(tmp_path), "none").history
     assert history.scores("epoch") == [1, 2, 3]
     assert outputs.step(tmp_path, "best") == STEPS_PER_EPOCH
-    capsys.readouterr()
-    assert train.train_and_evaluate(config, str(tmp_path), "none").rows == history.rows
-    assert "trained already, 15 steps" in capsys.readouterr().out
+    with caplog.at_level("INFO", "absl"):
+        again = train.train_and_evaluate(config, str(tmp_path), "none").history
+    assert again.rows == history.rows
+    assert f"{tmp_path}: trained already, 15 steps" in caplog.messages
 
 
 def test_tensorboard_gets_the_dev_scores_and_sample_captions(landscape_run):
@@ -179,6 +158,44 @@ def test_tensorboard_gets_the_dev_scores_and_sample_captions(landscape_run):
     assert ".jpg: " in samples
 
 
+# --- continued runs ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "epoch"), [(5, 2), (7, 2)])
+def test_a_continued_training_says_where(tmp_path, landscape_data, caplog, step, epoch):
+    config = landscapes.make_config(tmp_path, landscape_data, train__epochs=2)
+    state = create_state(config)
+    state.step.assign(step)
+    metadata = Metadata(records.read_info(config.records.dir).vocabulary_digest, "float32")
+    Checkpoints(str(tmp_path), state, metadata).save_last()
+    with caplog.at_level("INFO", "absl"):
+        train.train_and_evaluate(config, str(tmp_path), "none")
+    assert f"continues at step {step} of 10, epoch {epoch}" in caplog.messages
+
+
+def test_a_new_training_does_not_say_that_it_continues(tmp_path, landscape_data, caplog):
+    config = landscapes.make_config(tmp_path, landscape_data, train__epochs=1)
+    with caplog.at_level("INFO", "absl"):
+        train.train_and_evaluate(config, str(tmp_path), "none")
+    assert not [message for message in caplog.messages if "continues" in message]
+
+
+@pytest.mark.parametrize("saved", ["float32", "bfloat16"])
+def test_a_continued_run_keeps_its_compute_dtype(tmp_path, landscape_data, monkeypatch, saved):
+    config = landscapes.make_config(tmp_path, landscape_data, train__compute_dtype="auto")
+    info, strategy = records.read_info(config.records.dir), tf.distribute.get_strategy()
+    rates = {"float32": 1.0, "bfloat16": 1.0} | {saved: 9.0}
+    monkeypatch.setattr(runtime, "measure_gemms", lambda shapes: rates)
+    metadata = train.choose_metadata(config, str(tmp_path), info, strategy)
+    assert metadata.compute_dtype == saved
+    Checkpoints(str(tmp_path), create_state(config), metadata).save_last()
+    rates |= {"float32": 9.0, "bfloat16": 9.0} | {saved: 1.0}
+    again = train.choose_metadata(config, str(tmp_path), info, strategy)
+    assert again.compute_dtype == saved
+    other = landscapes.make_config(tmp_path, landscape_data, train__compute_dtype="float32")
+    assert train.choose_metadata(other, str(tmp_path), info, strategy).compute_dtype == "float32"
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 
@@ -187,10 +204,52 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(
     landscape_run, landscape_data, changes
 ):
     config = landscapes.make_config(landscape_run, landscape_data, **changes)
-    with pytest.raises(UserError, match=r"is of another model or vocabulary") as caught:
+    with pytest.raises(UserError, match=r"does not fit config\.model") as caught:
         train.train_and_evaluate(config, str(landscape_run), "none")
     assert str(caught.value).startswith(str(landscape_run / "checkpoints" / "last" / "last-60"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def reversed_records(tmp_path, landscape_data) -> str:
+    """Copies of the records whose vocabulary has the same words in reverse order."""
+    folder = tmp_path / "reversed"
+    shutil.copytree(landscape_data / "records", folder)
+    lines = records.read_vocabulary(str(folder))
+    lines = [*lines[:2], *reversed(lines[2:])]
+    (folder / records.VOCABULARY).write_text("".join(f"{line}\n" for line in lines))
+    info = json.loads((folder / records.INFO).read_text())
+    info["vocabulary_digest"] = records.fingerprint(lines)
+    (folder / records.INFO).write_text(json.dumps(info))
+    return str(folder)
+
+
+def test_a_checkpoint_of_another_vocabulary_of_the_same_size_is_refused(
+    landscape_run, landscape_data, reversed_records
+):
+    config = landscapes.make_config(landscape_run, landscape_data, records__dir=reversed_records)
+    with pytest.raises(UserError, match="trained with another vocabulary") as caught:
+        train.train_and_evaluate(config, str(landscape_run), "none")
+    assert str(caught.value).startswith(str(landscape_run / "checkpoints" / "last" / "last-60"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_a_vocabulary_digest_is_refused(tmp_path, landscape_data):
+    """Those of earlier versions have none."""
+    config = landscapes.make_config(tmp_path, landscape_data)
+    step = tf.Variable(60, dtype=tf.int64)
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(step=step), tmp_path / "checkpoints" / "last", 1, checkpoint_name="last"
+    )
+    path = manager.save(checkpoint_number=60)
+    with pytest.raises(UserError, match=f"^{path} was written by an earlier imcap"):
+        train.train_and_evaluate(config, str(tmp_path), "none")
+
+
+def test_records_of_another_image_size_are_refused(tmp_path, landscape_data):
+    config = landscapes.make_config(tmp_path, landscape_data, encoder__image_size=48)
+    with pytest.raises(UserError, match="image_size"):
+        train.train_and_evaluate(config, str(tmp_path), "none")
 
 
 def test_an_unknown_strategy_is_refused(tmp_path, landscape_data):

@@ -1,4 +1,4 @@
-"""Training in processes of its own: any strategy, any interruption, the same weights."""
+"""Training in several processes: any strategy, any interruption, the same weights."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DEADLINE = 180  # Seconds until a process counts as stuck.
 
 
 def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
-    """All that a checkpoint holds, by name."""
+    """All values in a checkpoint, by name."""
     path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
     reader = tf.train.load_checkpoint(path)
-    # How often was saved depends on the clock.
+    # The number of saves depends on the clock.
     skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
     names = set(reader.get_variable_to_shape_map()) - set(skipped)
     return {name: reader.get_tensor(name) for name in names}
@@ -36,8 +36,8 @@ def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
 # --- every strategy -----------------------------------------------------------------------------
 
 
-def train_elsewhere(config: ConfigDict, folder: Path, name: str, distribute: str, cluster=None):
-    """Starts a training in a process of its own; its weights will be in `folder/NAME.npz`."""
+def start_training(config: ConfigDict, folder: Path, name: str, distribute: str, cluster=None):
+    """Starts a training in another process; it writes its weights to `folder/NAME.npz`."""
     weights = str(folder / f"{name}.npz")
     return processes.fork(
         train_worker.train, config.to_dict(), str(folder / distribute), distribute, weights,
@@ -46,7 +46,7 @@ def train_elsewhere(config: ConfigDict, folder: Path, name: str, distribute: str
 
 
 def cluster_of_two() -> list[dict]:
-    """Two TF_CONFIGs of workers on this machine, on ports that are free."""
+    """TF_CONFIGs of two workers on this machine, on free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for s in sockets:
@@ -61,7 +61,7 @@ def cluster_of_two() -> list[dict]:
 def distributed(landscape_data, tmp_path_factory):
     """A folder with the runs and weights of all strategies, on the same records, 30 steps each.
 
-    9 photos a batch do not split evenly, so one replica has more words than the other; gradients
+    9 images a batch do not split evenly, so one replica has more words than the other; gradients
     are clipped, smoothing is on; dev scores come after every third epoch only.
     """
     folder = tmp_path_factory.mktemp("distributed")
@@ -71,9 +71,9 @@ def distributed(landscape_data, tmp_path_factory):
     )  # fmt: skip
     workers = cluster_of_two()
     running = [
-        train_elsewhere(config, folder, "mirrored", "mirrored"),
-        train_elsewhere(config, folder, "worker0", "multiworker", workers[0]),
-        train_elsewhere(config, folder, "worker1", "multiworker", workers[1]),
+        start_training(config, folder, "mirrored", "mirrored"),
+        start_training(config, folder, "worker0", "multiworker", workers[0]),
+        start_training(config, folder, "worker1", "multiworker", workers[1]),
     ]
     alone = (str(folder / "none"), "none", str(folder / "none.npz"))
     try:
@@ -92,7 +92,7 @@ def test_every_strategy_trains_the_same_weights(distributed, name):
     alone, found = np.load(distributed / "none.npz"), np.load(distributed / f"{name}.npz")
     assert (alone["replicas"], found["replicas"]) == (1, 2)
     assert set(found) == set(alone)
-    for key in set(alone) - {"replicas"}:
+    for key in set(alone) - {"replicas", "captioned"}:
         np.testing.assert_allclose(found[key], alone[key], atol=1e-5, err_msg=key)
 
 
@@ -107,17 +107,52 @@ def test_every_strategy_writes_the_same_history_once(distributed, name):
     assert outputs.step(distributed / name) == 30
 
 
-# --- interruptions ------------------------------------------------------------------------------
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_stopped_worker_is_named_in_one_line(tmp_path, landscape_data, killed):
+    config = landscapes.make_config(tmp_path, landscape_data, train__epochs=5000)
+    workers = [
+        start_training(config, tmp_path, f"worker{index}", "multiworker", tf_config)
+        for index, tf_config in enumerate(cluster_of_two())
+    ]
+    left = workers[1 - killed]
+    try:
+        wait_for_step(tmp_path / "multiworker", 5, left)
+        workers[killed].kill()
+        left.join(DEADLINE)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert left.exitcode == 2
+    message = (tmp_path / f"worker{1 - killed}.npz.error").read_text()
+    assert message.startswith("another worker has stopped or cannot be reached")
+    assert "run the same command on all workers again" in message
+    assert "\n" not in message
 
 
-def kill_behind(config: ConfigDict, folder: Path, step: int, delay: float) -> int:
-    """Trains until there is a checkpoint of `step` or later, kills the process `delay`
-    seconds after it, and returns the step it leaves behind."""
-    workdir = folder / "none"
-    process = train_elsewhere(config, folder, "killed", "none")
+def wait_for_step(workdir: Path, step: int, process) -> None:
+    """Returns when there is a checkpoint of `step` or later, or the process has ended."""
     until = time.monotonic() + DEADLINE
     while outputs.step(workdir) < step and process.is_alive() and time.monotonic() < until:
         time.sleep(0.003)
+
+
+def test_each_worker_captions_a_part_of_the_dev_images(distributed):
+    captioned = {
+        name: np.load(distributed / f"{name}.npz")["captioned"].tolist()
+        for name in ("none", "mirrored", "worker0", "worker1")
+    }
+    assert captioned == {"none": [9, 9], "mirrored": [9, 9], "worker0": [5, 5], "worker1": [4, 4]}
+
+
+# --- interruptions ------------------------------------------------------------------------------
+
+
+def kill_after(config: ConfigDict, folder: Path, step: int, delay: float) -> int:
+    """Trains until there is a checkpoint of `step` or later, kills the process `delay`
+    seconds after it, and returns the step of the checkpoint that is left."""
+    workdir = folder / "none"
+    process = start_training(config, folder, "killed", "none")
+    wait_for_step(workdir, step, process)
     time.sleep(delay)
     process.kill()
     process.join()
@@ -125,9 +160,7 @@ def kill_behind(config: ConfigDict, folder: Path, step: int, delay: float) -> in
     return outputs.step(workdir)
 
 
-def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
-    tmp_path, landscape_data
-):
+def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, landscape_data):
     changes = {"train__epochs": 8, "train__eval_every": 4, "train__checkpoint_minutes": 1e-6}
     dropout = dict.fromkeys(("dropout", "embedding_dropout", "feature_dropout"), 0.3)
     changes |= {f"model__{key}": rate for key, rate in dropout.items()}
@@ -138,7 +171,7 @@ def test_a_training_killed_again_and_again_ends_with_the_very_same_weights(
     )  # fmt: skip
     rng = np.random.default_rng(20)
     stops = [
-        kill_behind(config, tmp_path, step, rng.uniform(0, 0.05))
+        kill_after(config, tmp_path, step, rng.uniform(0, 0.05))
         for step in np.sort(rng.integers(1, 30, 3)).tolist()
     ]
     assert 0 < stops[0] < stops[-1] < 8 * STEPS_PER_EPOCH

@@ -16,10 +16,9 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import input_pipeline, records
+from imcap import input_pipeline, records, train
 from imcap.benchmarks import common
-from imcap.train import Trainer
-from imcap.training import strategies
+from imcap.training import data, strategies
 
 _READERS = (1, 2, 4)
 _STEPS = 30  # Of training, per measurement.
@@ -112,8 +111,13 @@ def _drop_caches() -> None:
 
 def _waiting(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
     """Compares training steps on the stream with steps on copies of the same batches."""
-    trainer = Trainer(config, os.devnull, info, strategies.build("none"))
-    step, batches = trainer.compile(0)
+    strategy = strategies.build("none")
+    dataset = data.train_dataset(config, info, strategy, step=0)
+    state = train.create_state(config, info, strategy)
+    step, batches = (
+        train.build_train_step(config, state, strategy, dataset.element_spec),
+        iter(dataset),
+    )
     step(next(batches))
     shares, rates = [], []
     for _ in range(repeats):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -43,12 +43,37 @@ class Predictions:
       references: image_id -> the reference captions, standardized as they are scored.
       paths: image_id -> the image's path as the record holds it.
       loss: mean cross-entropy per token of the reference captions.
+      num_tokens: how many tokens that is the mean of.
     """
 
     captions: dict[str, list[Caption]] = dataclasses.field(default_factory=dict)
     references: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     paths: dict[str, str] = dataclasses.field(default_factory=dict)
     loss: float = 0.0
+    num_tokens: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as values that JSON holds."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Predictions:
+        """Returns what `to_json` was called on."""
+        captions = {key: [Caption(*c) for c in found] for key, found in values["captions"].items()}
+        return cls(**{**values, "captions": captions})
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Predictions]) -> Predictions:
+        """Returns the predictions of consecutive parts of a split as those of the whole."""
+        whole, loss = cls(), 0.0
+        for part in parts:
+            whole.captions |= part.captions
+            whole.references |= part.references
+            whole.paths |= part.paths
+            whole.num_tokens += part.num_tokens
+            loss += part.loss * part.num_tokens
+        whole.loss = loss / max(whole.num_tokens, 1.0)
+        return whole
 
 
 class Predictor:
@@ -76,16 +101,16 @@ class Predictor:
         self._graph: Callable[..., Any] | None = None
 
     def predict_split(
-        self, split: str, *, limit: int = 0, show_progress: bool = False
+        self, split: str, *, start: int = 0, limit: int = 0, show_progress: bool = False
     ) -> Predictions:
-        """Captions the images of a split, or its first `limit` ones.
+        """Captions the images of a split from number `start` (from 0) on: `limit` ones, or all.
 
         Raises:
           UserError: the split is not in the records, or a shard is missing or damaged.
         """
-        num_images = min(limit or sys.maxsize, self._info.num_images(split))
+        num_images = min(limit or sys.maxsize, self._info.num_images(split) - start)
         dataset = input_pipeline.eval_dataset(
-            self._folder, self._info, split, batch_size=_BATCH_SIZE, limit=limit
+            self._folder, self._info, split, batch_size=_BATCH_SIZE, start=start, limit=limit
         )
         if self._graph is None:
             self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
@@ -101,7 +126,7 @@ class Predictor:
         except corruption.ERRORS as error:
             corruption.raise_corrupted(self._folder, self._info, split, error)
         bar.close()
-        predictions.loss = loss / max(tokens, 1.0)
+        predictions.loss, predictions.num_tokens = loss / max(tokens, 1.0), tokens
         return predictions
 
     def _predict_batch(

@@ -1,9 +1,12 @@
-"""The table of a training's epochs: history.csv, and the picture drawn from it."""
+"""A training's epochs: the table history.csv, and what TensorBoard shows."""
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
 
 from imcap import filesystem, metrics
 
@@ -16,20 +19,21 @@ COLUMNS = (
     "dev_loss",
     *(f"dev_{key}" for key in metrics.METRICS),
 )
+Row = dict[str, float | int | None]
 
 
 class History:
-    """The rows of history.csv, one per epoch; rewritten whole, so never cut off."""
+    """The rows of history.csv, one per epoch; the file is replaced as a whole."""
 
     def __init__(self, workdir: str, step: int = 0) -> None:
-        """Reads the rows up to `step`: what a killed run wrote behind its checkpoint goes."""
+        """Reads the rows up to `step`: later ones are of steps after the restored checkpoint."""
         self.path = os.path.join(workdir, "history.csv")
         self.rows: list[dict[str, str]] = []
         if os.path.exists(self.path) and step:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
 
-    def append(self, row: dict[str, float | int | None], *, write: bool = True) -> None:
+    def append(self, row: Row, *, write: bool = True) -> None:
         """Adds an epoch; a column without a value stays empty. `write`: to the file, too."""
         self.rows.append({key: _format(row.get(key)) for key in COLUMNS})
         if not write:
@@ -45,6 +49,49 @@ class History:
     def scores(self, column: str) -> list[float]:
         """Returns a column's values, of the epochs that have one."""
         return [float(row[column]) for row in self.rows if row.get(column)]
+
+    def is_best(self, column: str) -> bool:
+        """Tells whether the last epoch has a score, and a higher one than every earlier epoch."""
+        scores = self.scores(column)
+        is_scored = bool(self.rows and self.rows[-1].get(column))
+        return is_scored and _argmax(scores) == len(scores) - 1
+
+    def is_stalled(self, column: str, patience: int) -> bool:
+        """Tells whether the last `patience` scores are no higher than one before; 0: never."""
+        scores = self.scores(column)
+        return bool(patience) and len(scores) - 1 - _argmax(scores) >= patience
+
+
+class SummaryWriter:
+    """TensorBoard's event file in `WORKDIR/logs`; the file is opened by the first summary."""
+
+    def __init__(self, workdir: str, *, write: bool = True) -> None:
+        """`write`: whether this process writes at all."""
+        self._folder, self._write = os.path.join(workdir, "logs"), write
+        self._writer: tf.summary.SummaryWriter | None = None
+
+    def scalars(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Writes a scalar summary for each of `values`."""
+        if self._write:
+            with self._open().as_default(step=step):
+                for key, value in values.items():
+                    tf.summary.scalar(key, float(value))
+            self._open().flush()
+
+    def text(self, step: int, name: str, lines: Sequence[str]) -> None:
+        """Writes a text summary with a paragraph for each line."""
+        if self._write:
+            with self._open().as_default(step=step):
+                tf.summary.text(name, "\n\n".join(lines))
+
+    def _open(self) -> tf.summary.SummaryWriter:
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self._folder)
+        return self._writer
+
+
+def _argmax(scores: list[float]) -> int:
+    return max(range(len(scores)), key=lambda i: scores[i], default=0)
 
 
 def _format(value: float | int | None) -> str:

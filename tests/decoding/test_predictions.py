@@ -25,7 +25,7 @@ def info(config):
 
 @pytest.fixture(scope="module")
 def decoder(config, landscape_run, info):
-    return checkpoints.load_decoder(config, str(landscape_run), info)
+    return checkpoints.load_decoder(config.model, str(landscape_run), info)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_limit_takes_the_first_images(predictor, limit):
 def test_graph_is_traced_once_and_follows_the_weights(
     config, info, landscape_run, tokenizer, monkeypatch
 ):
-    decoder = checkpoints.load_decoder(config, str(landscape_run), info)
+    decoder = checkpoints.load_decoder(config.model, str(landscape_run), info)
     attributes = set(vars(decoder))
     starts = []
     original = decoder.start

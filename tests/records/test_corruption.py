@@ -135,7 +135,7 @@ def test_training_and_evaluation_skip_corrupted_records(corrupted, caplog) -> No
     with config.unlocked():
         config.records.skip_corrupted = True
     workdir = os.path.dirname(config.records.dir)
-    history = train.train_and_evaluate(config, workdir, "none")
+    history = train.train_and_evaluate(config, workdir, "none").history
     assert history.rows
     scores = evaluate.evaluate_split(config, workdir, "dev")
     assert 0 < scores.num_images < info.num_images("dev")

@@ -26,7 +26,7 @@ def info(config):
 
 @pytest.fixture(scope="module")
 def decoder(config, landscape_run, info):
-    return checkpoints.load_decoder(config, str(landscape_run), info)
+    return checkpoints.load_decoder(config.model, str(landscape_run), info)
 
 
 @pytest.fixture(scope="module")

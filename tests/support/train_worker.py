@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import numpy as np
 
 
 def train(config: dict, workdir: str, distribute: str, weights: str, cluster: dict) -> None:
-    """Calls `train_and_evaluate`, and saves the weights that this process ends with.
+    """Calls `train_and_evaluate`, and saves the last weights of this process.
 
     Args:
       config: a resolved config, as a dict.
       workdir: of the run.
       distribute: the strategy; `mirrored` gets two logical CPUs.
-      weights: path of an .npz, weights by name.
+      weights: path of an .npz: weights by name, `replicas`, and `captioned`, the number of dev
+        images that this process captioned in each evaluation. A UserError is written to
+        `WEIGHTS.error` instead, and the process exits with 2.
       cluster: TF_CONFIG's value; empty for none.
     """
     import tensorflow as tf
     from ml_collections import ConfigDict
 
-    from imcap import records, train
-    from imcap.training import strategies
+    from imcap import train
+    from imcap.decoding.predictions import Predictor
+    from imcap.errors import UserError
 
     if cluster:
         os.environ["TF_CONFIG"] = json.dumps(cluster)
@@ -32,9 +36,19 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
         tf.config.set_logical_device_configuration(cpu, halves)
     config = ConfigDict(config)
     os.makedirs(workdir, exist_ok=True)
-    strategy = strategies.build(distribute)
-    trainer = train.Trainer(config, workdir, records.read_info(config.records.dir), strategy)
-    trainer.restore()
-    trainer.fit()
-    values = {weight.name: weight.numpy() for weight in trainer.decoder.weights}
-    np.savez(weights, replicas=strategy.num_replicas_in_sync, **values)
+    predict_split, captioned = Predictor.predict_split, []
+
+    def counted(*args, **kwargs):
+        predictions = predict_split(*args, **kwargs)
+        captioned.append(len(predictions.captions))
+        return predictions
+
+    Predictor.predict_split = counted
+    try:
+        trained = train.train_and_evaluate(config, workdir, distribute)
+    except UserError as error:
+        with open(f"{weights}.error", "w", encoding="utf-8") as file:
+            file.write(str(error))
+        sys.exit(2)
+    values = {weight.name: weight.numpy() for weight in trained.decoder.weights}
+    np.savez(weights, replicas=trained.num_replicas, captioned=captioned, **values)

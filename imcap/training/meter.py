@@ -1,0 +1,50 @@
+"""The progress bar of a training: steps, epoch, loss and captions per second."""
+
+from __future__ import annotations
+
+import time
+
+import tensorflow as tf
+
+from imcap import progress
+from imcap.training.steps import TrainState
+
+_EVERY = 20  # Steps between readings of the loss: each of them waits for the device.
+
+
+class Meter:
+    """A progress bar over the steps, and the rate within the present epoch."""
+
+    def __init__(
+        self, state: TrainState, *, steps_per_epoch: int, total_steps: int, show: bool
+    ) -> None:
+        """Begins at the state's step; `show`: whether this process shows the bar."""
+        self._state, self._steps_per_epoch = state, steps_per_epoch
+        step = int(state.step.numpy())
+        self._restart()
+        self._bar = progress.bar("train", "step", total_steps, initial=step, disable=not show)
+
+    def update(self, step: int, loss: tf.Tensor) -> None:
+        """Counts a step; `loss`: float32 scalar, of that step."""
+        if step % _EVERY == 0:
+            epoch = (step - 1) // self._steps_per_epoch + 1
+            self._bar.set_postfix(
+                epoch=epoch, loss=f"{float(loss):.3f}", captions_s=f"{self.rate():.0f}",
+                refresh=False,
+            )  # fmt: skip
+        self._bar.update()
+        # The first step of a process traces the graph: the rate leaves out each epoch's first one.
+        if step % self._steps_per_epoch == 1 or self._steps_per_epoch == 1:
+            self._restart()
+
+    def rate(self) -> float:
+        """Returns the captions per second since the epoch's first step."""
+        captions = float(self._state.sums.numpy()[2] - self._captions)
+        return captions / max(time.monotonic() - self._start, 1e-9)
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
+
+    def _restart(self) -> None:
+        self._start, self._captions = time.monotonic(), self._state.sums.numpy()[2]

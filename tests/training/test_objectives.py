@@ -1,0 +1,41 @@
+"""The losses that training minimizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from imcap import config as config_lib
+from imcap import decoders, text
+from imcap.decoders.base import NO_DROPOUT
+from imcap.training import objectives
+
+VOCABULARY = 9
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_cross_entropy_with_label_smoothing_of_all_tokens_but_padding(smoothing):
+    config = config_lib.model_defaults()
+    config.update(units=8, embedding_size=6)
+    decoder = decoders.build(config, VOCABULARY, 4)
+    rng = np.random.default_rng(0)
+    for weight in decoder.weights:
+        weight.assign(rng.normal(0, 0.6, weight.shape))
+    features = tf.constant(rng.normal(size=(2, 3, 4)), tf.float32)
+    tokens = np.array([[[2, 5, 6, 3], [2, 7, 3, 0]], [[2, 8, 4, 5], [0, 0, 0, 0]]], np.int32)
+
+    logits = decoder.logits(decoder.hidden(features, tf.constant(tokens[..., :-1]), NO_DROPOUT))
+    logits = logits.numpy().astype(np.float64)
+    log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    targets = tokens[..., 1:]
+    one_hot = np.eye(VOCABULARY)[targets]
+    smoothed = (1 - smoothing) * one_hot + smoothing / VOCABULARY
+    is_token = targets != text.PAD
+
+    objective = objectives.cross_entropy(decoder, smoothing)
+    losses, entropies = objective(features, tf.constant(tokens), NO_DROPOUT)
+    expected = -(smoothed * log_probabilities).sum(-1)[is_token]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    expected = -(one_hot * log_probabilities).sum(-1)[is_token]
+    np.testing.assert_allclose(entropies, expected, rtol=1e-5)
