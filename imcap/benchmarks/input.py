@@ -26,19 +26,23 @@ _WAIT_TO_REACH = 0.02
 _DROP_CACHES = "/proc/sys/vm/drop_caches"
 
 
-def benchmark_input(config: ConfigDict, repeats: int) -> list[common.Row]:
+def benchmark_input(
+    config: ConfigDict, repeats: int, *, drop_caches: bool = True
+) -> list[common.Row]:
     """Measures reading the training split of `config.records.dir`, and training on it.
 
     Args:
       config: a resolved config with finished records.
       repeats: runs of each measurement; the compared ones take turns.
+      drop_caches: also measure cold reads, where the process may drop the machine's page cache.
 
     Raises:
       UserError: no finished records.
     """
     info = records.read_info(config.records.dir)
     rows = []
-    temperatures = ("cold", "warm") if os.access(_DROP_CACHES, os.W_OK) else ("warm",)
+    is_cold_possible = drop_caches and os.access(_DROP_CACHES, os.W_OK)
+    temperatures = ("cold", "warm") if is_cold_possible else ("warm",)
     for temperature in temperatures:
         for readers in _READERS:
             rows += _compare_reading(config, info, readers, temperature, repeats)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+import landscapes
 import numpy as np
 import pytest
 from PIL import Image
 from refusals import refusal
 
 from imcap import config as config_lib
-from imcap.benchmarks import common, image_sets, records, records_peers, scale
+from imcap.benchmarks import common, image_sets, input, records, records_peers, scale
 
 
 @pytest.fixture
@@ -115,3 +116,11 @@ def test_drawn_images_differ_and_go_through_the_records_job(encoder, tmp_path):
     encoder.image_size = image_sets.DRAWN_SIZE
     found = records_peers.PEERS["imcap"](str(tmp_path), encoder, 12)
     assert found["bytes_per_image"] > 0
+
+
+def test_input_compares_reading_and_training_with_their_limits(landscape_data, tmp_path):
+    config = landscapes.make_config(tmp_path, landscape_data)
+    rows = input.benchmark_input(config, 1, drop_caches=False)
+    rates, (share, _) = rows[:-2], rows[-2:]
+    assert len(rates) == 9 and all(row.value > 0 for row in rates)
+    assert share.unit == "of a step" and 0 < share.value < 1
