@@ -1,6 +1,10 @@
-"""COCO captions, 2017 or 2014: as configs/flickr8k.py, with twenty times the photos.
+"""COCO captions, 2017 or 2014: configs/flickr8k.py with twenty times the images.
 
-Five times the captions of a word are no longer rare, and mirrored photos are not needed.
+make records train eval export CONFIG=configs/coco.py WORKDIR=runs/coco SPLIT=dev \\
+    DATA=coco WEIGHTS=resnet50_weights_notop.h5
+
+Words that occur less than five times are rare here. With this many images, mirrored ones are not
+needed. No run on the whole of COCO has been measured yet.
 """
 
 from imcap import config as config_lib

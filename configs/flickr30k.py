@@ -1,7 +1,10 @@
-"""Flickr30k, in Kaggle's or the authors' layout: as configs/flickr8k.py, with more photos.
+"""Flickr30k, in Kaggle's or the authors' layout: configs/flickr8k.py with more images.
 
-Without Flickr30k Entities' split lists, 85% of the photos are for training and 15% for dev, and ten
-are held out in the split `holdout`.
+make records train eval export CONFIG=configs/flickr30k.py WORKDIR=runs/flickr30k SPLIT=dev \\
+    DATA=flickr30k WEIGHTS=resnet50_weights_notop.h5
+
+Without Flickr30k Entities' split lists, 85% of the images are for training and 15% for dev, and ten
+are held out in the split `holdout`. No run on the whole of Flickr30k has been measured yet.
 """
 
 from imcap import config as config_lib

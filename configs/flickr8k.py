@@ -1,7 +1,9 @@
-"""Flickr8k: ResNet50's positions, mirrored photos as augmentation, the attention decoder.
+"""Flickr8k: ResNet50's feature map, mirrored images as augmentation, the attention decoder.
 
 make records train eval export CONFIG=configs/flickr8k.py WORKDIR=runs/flickr8k SPLIT=dev \\
     DATA=Flickr8k WEIGHTS=resnet50_weights_notop.h5
+
+Times and scores: README.md.
 """
 
 from imcap import config as config_lib

@@ -1,8 +1,8 @@
-"""Teaches imcap's own CNN to see what captions speak of, for data without pretrained weights.
+"""Trains one of imcap's own networks to predict the words of captions, without pretrained weights.
 
-The targets are the captions' frequent words ("visual words"; Fang et al., 2015): an image has a
-word if one of its captions does. Each position of the feature map votes for each word, and the
-strongest vote counts, so that the features stay local.
+The targets are frequent words of the captions ("visual words"; Fang et al., From Captions to Visual
+Concepts and Back, 2015): an image has a word if one of its captions does. Each position of the
+feature map scores each word, and the highest score counts, so that the features stay local.
 """
 
 from __future__ import annotations
@@ -17,58 +17,103 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import datasets, encoders, filesystem, images, records, text
 from imcap.datasets import CaptionedImage
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 
 WEIGHTS = "encoder.weights.h5"
 _BACKUPS = "pretrain_backup"
+_LOGGED = 5  # Unreadable images that are logged with their reason.
 
 
 def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
-    """Trains `custom_cnn` on the training photos; continues if it was interrupted.
+    """Trains one of imcap's own networks on the training images; continues an interrupted run.
 
     Returns:
       The path of the weights, for `config.encoder.weights`.
 
     Raises:
-      UserError: the config names another encoder, there is no training photo that can be read,
-        or an interrupted run was of another network.
+      UserError: the config names another encoder, fewer training images than a batch can be read,
+        or the interrupted run was of another network.
     """
-    if config.encoder.name not in encoders.ENCODERS:
-        raise UserError(
-            f"imcap pretrain is for config.encoder.name={' or '.join(encoders.ENCODERS)}, "
-            f"not {config.encoder.name}"
-        )
+    _check_name(config.encoder.name)
     path = os.path.join(workdir, WEIGHTS)
     if os.path.exists(path):
+        logging.info("%s: pretrained already", path)
         return path
-    problems = datasets.Problems()
-    reader = datasets.build_reader(config.dataset)
-    rows = [row for row in reader.read(problems) if row.split == "train"]
+    settings = config.encoder.pretrain
+    rows = _readable_rows(config.dataset, config.encoder.max_pixels)
     if not rows:
-        raise UserError(f"config.dataset.dir={config.dataset.dir} holds no training photo")
+        raise UserError(f"config.dataset.dir={config.dataset.dir} holds no readable training image")
     keras.utils.set_random_seed(config.seed)
-    words, targets = visual_words(rows, config.encoder.pretrain.words)
+    words, targets = visual_words(rows, settings.words)
     network = encoders.ENCODERS.load(config.encoder.name)(config.encoder)
-    _fit(_classifier(network, len(words)), rows, targets, config, workdir)
+    batch_size = min(settings.batch_size, len(rows))
+    classifier = _classifier(network, len(words))
+    _compile(classifier, settings.learning_rate, len(rows) // batch_size * settings.epochs)
+    dataset = _dataset(rows, targets, config.encoder, batch_size, config.seed)
+    _fit(classifier, dataset, settings.epochs, os.path.join(workdir, _BACKUPS))
     _save(network, path)
     shutil.rmtree(os.path.join(workdir, _BACKUPS), ignore_errors=True)
     return path
 
 
+def _check_name(name: str) -> None:
+    if name not in encoders.ENCODERS:
+        raise UserError(
+            f"imcap pretrain is for config.encoder.name={' or '.join(encoders.ENCODERS)}, "
+            f"not {name}"
+        )
+
+
+def _readable_rows(config: ConfigDict, max_pixels: int) -> list[CaptionedImage]:
+    """Returns the training rows of a data set whose images can be decoded; logs the others.
+
+    Args:
+      config: a config's `dataset` part.
+      max_pixels: images that declare more are refused.
+    """
+    rows = datasets.build_reader(config).read(datasets.Problems())
+    rows = [row for row in rows if row.split == "train"]
+    if not rows:
+        return []
+
+    def check(index: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([images.decode(tf.io.read_file(path), max_pixels)]):
+            return tf.identity(index)
+
+    dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(rows)), _paths(rows)))
+    dataset = dataset.map(check, num_parallel_calls=os.cpu_count()).ignore_errors()
+    readable = {int(index) for index in dataset.with_options(records.NO_AUTOTUNE)}
+    unreadable = [row for index, row in enumerate(rows) if index not in readable]
+    if unreadable:
+        logging.warning("%d of %d training images are left out", len(unreadable), len(rows))
+    for row in unreadable[:_LOGGED]:
+        logging.warning("%s: %s", row.path, _reason(row.path, max_pixels))
+    return [rows[index] for index in sorted(readable)]
+
+
+def _reason(path: str, max_pixels: int) -> str:
+    try:
+        images.decode(tf.io.read_file(os.fsencode(path)), max_pixels)
+    except tf.errors.OpError as error:
+        return one_line(error)
+    return "cannot be read"  # At the first try.
+
+
 def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str], np.ndarray]:
-    """Returns the words that tell images apart best, and which image has which.
+    """Returns the words that distinguish images best, and which image has which.
 
     Args:
       rows: captioned images.
       count: words at most.
 
     Returns:
-      The words, and float32 [images, words] of 0 and 1. Words of nearly every image or of nearly
-      none teach nothing: they are chosen by p * (1 - p), p being the share of images with them.
+      The words, and float32 [images, words] of 0 and 1. The words are those of the largest
+      variance p * (1 - p), p being the share of images that have the word.
     """
     captions = text.standardize_all([" . ".join(row.captions) for row in rows])
     bags = [set(caption.split()) for caption in captions]
@@ -81,45 +126,30 @@ def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str],
 
 
 def _classifier(network: keras.Model, num_words: int) -> keras.Model:
-    votes = keras.layers.Conv2D(num_words, 1, name="votes")(network.output)
-    return keras.Model(network.input, keras.layers.GlobalMaxPooling2D()(votes))
+    scores = keras.layers.Conv2D(num_words, 1, name="scores")(network.output)
+    return keras.Model(network.input, keras.layers.GlobalMaxPooling2D()(scores))
 
 
-def _fit(
-    classifier: keras.Model,
-    rows: Sequence[CaptionedImage],
-    targets: np.ndarray,
-    config: ConfigDict,
-    workdir: str,
-) -> None:
-    settings = config.encoder.pretrain
-    batch_size = min(settings.batch_size, len(rows))
-    steps = len(rows) // batch_size * settings.epochs
+def _compile(classifier: keras.Model, learning_rate: float, steps: int) -> None:
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(steps * 9 // 10, 1), warmup_target=settings.learning_rate, warmup_steps=steps // 10
+        0.0, max(steps * 9 // 10, 1), warmup_target=learning_rate, warmup_steps=steps // 10
     )
-    classifier.compile(
-        keras.optimizers.Adam(schedule), keras.losses.BinaryCrossentropy(from_logits=True)
-    )
-    backups = os.path.join(workdir, _BACKUPS)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    classifier.compile(keras.optimizers.Adam(schedule), loss)
+
+
+def _fit(classifier: keras.Model, dataset: tf.data.Dataset, epochs: int, backups: str) -> None:
     done = _restore(classifier, backups)
-    with warnings.catch_warnings():
-        # How many photos can be read shows itself at the end of an epoch.
-        warnings.filterwarnings("ignore", "Your input ran out of data")
-        history = classifier.fit(
-            _dataset(rows, targets, config, batch_size),
-            epochs=settings.epochs,
-            initial_epoch=done,
-            callbacks=[_Backup(backups)],
-            shuffle=False,
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    if done < settings.epochs and "loss" not in history.history:
-        shutil.rmtree(backups, ignore_errors=True)
-        raise UserError(
-            f"config.dataset.dir={config.dataset.dir} holds fewer than {batch_size} training "
-            "photos that can be read: `imcap records` gives the reasons"
-        )
+    if done:
+        logging.info("continues after epoch %d of %d, from %s", done, epochs, backups)
+    classifier.fit(
+        dataset,
+        epochs=epochs,
+        initial_epoch=done,
+        callbacks=[_Backup(backups)],
+        shuffle=False,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
 
 
 class _Backup(keras.callbacks.Callback):
@@ -138,7 +168,7 @@ class _Backup(keras.callbacks.Callback):
 
 
 def _restore(classifier: keras.Model, folder: str) -> int:
-    """Loads the last backup, if there is one; returns the number of epochs behind it."""
+    """Loads the last backup, if there is one; returns the number of epochs that it is after."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     epochs = max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
     if epochs:
@@ -146,7 +176,7 @@ def _restore(classifier: keras.Model, folder: str) -> int:
         classifier.optimizer.build(classifier.trainable_variables)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # One for every layer that does not fit.
+                warnings.simplefilter("ignore")  # Keras warns of each layer that does not fit.
                 classifier.load_weights(path)
         except ValueError as error:
             raise UserError(f"{path} is of another network: remove {folder}") from error
@@ -159,18 +189,27 @@ def _save(network: keras.Model, path: str) -> None:
         network.save_weights(temporary)
 
 
+def _paths(rows: Sequence[CaptionedImage]) -> list[bytes]:
+    return [os.fsencode(row.path) for row in rows]
+
+
 def _dataset(
-    rows: Sequence[CaptionedImage], targets: np.ndarray, config: ConfigDict, batch_size: int
+    rows: Sequence[CaptionedImage],
+    targets: np.ndarray,
+    config: ConfigDict,
+    batch_size: int,
+    seed: int,
 ) -> tf.data.Dataset:
-    size, max_pixels = config.encoder.image_size, config.encoder.max_pixels
+    """Returns batches of images and targets, in another order in each epoch.
+
+    `config`: a config's `encoder` part: `image_size` and `max_pixels`.
+    """
 
     def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images.load(tf.io.read_file(path), size, max_pixels), target
+        return images.load(tf.io.read_file(path), config.image_size, config.max_pixels), target
 
-    paths = [row.path.encode("utf-8", "surrogateescape") for row in rows]
-    dataset = tf.data.Dataset.from_tensor_slices((paths, targets))
-    dataset = dataset.shuffle(len(rows), seed=config.seed, reshuffle_each_iteration=True)
+    dataset = tf.data.Dataset.from_tensor_slices((_paths(rows), targets))
+    dataset = dataset.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
-    # A bad photo is reported by `imcap records`; here it is left out.
-    dataset = dataset.ignore_errors().batch(batch_size, drop_remainder=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
     return dataset.prefetch(2).with_options(records.NO_AUTOTUNE)

@@ -1,4 +1,4 @@
-"""Pretraining: imcap's own CNN learns words from the training photos, and can be interrupted."""
+"""Pretraining: imcap's own CNN learns words from the training images, and can be interrupted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small_config(workdir: Path, **changes: object) -> ConfigDict:
     return tiny_config(workdir, **settings)
 
 
-def photo(name: str, *captions: str) -> CaptionedImage:
+def row(name: str, *captions: str) -> CaptionedImage:
     return CaptionedImage(name, f"{name}.jpg", captions, "train")
 
 
@@ -47,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[ConfigDict, Path
     return config, Path(pretrain.pretrain_encoder(config, str(workdir)))
 
 
-def test_the_weights_are_what_the_encoder_loads(finished) -> None:
+def test_the_encoder_loads_the_weights(finished) -> None:
     config, path = finished
     untrained = encoders.build(config.encoder).digest()
     config = config.copy_and_resolve_references()
@@ -72,7 +72,7 @@ def test_finished_weights_are_kept(finished) -> None:
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
-def test_it_learns(tmp_path, capfd) -> None:
+def test_the_loss_falls(tmp_path, capfd) -> None:
     config = small_config(
         tmp_path, encoder__pretrain__epochs=8, encoder__pretrain__learning_rate=0.02
     )
@@ -84,12 +84,12 @@ def test_it_learns(tmp_path, capfd) -> None:
 
 
 def epochs_done(backups: Path) -> int:
-    """The epochs behind the last whole backup, 0 where there is none."""
+    """The number of epochs in the last complete backup, 0 where there is none."""
     names = os.listdir(backups) if backups.exists() else []
     return max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
 
 
-def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
+def test_a_killed_run_continues_after_its_last_epoch(tmp_path, capfd, caplog) -> None:
     config = small_config(tmp_path, encoder__pretrain__epochs=20)
     backups = tmp_path / "pretrain_backup"
     process = processes.fork(pretrain.pretrain_encoder, config, str(tmp_path))
@@ -100,12 +100,14 @@ def test_a_killed_run_continues_behind_its_last_epoch(tmp_path, capfd) -> None:
     done = epochs_done(backups)
     assert 0 < done < 20
     assert not (tmp_path / pretrain.WEIGHTS).exists()
-    (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while it was written.
+    (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while writing.
     capfd.readouterr()
+    caplog.set_level("INFO")
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
     assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]
     assert encoders.build(config.encoder).feature_shape == (64, 8)
+    assert f"continues after epoch {done} of 20, from {backups}" in caplog.text
     assert not backups.exists()
 
 
@@ -121,25 +123,31 @@ def test_a_backup_of_another_network_is_refused(tmp_path, recwarn) -> None:
     assert not [w for w in recwarn if "Skipping" in str(w.message)]
 
 
-def test_bad_photos_are_left_out(tmp_path) -> None:
+def replace_with_pages(rows: list[CaptionedImage]) -> None:
+    for row in rows:
+        Path(row.path).write_bytes(b"<html>This is an HTML page, not an image.</html>")
+
+
+def test_unreadable_images_are_left_out_and_counted_with_the_reason(tmp_path, caplog) -> None:
     config = small_config(tmp_path, dataset__size=20, encoder__pretrain__epochs=1)
-    for row in train_rows(config)[:5]:
-        Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
+    bad = train_rows(config)[3:5]
+    replace_with_pages(bad)
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     assert encoders.build(config.encoder).feature_shape == (64, 8)
+    lines = [record.getMessage() for record in caplog.records if record.name == "absl"]
+    assert lines[0] == "2 of 16 training images are left out"
+    assert lines[1:] == [f"{row.path}: an HTML page" for row in bad]
 
 
-def test_photos_that_are_all_bad_are_an_error(tmp_path) -> None:
+def test_images_that_are_all_unreadable_are_refused(tmp_path) -> None:
     config = small_config(tmp_path, dataset__size=10, encoder__pretrain__epochs=1)
-    for row in train_rows(config):
-        Path(row.path).write_bytes(b"This is no photo, though its name says it is.")
-    with pytest.raises(UserError) as caught:
+    replace_with_pages(train_rows(config))
+    with pytest.raises(UserError, match=r"holds no readable training image$"):
         pretrain.pretrain_encoder(config, str(tmp_path))
-    assert str(caught.value).startswith(f"config.dataset.dir={config.dataset.dir} holds fewer than")
     assert os.listdir(tmp_path) == ["shapes"]
 
 
-def test_another_encoder_is_refused_by_name(tmp_path) -> None:
+def test_another_encoder_is_refused(tmp_path) -> None:
     config = small_config(tmp_path, encoder__name="ResNet50")
     with pytest.raises(UserError) as caught:
         pretrain.pretrain_encoder(config, str(tmp_path))
@@ -149,19 +157,19 @@ def test_another_encoder_is_refused_by_name(tmp_path) -> None:
     assert not os.listdir(tmp_path)
 
 
-def test_a_data_set_without_training_photos_is_refused(tmp_path) -> None:
+def test_a_data_set_without_training_images_is_refused(tmp_path) -> None:
     config = small_config(tmp_path, dataset__ratios=(0.0, 0.5, 0.5))
-    with pytest.raises(UserError, match=r"^config\.dataset\.dir=.* holds no training photo$"):
+    with pytest.raises(UserError, match=r"^config\.dataset\.dir=.* holds no readable"):
         pretrain.pretrain_encoder(config, str(tmp_path))
 
 
-def test_visual_words_are_those_that_halve_the_photos() -> None:
+def test_visual_words_are_ranked_by_variance() -> None:
     rows = [
-        photo("1", "the red dog", "a dog"),
-        photo("2", "the red cat"),
-        photo("3", "the dog"),
-        photo("4", "the blue cat"),
-        photo("5", "the red bird"),
+        row("1", "the red dog", "a dog"),
+        row("2", "the red cat"),
+        row("3", "the dog"),
+        row("4", "the blue cat"),
+        row("5", "the red bird"),
     ]
     # Shares: the 5/5; red 3/5, dog 2/5, cat 2/5; a, blue, bird 1/5.
     words, targets = pretrain.visual_words(rows, 4)
@@ -173,8 +181,8 @@ def test_visual_words_are_those_that_halve_the_photos() -> None:
     assert everything == ["cat", "dog", "red", "a", "bird", "blue", "the"]
 
 
-def test_visual_words_are_standardized_and_counted_once_per_photo() -> None:
-    rows = [photo("1", "Dog! dog, DOG.", "the dog's dog"), photo("2", "the cat")]
+def test_visual_words_are_standardized_and_counted_once_per_image() -> None:
+    rows = [row("1", "Dog! dog, DOG.", "the dog's dog"), row("2", "the cat")]
     words, targets = pretrain.visual_words(rows, 10)
     assert words == ["cat", "dog", "dogs", "the"]
     np.testing.assert_array_equal(targets, [[0, 1, 1, 1], [1, 0, 0, 1]])
