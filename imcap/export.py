@@ -144,7 +144,8 @@ def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> s
     signatures = {"serving_default": model.caption, "score": model.score}
     metadata = {
         "vocabulary_digest": info.vocabulary_digest,
-        "encoder": info.encoder,
+        # A network's file is named without the folders of the machine that exported it.
+        "encoder": {**info.encoder, "name": os.path.basename(info.encoder["name"])},
         "preprocessing": info.preprocessing,
         "feature_dtype": info.feature_dtype,
     }

@@ -308,6 +308,7 @@ def test_metadata_and_card_name_the_vocabulary(exported, landscape_data):
     metadata = json.loads((exported / export.METADATA).read_text())
     assert metadata["vocabulary_digest"] == info.vocabulary_digest
     assert metadata["preprocessing"] == info.preprocessing
+    assert metadata["encoder"] == {**info.encoder, "name": "encoder.keras"}
     card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert f"digest {info.vocabulary_digest}" in card
     assert "`ranks`" in card and "stretched to 32x32" in card
