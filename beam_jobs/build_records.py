@@ -163,6 +163,7 @@ def _with_choices(
         if before:
             wanted.num_shards = before["records"]["num_shards"]
         else:
+            assert splits is not None  # Counted where the folder holds no settings.
             sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
             wanted.num_shards = estimate.choose_num_shards(sizes, wanted.shard_mb)
     if config.encoder.compute_dtype == "auto":

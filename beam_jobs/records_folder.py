@@ -96,8 +96,8 @@ def _remove_records(folder: str) -> None:
 
 
 def _find(folder: str, *patterns: str) -> list[str]:
-    patterns = [FileSystems.join(folder, *pattern.split("/")) for pattern in patterns]
-    found = FileSystems.match(patterns)
+    paths = [FileSystems.join(folder, *pattern.split("/")) for pattern in patterns]
+    found = FileSystems.match(paths)
     return [metadata.path for result in found for metadata in result.metadata_list]
 
 

@@ -57,7 +57,7 @@ def unknown_options(beam_args: Sequence[str]) -> list[str]:
     unknown: list[str] = []
 
     def parse(parser: argparse.ArgumentParser) -> None:
-        parser.error = _refuse
+        parser.error = _refuse  # type: ignore[method-assign]
         unknown.extend(parser.parse_known_args(list(beam_args))[1])
 
     options = PipelineOptions(list(beam_args))

@@ -51,7 +51,13 @@ class ReadParts(beam.PTransform):
 
 
 def _numbered_parts(_: None, dataset: dict[str, Any]) -> Iterator[tuple[int, Part]]:
-    return enumerate(datasets.build_reader(dataset).parts())
+    return enumerate(_build_reader(dataset).parts())
+
+
+def _build_reader(dataset: dict[str, Any]) -> PartedReader:
+    reader = datasets.build_reader(dataset)
+    assert isinstance(reader, PartedReader)  # Others are not read by this transform.
+    return reader
 
 
 class _ReadPart(beam.DoFn):
@@ -61,7 +67,7 @@ class _ReadPart(beam.DoFn):
         self._dataset, self._groups = dataset, groups
 
     def setup(self) -> None:
-        self._reader = datasets.build_reader(self._dataset)
+        self._reader = _build_reader(self._dataset)
 
     def process(self, element: tuple[int, Part]) -> Iterator[Any]:
         number, part = element

@@ -119,8 +119,8 @@ def _info(
         feature_grid=settings.feature_grid,
         feature_dtype=settings.feature_dtype,
         compression=settings.compression,
-        encoder=settings.settings["encoder"],
-        preprocessing=settings.settings["preprocessing"],
+        encoder=dict(settings.settings["encoder"]),
+        preprocessing=dict(settings.settings["preprocessing"]),
         text={"max_length": settings.max_length, "vocabulary_size": len(vocabulary) + 2},
         vocabulary_digest=records.fingerprint(vocabulary),
         counts={
