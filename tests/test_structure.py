@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections
 import functools
 import graphlib
 from collections.abc import Iterator
@@ -44,6 +45,41 @@ FLOORS = {
 LIGHT = ("config", "cli", "errors", "datasets", "registry")  # Imported before any work is accepted.
 HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
 KNOWING_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
+PRINTING = (
+    "imcap.cli",
+    "imcap.benchmarks.records_peers",  # A process of its own, which returns its figures so.
+)
+MAX_LINES = 300
+MAX_MODULES = 17  # In a folder.
+# Where the tests are of a module that has no tests file of its own.
+TESTED_IN = {
+    # Functions that every reader uses, tested with the files that each reader gets.
+    "imcap.datasets.base": "datasets/test_readers.py",
+    "imcap.datasets.caption_files": "datasets/test_flickr8k.py",
+    "imcap.datasets.image_folders": "datasets/test_folder.py",
+    "imcap.datasets.parted": "beam_jobs/transforms/test_read_parts.py",
+    "imcap.datasets.scenes": "datasets/test_shapes.py",
+    "imcap.datasets.table_files": "datasets/test_table.py",
+    "imcap.datasets.table_rows": "datasets/test_table.py",
+    "imcap.datasets.text_rows": "datasets/test_flickr8k.py",
+    # Networks, tested as encoders; the graph of layers, through the passes over it.
+    "imcap.encoders.custom_cnn": "encoders/test_encoder.py",
+    "imcap.encoders.layer_graph": "encoders/test_conv_add_fusion.py",
+    "imcap.encoders.networks": "encoders/test_encoder.py",
+    # Scorers of one interface.
+    "imcap.metrics.cider": "metrics/test_scores.py",
+    "imcap.metrics.rouge": "metrics/test_scores.py",
+    "imcap.metrics.tables": "metrics/test_score_tables.py",
+    "imcap.records.shards": "records/test_schema.py",
+    "imcap.reports.html": "reports/test_report.py",
+    "imcap.reports.model_card": "test_export.py",
+    # Parts of the records job that only a whole job shows.
+    "beam_jobs.heartbeats": "beam_jobs/test_progress.py",
+    "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",
+    "beam_jobs.runners.worker": "beam_jobs/runners/test_flink.py",
+    "beam_jobs.transforms.check_manifest": "beam_jobs/test_build_records.py",
+    "beam_jobs.transforms.write_info": "beam_jobs/test_build_records.py",
+}
 
 
 @functools.cache
@@ -152,3 +188,52 @@ def test_checks_before_any_work_do_not_import_tensorflow(name):
         names = imported_names(iter(tree(module).body))
         assert {n.split(".")[0] for n in names} & HEAVY == set(), module
         waiting += own(names) - seen
+
+
+def files_of_tests(module: str) -> list[str]:
+    """Returns where a module's tests may be: a file of its own, or one for its package."""
+    folders, name = module.removeprefix("imcap.").split(".")[:-1], module.split(".")[-1]
+    found = ["/".join([*folders, f"test_{name}.py"])]
+    if folders:
+        found += ["/".join([*folders, f"test_{folders[-1]}.py"])]
+        found += ["/".join([*folders[:-1], f"test_{folders[-1]}.py"])]
+    return found
+
+
+def test_every_module_has_tests():
+    tests = processes.ROOT / "tests"
+    plain = [m for m in modules() if m.split(".")[-1] not in ("__init__", "__main__")]
+    without = [
+        module
+        for module in plain
+        if not any((tests / path).exists() for path in files_of_tests(module))
+        and not (tests / TESTED_IN.get(module, "absent")).exists()
+    ]
+    assert without == []
+    assert TESTED_IN.keys() - modules().keys() == set()
+
+
+def test_files_are_short():
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_folders_hold_few_modules():
+    counts = collections.Counter(path.parent for path in modules().values())
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def calls(module: str) -> set[str]:
+    """Returns the functions that a module calls, as they are written there."""
+    return {ast.unparse(n.func) for n in ast.walk(tree(module)) if isinstance(n, ast.Call)}
+
+
+def test_only_the_command_line_prints():
+    assert {m for m in modules() if "print" in calls(m)} - set(PRINTING) == set()
+
+
+def test_only_filesystem_renames_files():
+    renaming = {"os.replace", "os.rename", "shutil.move", "tf.io.gfile.rename"}
+    renaming |= {"FileSystems.rename", "tempfile.NamedTemporaryFile", "tempfile.mkstemp"}
+    found = {module for module in modules() if calls(module) & renaming}
+    assert {m for m in found if not m.startswith("imcap.filesystem.")} == set()
