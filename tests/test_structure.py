@@ -73,6 +73,10 @@ TESTED_IN = {
     "imcap.records.shards": "records/test_schema.py",
     "imcap.reports.html": "reports/test_report.py",
     "imcap.reports.model_card": "test_export.py",
+    # Parts of the training loop, tested by training.
+    "imcap.training.data": "test_train.py",
+    "imcap.training.meter": "test_train.py",
+    "imcap.training.steps": "test_train.py",
     # Parts of the records job that only a whole job shows.
     "beam_jobs.heartbeats": "beam_jobs/test_progress.py",
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",

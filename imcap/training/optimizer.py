@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 from ml_collections import ConfigDict
 
@@ -15,7 +18,7 @@ class TakesSummedGradients:
     tests/training/test_optimizer.py fails if a Keras version changes the method.
     """
 
-    def _all_reduce_sum_gradients(self, grads_and_vars):
+    def _all_reduce_sum_gradients(self, grads_and_vars: Iterable[Any]) -> list[Any]:
         return list(grads_and_vars)
 
 
