@@ -1,4 +1,4 @@
-"""Text: how captions become words and ids, and ids captions again."""
+"""Captions are standardized, encoded as ids and decoded."""
 
 from __future__ import annotations
 
@@ -83,27 +83,27 @@ def test_standardized_text_is_words_and_single_spaces(caption: bytes) -> None:
     assert {unicodedata.category(c)[0] for c in standardized.replace(" ", "")} <= set("LMN")
 
 
-def test_counting_words_spans_captions() -> None:
+def test_words_are_counted_over_captions() -> None:
     counts = text.count_words(["A dog.", "The dog's dog", ""])
     assert counts == {"dog": 2, "a": 1, "the": 1, "dogs": 1}
     assert text.count_words([]) == {}
 
 
-def test_the_vocabulary_is_by_count_and_ties_by_word() -> None:
+def test_the_vocabulary_is_sorted_by_count_and_word() -> None:
     counts = [("b", 2), ("rare", 1), ("z", 5), ("a", 2), ("é", 2)]
     expected = ["[START]", "[END]", "z", "a", "b", "é"]
     assert text.choose_vocabulary(counts, min_count=2, vocab_size=10) == expected
     assert text.choose_vocabulary(reversed(counts), min_count=2, vocab_size=10) == expected
 
 
-def test_the_vocabulary_is_cut_at_its_size_without_counting_the_markers() -> None:
+def test_vocab_size_does_not_count_the_markers() -> None:
     counts = [("a", 3), ("b", 2), ("c", 1)]
     chosen = text.choose_vocabulary(counts, min_count=1, vocab_size=2)
     assert chosen == ["[START]", "[END]", "a", "b"]
     assert text.choose_vocabulary([], min_count=1, vocab_size=2) == ["[START]", "[END]"]
 
 
-def test_vocab_txt_loads_into_keras_with_the_same_ids(tmp_path, tokenizer) -> None:
+def test_keras_reads_vocab_txt_with_the_same_ids(tmp_path, tokenizer) -> None:
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     layer = tf.keras.layers.TextVectorization(standardize=None, vocabulary=str(path))
@@ -122,17 +122,17 @@ def test_ids_are_start_words_end(tokenizer) -> None:
     assert ids.to_list() == expected
 
 
-def test_a_caption_of_just_the_length_has_an_end_and_a_longer_one_is_cut_without(tokenizer) -> None:
+def test_a_caption_is_cut_at_max_length_and_then_has_no_end(tokenizer) -> None:
     whole, longer = tokenizer.encode_tf(tf.constant(["a " * MAX_LENGTH, "a " * (MAX_LENGTH + 1)]))
     assert whole.numpy().tolist() == [2] + [4] * MAX_LENGTH + [3]
     assert longer.numpy().tolist() == [2] + [4] * MAX_LENGTH
 
 
-def test_markers_in_a_caption_are_words_and_not_markers(tokenizer) -> None:
+def test_markers_in_a_caption_are_unknown_words(tokenizer) -> None:
     assert tokenizer.encode_tf(tf.constant(["[END] dog [START]"])).to_list() == [[2, 1, 5, 1, 3]]
 
 
-def test_tokenizing_python_strings_is_the_same(tokenizer) -> None:
+def test_encode_equals_encode_tf(tokenizer) -> None:
     captions = ["a dog", "", "a dog runs a dog runs", "élan 3"]
     expected = tokenizer.encode_tf(tf.constant(captions)).to_list()
     found = tokenizer.encode(captions)
@@ -140,7 +140,7 @@ def test_tokenizing_python_strings_is_the_same(tokenizer) -> None:
     assert {ids.dtype for ids in found} == {np.dtype(np.int32)}
 
 
-def test_detokenizing_ends_at_the_first_end_or_padding(tokenizer) -> None:
+def test_decode_ends_at_the_first_end_or_padding(tokenizer) -> None:
     ids = np.array([[4, 5, 3, 6], [4, 0, 5, 6], [4, 5, 6, 7], [3, 4, 4, 4], [1, 5, 3, 0]])
     expected = ["a dog", "a", "a dog runs élan", "", "[UNK] dog"]
     assert tokenizer.decode(ids) == expected
@@ -156,13 +156,13 @@ def test_detokenizing_ends_at_the_first_end_or_padding(tokenizer) -> None:
         )
     )
 )
-def test_detokenizing_agrees_in_graph_and_outside(tokenizer, rows: list[list[int]]) -> None:
+def test_decode_tf_equals_decode(tokenizer, rows: list[list[int]]) -> None:
     ids = np.array(rows, np.int32).reshape(len(rows), -1)
     in_graph = tokenizer.decode_tf(tf.constant(ids)).numpy()
     assert [caption.decode("utf-8") for caption in in_graph] == tokenizer.decode(ids)
 
 
-def test_detokenizing_in_graph_takes_more_axes(tokenizer) -> None:
+def test_decode_tf_keeps_leading_axes(tokenizer) -> None:
     ids = tf.constant([[[4, 5, 3], [5, 3, 0]], [[3, 0, 0], [6, 6, 6]]])
     captions = tokenizer.decode_tf(ids).numpy()
     assert captions.tolist() == [[b"a dog", b"dog"], [b"", b"runs runs runs"]]
@@ -170,7 +170,7 @@ def test_detokenizing_in_graph_takes_more_axes(tokenizer) -> None:
 
 @examples
 @given(st.lists(st.sampled_from([*VOCABULARY[2:], "Dog!", "unheard", "of"]), max_size=8))
-def test_a_round_trip_gives_the_standardized_known_words(tokenizer, words: list[str]) -> None:
+def test_a_round_trip_gives_standardized_known_words(tokenizer, words: list[str]) -> None:
     [ids] = tokenizer.encode([" ".join(words)])
     standardized = text.standardize_all([" ".join(words)])[0].split()
     known = [word if word in VOCABULARY else "[UNK]" for word in standardized]
@@ -178,7 +178,7 @@ def test_a_round_trip_gives_the_standardized_known_words(tokenizer, words: list[
     assert (ids[-1] == text.END) == (len(words) <= MAX_LENGTH)
 
 
-def test_a_vocabulary_is_its_lines() -> None:
+def test_a_vocabulary_is_parsed_by_line() -> None:
     content = "[START]\n[END]\ndog\nélan\n"
     assert text.parse_vocabulary(content, "vocab.txt") == ["[START]", "[END]", "dog", "élan"]
     assert text.parse_vocabulary(content.replace("\n", "\r\n"), "vocab.txt")[2] == "dog"
@@ -196,7 +196,7 @@ def test_a_vocabulary_is_its_lines() -> None:
         ("[START]\n[END]\n\ndog\n", "empty or repeated line"),
     ],
 )
-def test_what_is_no_vocabulary_is_refused_by_path(content: str, reason: str) -> None:
+def test_other_files_are_refused_as_a_vocabulary(content: str, reason: str) -> None:
     with pytest.raises(UserError) as caught:
         text.parse_vocabulary(content, "runs/a/vocab.txt")
     message = str(caught.value)
@@ -207,7 +207,7 @@ def test_what_is_no_vocabulary_is_refused_by_path(content: str, reason: str) -> 
 
 @examples
 @given(st.text(max_size=60) | st.text(max_size=20).map("[START]\n[END]\n{}".format))
-def test_any_text_is_a_usable_vocabulary_or_refused(content: str) -> None:
+def test_any_text_is_parsed_or_refused(content: str) -> None:
     try:
         vocabulary = text.parse_vocabulary(content, "vocab.txt")
     except UserError as error:
