@@ -10,7 +10,7 @@ import functools
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -46,7 +46,7 @@ def benchmark_input(
     for temperature in temperatures:
         for readers in _READERS:
             rows += _compare_reading(config, info, readers, temperature, repeats)
-    return rows + _waiting(config, info, repeats)
+    return rows + _compare_training(config, info, repeats)
 
 
 def _compare_reading(
@@ -113,38 +113,44 @@ def _drop_caches() -> None:
         file.write("1")
 
 
-def _waiting(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
-    """Compares training steps on the stream with steps on copies of the same batches."""
+def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
+    """Compares training steps on the input pipeline with steps on batches in memory."""
     strategy = strategies.build("none")
     dataset = data.train_dataset(config, info, strategy, step=0)
     state = train.create_state(config, info, strategy)
-    step, batches = (
-        train.build_train_step(config, state, strategy, dataset.element_spec),
-        iter(dataset),
-    )
-    step(next(batches))
-    shares, rates = [], []
+    step = train.build_train_step(config, state, strategy, dataset.element_spec)
+    batches = iter(dataset)
+    step(next(batches))  # Traces the step.
+    shares, ratios = [], []
     for _ in range(repeats):
-        held = [next(batches) for _ in range(_STEPS)]
-        cached = _time(functools.partial(_run_steps, step, held))
-        del held
-        # The stream's batches differ in length from the held ones: count by their own steps.
-        waited, began = 0.0, time.monotonic()
-        for _ in range(_STEPS):
-            asked = time.monotonic()
-            batch = next(batches)
-            waited += time.monotonic() - asked
-            step(batch).numpy()
-        streamed = time.monotonic() - began
+        in_memory = [next(batches) for _ in range(_STEPS)]
+        fed = _time(functools.partial(_run_steps, step, in_memory))
+        del in_memory
+        streamed, waited = _time_stream(step, batches)
         shares.append(waited / streamed)
-        rates.append(cached / streamed)
+        ratios.append(fed / streamed)
     share = statistics.median(shares)
+    name = "training: share of the time waiting for data"
     return [
-        common.Row("training: share of the time waiting for data", share, "of a step", share,
-                   -_WAIT_TO_REACH),
-        common.Row("training: held batches' time against the stream's", statistics.median(rates),
-                   "times"),
-    ]  # fmt: skip
+        common.Row(name, share, "of a step", share, -_WAIT_TO_REACH),
+        common.Row(
+            "training: held batches' time against the stream's", statistics.median(ratios), "times"
+        ),
+    ]
+
+
+def _time_stream(step: Callable[[Any], tf.Tensor], batches: Iterator[Any]) -> tuple[float, float]:
+    """Returns the seconds that steps on the input pipeline take, and those spent waiting for it.
+
+    Batches differ in length from those in memory, so the share of waiting is of these same steps.
+    """
+    waited, began = 0.0, time.monotonic()
+    for _ in range(_STEPS):
+        asked = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - asked
+        step(batch).numpy()
+    return time.monotonic() - began, waited
 
 
 def _run_steps(step: Callable[[Any], tf.Tensor], batches: list[Any]) -> None:
