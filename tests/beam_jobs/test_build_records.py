@@ -38,7 +38,7 @@ def test_a_finished_folder_holds_shards_summaries_and_the_marker(built):
     assert Path(built.records.dir, "failures.jsonl").read_text() == ""
 
 
-def test_info_tells_each_shard_s_length_size_and_digest(built, info):
+def test_info_has_the_length_size_and_digest_of_each_shard(built, info):
     assert {split: sum(s["shard_lengths"]) for split, s in info["splits"].items()} == (
         landscapes.SPLITS
     )
@@ -54,7 +54,7 @@ def test_info_tells_each_shard_s_length_size_and_digest(built, info):
             assert entry["shard_digests"][shard] == digest.hexdigest()
 
 
-def test_info_tells_what_the_records_were_made_with(built, info):
+def test_info_has_the_settings_of_the_records(built, info):
     encoder = encoders.build(built.encoder)
     lines = Path(built.records.dir, "vocab.txt").read_text().splitlines()
     assert info["schema_version"] == records.SCHEMA_VERSION
@@ -92,7 +92,7 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
         assert found == sorted(i for i in ids if records.stable_bucket(i, 2) == shard)
 
 
-def test_features_are_the_encoder_s_of_the_image_and_of_its_mirror_image(built, rows, info):
+def test_features_are_of_the_image_and_of_the_mirrored_one(built, rows, info):
     encoder = encoders.build(built.encoder)
     for example in outputs.examples(built.records.dir, "train"):
         (image_id,) = outputs.values(example, "image_id")
@@ -177,7 +177,7 @@ def test_a_given_vocabulary_is_used(image_set, tmp_path):
         ({"text__vocabulary": "{tmp}/latin.txt"}, "config.text.vocabulary=.*latin.txt cannot be"),
     ],
 )
-def test_a_mistake_stops_the_job_before_it_touches_anything(image_set, tmp_path, changes, message):
+def test_a_mistake_stops_the_job_before_it_writes(image_set, tmp_path, changes, message):
     Path(tmp_path, "words.txt").write_text("dog\n")
     Path(tmp_path, "latin.txt").write_bytes(b"[START]\n[END]\ncaf\xe9\n")
     changes = {key: value.format(tmp=tmp_path) for key, value in changes.items()}
@@ -231,7 +231,7 @@ def without_train(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("num_shards", [0, 1])
-def test_a_data_set_without_training_images_is_refused_before_the_encoder(tmp_path, num_shards):
+def test_a_missing_train_split_is_refused_before_the_encoder(tmp_path, num_shards):
     data = without_train(tmp_path / "data")
     config = landscapes.make_records_config(tmp_path, data, records__num_shards=num_shards)
     for start in (build_records.build_records, build_records.dry_run):
@@ -240,7 +240,7 @@ def test_a_data_set_without_training_images_is_refused_before_the_encoder(tmp_pa
     assert not list(tmp_path.rglob("*.tfrecord"))
 
 
-def test_records_that_are_only_scored_need_a_vocabulary_and_no_train_split(tmp_path):
+def test_a_given_vocabulary_needs_no_train_split(tmp_path):
     (tmp_path / "vocab.txt").write_text("[START]\n[END]\nsky\n")
     config = landscapes.make_records_config(
         tmp_path,

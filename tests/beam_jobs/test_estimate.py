@@ -14,7 +14,7 @@ from imcap import records
 from imcap.errors import UserError
 
 
-def test_one_pass_counts_images_by_split_and_keeps_the_first_rows(image_set, tmp_path):
+def test_a_manifest_counts_splits_and_keeps_the_first_rows(image_set, tmp_path):
     config = landscapes.make_records_config(tmp_path, image_set)
     with estimate.read_manifest(config.dataset) as (splits, first):
         assert splits == landscapes.SPLITS
@@ -47,7 +47,7 @@ def test_a_dry_run_leaves_a_finished_folder_unchanged(copy):
     assert outputs.contents(config.records.dir) == before
 
 
-def test_a_dry_run_without_a_readable_image_is_refused_like_the_job(tmp_path):
+def test_a_dry_run_without_a_readable_image_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / "data" / name).write_text("these words are no image at all")

@@ -43,7 +43,7 @@ def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
     os.close(terminal)
 
 
-def test_a_missing_dev_split_is_warned_of_once_the_manifest_is_read(tmp_path, caplog):
+def test_a_missing_dev_split_is_logged_at_once(tmp_path, caplog):
     folder = str(tmp_path)
     records_folder.make_folders(folder)
     with ProgressBar(folder, local=True):

@@ -17,7 +17,7 @@ from imcap import records, text
 from imcap.errors import UserError
 
 
-def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
+def test_a_finished_folder_stays_unchanged(built, copy, capsys):
     config = copy()
     before = outputs.identities(config.records.dir)
     build_records.build_records(config)
@@ -26,7 +26,7 @@ def test_a_finished_folder_is_left_as_it_is(built, copy, capsys):
     assert "skipped=24" in capsys.readouterr().err
 
 
-def test_what_is_missing_or_corrupted_is_made_again_and_nothing_else(built, copy):
+def test_only_missing_or_corrupted_shards_are_rebuilt(built, copy):
     config = copy()
     folder = Path(config.records.dir)
     names = [
@@ -50,7 +50,7 @@ def test_what_is_missing_or_corrupted_is_made_again_and_nothing_else(built, copy
     assert outputs.contents(folder) == outputs.contents(built.records.dir)
 
 
-def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
+def test_a_folder_without_its_marker_is_not_finished(copy):
     config = copy()
     Path(config.records.dir, "COMPLETED").unlink()
     with pytest.raises(UserError, match="holds no finished records: run `imcap records`"):
@@ -69,7 +69,7 @@ def test_a_folder_with_leftovers_is_not_taken_for_finished(copy):
         ({"records__num_shards": 3}, "records.num_shards=2, now 3"),
     ],
 )
-def test_other_settings_are_refused_naming_what_differs(built, copy, changes, message):
+def test_other_settings_are_refused_by_name(built, copy, changes, message):
     config = copy(**changes)
     with pytest.raises(UserError) as refused:
         build_records.build_records(config)
@@ -124,9 +124,7 @@ def test_images_removed_from_the_data_set_leave_the_records(tmp_path):
     assert outputs.values(left, "image_id") == [b"01.jpg"]
 
 
-def test_a_job_killed_again_and_again_ends_with_the_bytes_of_one_that_was_not(
-    built, image_set, tmp_path
-):
+def test_a_killed_job_continues_to_the_same_bytes(built, image_set, tmp_path):
     config = landscapes.make_records_config(tmp_path, image_set, records__flip=True)
     folder, rng = Path(config.records.dir), random.Random(0)
     for finished in (0, 1, 3):

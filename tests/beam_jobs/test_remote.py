@@ -41,7 +41,7 @@ def shards(contents: dict[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in contents.items() if name.endswith(".tfrecord")}
 
 
-def test_they_are_the_bytes_of_a_local_job(built, config):
+def test_a_bucket_gets_the_bytes_of_a_local_job(built, config):
     build_records.build_records(config())
     found = memory_files.download("memory://out/records")
     assert shards(found) == shards(outputs.contents(built.records.dir))
@@ -49,7 +49,7 @@ def test_they_are_the_bytes_of_a_local_job(built, config):
     assert not [name for name in found if "tmp-" in name]
 
 
-def test_a_sample_comes_through_one_reader_and_is_the_same(config):
+def test_a_sample_gives_the_same_bytes(config):
     build_records.build_records(config(records__limit=100))
     sample = shards(memory_files.download("memory://out/records"))
     build_records.build_records(config(), overwrite=True)

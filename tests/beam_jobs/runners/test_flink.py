@@ -113,7 +113,7 @@ def test_what_the_user_says_stays(job_manager, installed):
     assert options.view_as(PortableOptions).environment_config == "host:50000"
 
 
-def test_a_cluster_without_restarts_is_pointed_out(job_manager, installed, caplog):
+def test_a_cluster_without_restarts_is_logged(job_manager, installed, caplog):
     master = job_manager(settings=({"key": "rest.port", "value": "8081"},))
     flink.complete(["--runner=flink", f"--flink_master={master}", *installed])
     assert "restart-strategy.type: fixed-delay" in caplog.text
@@ -129,7 +129,7 @@ def test_a_cluster_that_is_not_there_is_refused(installed):
     assert message.endswith("such as HOST:8081")
 
 
-def test_a_server_that_is_no_job_manager_is_refused(job_manager, installed, tmp_path):
+def test_another_server_than_a_job_manager_is_refused(job_manager, installed, tmp_path):
     master = job_manager()
     (tmp_path / "answers" / "overview").write_text("<html>")
     assert "no Flink JobManager" in refusal(

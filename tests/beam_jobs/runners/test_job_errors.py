@@ -17,7 +17,7 @@ from imcap import config as config_lib
 from imcap.errors import UserError
 
 
-def test_a_caption_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, caplog, capfd):
+def test_an_unreadable_caption_file_is_named_in_one_line(tmp_path, caplog, capfd):
     for name in ("a", "b", "c"):
         landscapes.draw(0).save(tmp_path / f"{name}.jpg")
         (tmp_path / f"{name}.txt").write_text("A dog\n")
@@ -31,7 +31,7 @@ def test_a_caption_file_that_cannot_be_read_is_named_without_a_traceback(tmp_pat
     assert not Path(config.records.dir, "COMPLETED").exists()
 
 
-def test_a_finished_folder_is_finished_no_more_once_a_job_failed_in_it(copy):
+def test_a_failed_job_unmarks_a_finished_folder(copy):
     config = copy()
     shard = Path(config.records.dir, "dev-00000-of-00002.tfrecord")
     shard.unlink()

@@ -32,7 +32,7 @@ def row(path: object) -> CaptionedImage:
     return CaptionedImage("an id", str(path), ("Hi",), "dev")
 
 
-def test_images_come_in_order_with_what_fails_in_its_place(config):
+def test_images_come_in_order_with_failures_in_their_place(config):
     rows = list(build_reader(config.dataset).read(Problems()))
     rows.insert(3, row(os.path.join(config.dataset.dir, "gone.jpg")))
     found = list(decode(rows, config))

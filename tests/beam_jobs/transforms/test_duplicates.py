@@ -18,7 +18,7 @@ from imcap.datasets import CaptionedImage
 
 
 @pytest.mark.parametrize(
-    ("splits", "left_out"),
+    ("splits", "skipped"),
     [
         (["train", "train"], []),
         (["dev", "train"], ["1"]),
@@ -26,9 +26,9 @@ from imcap.datasets import CaptionedImage
         (["holdout", "test"], ["1"]),
     ],
 )
-def test_a_image_in_two_splits_stays_where_it_is_scored(splits, left_out):
+def test_an_image_in_two_splits_stays_where_it_is_scored(splits, skipped):
     group = [[split, str(number)] for number, split in enumerate(splits)]
-    assert sorted(duplicates.leaks(group)) == left_out
+    assert sorted(duplicates.leaks(group)) == skipped
 
 
 def test_equal_images_are_found_by_their_bytes(tmp_path):
@@ -55,7 +55,7 @@ def test_the_records_hold_no_image_in_two_splits(tmp_path):
     assert json.dumps(info.counts["kept"]) == "23"
 
 
-def test_they_need_not_be_looked_for(tmp_path):
+def test_duplicates_need_not_be_looked_for(tmp_path):
     data = landscapes.write_images(tmp_path / "images")
     shutil.copy(data / "16.jpg", data / "00.jpg")
     config = landscapes.make_records_config(tmp_path, data, records__find_duplicates=False)

@@ -74,7 +74,7 @@ def zoo(tmp_path_factory):
     return config
 
 
-def test_odd_formats_are_kept_and_byte_identical_images_counted(zoo):
+def test_odd_formats_are_kept_and_duplicates_counted(zoo):
     ids = [outputs.values(e, "image_id") for e in outputs.examples(zoo.records.dir, "train")]
     assert sorted(ids) == [[name.encode()] for name in GOOD]
     counts = {"kept": 13, "failed": 6, "duplicate": 1, "captions": 13}
@@ -90,7 +90,7 @@ def test_bad_images_are_logged_with_path_and_reason(zoo):
         assert BAD[name] in failure["reason"] and "\n" not in failure["reason"]
 
 
-def test_a_split_whose_images_are_all_bad_is_there_without_images(zoo):
+def test_a_split_of_bad_images_is_empty(zoo):
     info = records.read_info(zoo.records.dir)
     assert info.num_images("dev") == 0
     assert outputs.examples(zoo.records.dir, "dev") == []
@@ -98,7 +98,7 @@ def test_a_split_whose_images_are_all_bad_is_there_without_images(zoo):
         info.num_images("test")
 
 
-def test_a_mended_image_is_taken_in_on_the_next_run(zoo, tmp_path):
+def test_a_repaired_image_is_encoded_on_the_next_run(zoo, tmp_path):
     shutil.copytree(zoo.dataset.dir, tmp_path / "data")
     shutil.copytree(zoo.records.dir, tmp_path / "records")
     config = landscapes.make_records_config(tmp_path, tmp_path / "data")
@@ -114,7 +114,7 @@ def test_a_mended_image_is_taken_in_on_the_next_run(zoo, tmp_path):
     assert [name for name in before if before[name] != after[name]] == [mended]
 
 
-def test_all_images_bad_is_an_error_that_tells_where_the_reasons_are(tmp_path):
+def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.jpg").write_text("no image")
     landscapes.write_table(tmp_path / "data", [("a.jpg", "train", "A dog")])

@@ -81,7 +81,7 @@ def test_missing_files_count_as_failed_images(tmp_path):
         build_records.build_records(config, overwrite=True)
 
 
-def test_too_many_missing_files_stop_the_job_before_the_encoder(tmp_path):
+def test_missing_files_stop_the_job_before_the_encoder(tmp_path):
     data = landscapes.write_images(tmp_path / "images")
     _remove(data, 3)
     config = landscapes.make_records_config(tmp_path, data, records__max_failures="10%")

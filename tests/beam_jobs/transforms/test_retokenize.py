@@ -30,9 +30,7 @@ def test_only_the_tokens_change(built):
         assert set(tokens) <= {text.UNKNOWN, text.START, text.END, 4}
 
 
-def test_another_vocabulary_gives_the_bytes_of_a_fresh_run_without_encoding(
-    built, copy, image_set, tmp_path
-):
+def test_another_vocabulary_gives_the_bytes_of_a_fresh_run(built, copy, image_set, tmp_path):
     changed = copy(text__min_count=3)
     before = _examples(changed)
     build_records.build_records(changed)
