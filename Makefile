@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FLINK := .flink
-CONFIG ?= configs/flickr8k.py
-WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
+CONFIG ?=
+WORKDIR ?= runs/$(or $(subst :,-,$(basename $(notdir $(CONFIG)))),flickr8k)
 SPLIT ?= dev
 DATA ?=
 WEIGHTS ?=
@@ -14,22 +14,29 @@ FLINK_MASTER ?=
 BENCH ?= records
 DEMO ?= runs/demo
 PORT ?= 8501
-MODEL ?= $(basename $(notdir $(CONFIG)))=$(WORKDIR)/export
+MODEL ?= $(WORKDIR)
 
 RUN = $(BIN)/imcap
-DEMO_FLAGS = --config=configs/shapes.py --workdir=$(DEMO)
-FLAGS = --config=$(CONFIG) --workdir=$(WORKDIR) \
-	$(if $(DATA),--config.dataset.dir=$(DATA)) \
-	$(if $(WEIGHTS),--config.encoder.weights=$(WEIGHTS)) $(ARGS)
+# One word for the shell, whatever $(1) has in it; a single quote ends, is escaped, and begins again.
+quote = '$(subst ','\'',$(1))'
+# --NAME=VALUE where VALUE is not empty.
+flag = $(if $(2),--$(1)=$(call quote,$(2)))
 
-BEAM_FLAGS = $(if $(RUNNER),--runner=$(RUNNER)) $(if $(FLINK_MASTER),--flink_master=$(FLINK_MASTER))
+DEMO_FLAGS = --config=shapes $(call flag,workdir,$(DEMO))
+# Without CONFIG the run's own config.json is taken; a new run is configs/flickr8k.py's.
+CONFIG_FLAG = $(or $(call flag,config,$(CONFIG)),$$(test -f $(call quote,$(WORKDIR)/config.json) || echo --config=flickr8k))
+FLAGS = $(CONFIG_FLAG) $(call flag,workdir,$(WORKDIR)) $(call flag,config.dataset.dir,$(DATA)) \
+	$(call flag,config.encoder.weights,$(WEIGHTS)) $(ARGS)
+
+BEAM_FLAGS = $(call flag,runner,$(RUNNER)) $(call flag,flink_master,$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
-	@echo "  Variables: CONFIG=$(CONFIG) WORKDIR=$(WORKDIR) DATA= WEIGHTS= SPLIT=$(SPLIT) ARGS= PYTHON=$(PYTHON)"
+	@echo "  Variables: CONFIG=NAME or FILE (default: the run's own) DATA=DIR WEIGHTS=FILE ARGS=FLAGS"
+	@printf '             WORKDIR=%s SPLIT=%s PYTHON=%s\n' $(call quote,$(WORKDIR)) $(call quote,$(SPLIT)) $(call quote,$(PYTHON))
 
 setup: $(VENV)/.ready ## Make .venv with the pinned packages
 
@@ -46,9 +53,9 @@ demo: setup ## Draw shapes, learn to caption them, export, caption a few
 	$(RUN) eval $(DEMO_FLAGS) --split=dev
 	$(RUN) eval $(DEMO_FLAGS) --split=test
 	$(RUN) export $(DEMO_FLAGS)
-	$(RUN) caption --model=$(DEMO) $(DEMO)/shapes/images/test-0000[0-5].jpg
+	$(RUN) caption $(call flag,model,$(DEMO)) $(call quote,$(DEMO)/shapes/images/test-0000[0-5].jpg)
 	@echo "dev: new scenes of known combinations; test: combinations never seen in training"
-	$(RUN) scores --workdir=$(DEMO)
+	$(RUN) scores $(call flag,workdir,$(DEMO))
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -82,25 +89,25 @@ lint: setup ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-records: setup ## Photos and captions to TFRecords; RUNNER=flink FLINK_MASTER=HOST:PORT on a cluster
+records: setup ## Images and captions to TFRecords; RUNNER=flink FLINK_MASTER=HOST:PORT on a cluster
 	$(RUN) records $(BEAM_FLAGS) $(FLAGS)
 
-pretrain: setup ## Teach imcap's own CNN from the captions' words
+pretrain: setup ## Train imcap's own CNN on the captions' words
 	$(RUN) pretrain $(FLAGS)
 
 train: setup ## Train the decoder, or continue
 	$(RUN) train $(FLAGS)
 
 eval: setup ## Caption and score a split: SPLIT=dev
-	$(RUN) eval $(FLAGS) --split=$(SPLIT)
+	$(RUN) eval $(FLAGS) $(call flag,split,$(SPLIT))
 
 export: setup ## Write the SavedModel
 	$(RUN) export $(FLAGS)
 
-serve: setup ## Serve the exported model: MODEL=NAME=FOLDER PORT=8501
-	$(RUN) serve --model=$(MODEL) --port=$(PORT) $(ARGS)
+serve: setup ## Serve the exported model: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8501
+	$(RUN) serve $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
-bench: setup ## Measure: BENCH=records, scale or input, ARGS='--photos=FOLDER --out=FILE.json'
+bench: setup ## Measure: BENCH=records, scale or input, ARGS='--image_dir=DIR --out=FILE.json'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) bench $(BENCH) $(FLAGS)
 

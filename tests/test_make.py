@@ -1,0 +1,78 @@
+"""`make`: what its targets pass to `imcap`, for any characters in paths."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import processes
+import pytest
+
+STUB = """#!/usr/bin/env python3
+import json, sys
+print(json.dumps(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make in a folder where `imcap` prints its arguments; returns those of each call."""
+    shutil.copy(processes.ROOT / "Makefile", tmp_path)
+    stub = tmp_path / ".venv" / "bin" / "imcap"
+    stub.parent.mkdir(parents=True)
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+
+    def run(*arguments: str) -> list[list[str]]:
+        # What `setup` needs is taken as done: --assume-old.
+        command = ["make", "--silent", "--assume-old=setup", *arguments]
+        output = subprocess.check_output(command, cwd=tmp_path, text=True)
+        return [json.loads(line) for line in output.splitlines() if line.startswith("[")]
+
+    return run
+
+
+def test_paths_with_spaces_and_quotes_reach_the_command_whole(make):
+    (arguments,) = make(
+        "train", "DATA=my images", "WORKDIR=my runs/a", "WEIGHTS=it's $$x/w.h5", "CONFIG=my conf.py"
+    )
+    assert arguments == [
+        "train", "--config=my conf.py", "--workdir=my runs/a", "--config.dataset.dir=my images",
+        "--config.encoder.weights=it's $x/w.h5",
+    ]  # fmt: skip
+
+
+def test_without_config_the_run_s_own_is_left_to_the_command(make, tmp_path):
+    assert make("eval") == [["eval", "--config=flickr8k", "--workdir=runs/flickr8k", "--split=dev"]]
+    (tmp_path / "my run").mkdir()
+    (tmp_path / "my run" / "config.json").write_text("{}")
+    assert make("eval", "WORKDIR=my run", "SPLIT=test") == [
+        ["eval", "--workdir=my run", "--split=test"]
+    ]
+
+
+@pytest.mark.parametrize("target", ["records", "pretrain", "train", "eval", "export"])
+def test_the_workdir_is_named_after_the_config(make, target):
+    (arguments,) = make(target, "CONFIG=configs/coco.py", "ARGS=--config.seed=1 --config.seed=2")
+    assert arguments[:3] == [target, "--config=configs/coco.py", "--workdir=runs/coco"]
+    assert arguments[3:5] == ["--config.seed=1", "--config.seed=2"]
+    (arguments,) = make(target, "CONFIG=flickr8k:inject")
+    assert arguments[:3] == [target, "--config=flickr8k:inject", "--workdir=runs/flickr8k-inject"]
+
+
+def test_serve_needs_only_the_run(make):
+    assert make("serve", "WORKDIR=my run") == [["serve", "--model=my run", "--port=8501"]]
+    assert make("serve", "MODEL=a=b c", "PORT=1") == [["serve", "--model=a=b c", "--port=1"]]
+
+
+def test_records_on_flink(make):
+    (arguments,) = make("records", "RUNNER=flink", "FLINK_MASTER=host:8081")
+    assert arguments[:3] == ["records", "--runner=flink", "--flink_master=host:8081"]
+
+
+def test_every_target_is_in_the_help(make, tmp_path):
+    shown = subprocess.check_output(["make", "help"], cwd=tmp_path, text=True)
+    for target in ("demo", "test", "records", "train", "eval", "export", "serve", "bench"):
+        assert f"make {target} " in shown
+    assert "WORKDIR=runs/flickr8k" in shown
