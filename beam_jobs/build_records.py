@@ -21,18 +21,24 @@ from beam_jobs.records_folder import Settings
 from beam_jobs.runners import flink, job_errors, runner_options
 from beam_jobs.transforms import encoder_graph, failure_limit
 from beam_jobs.transforms.check_manifest import check_splits
+from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, records, runtime, text
 from imcap.errors import UserError
 
 
 def build_records(
-    config: ConfigDict, beam_args: Sequence[str] = (), *, overwrite: bool = False
+    config: ConfigDict,
+    beam_args: Sequence[str] = (),
+    *,
+    workdir: str = "",
+    overwrite: bool = False,
 ) -> records.Info:
     """Builds or completes the records folder `config.records.dir`.
 
     Args:
       config: a resolved config (see `imcap.config.resolve`).
       beam_args: Beam's own options, such as `--runner=FlinkRunner`.
+      workdir: the run's folder, which gets config.json once the work is accepted; empty: none.
       overwrite: start over where the folder holds records of other settings.
 
     Returns:
@@ -40,8 +46,12 @@ def build_records(
 
     Raises:
       UserError: the folder cannot be written or holds records of other settings; the data set
-        or the encoder cannot be read; there is nothing to train on; no image was kept.
+        or the encoder cannot be read; there is nothing to train on; no image was kept; the run
+        is trained with other settings.
     """
+    if workdir:
+        config_lib.check_run(config, workdir)
+    resolved = config
     options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
     FileSystems.set_options(options)
     runner = runner_options.create_runner(options)
@@ -55,6 +65,8 @@ def build_records(
     config = _with_choices(config, encoder, before, splits)
     settings = _check_settings(config, encoder, before)
     records_folder.prepare(config.records.dir, settings, overwrite=overwrite)
+    if workdir:
+        config_lib.save(resolved, workdir)
     model, fingerprint = shared.Shared(), records.fingerprint(settings)
     # Workers that are threads of this process find the graph that is built already.
     graph = model.acquire(
@@ -91,13 +103,15 @@ def summarize(folder: str, info: records.Info) -> list[str]:
     ]
 
 
-def dry_run(config: ConfigDict) -> list[str]:
+def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
     """Returns lines that say what `build_records` would do, how many bytes it takes, and how
     long. Writes nothing.
 
     Raises:
       UserError: as `build_records` does before it starts, and if no image can be read.
     """
+    if workdir:
+        config_lib.check_run(config, workdir)
     failure_limit.allowed(config.records.max_failures, total=1)
     with estimate.read_manifest(config.dataset, config.records.limit) as (splits, first):
         check_splits(splits, needs_train=not config.text.vocabulary)

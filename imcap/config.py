@@ -1,70 +1,25 @@
-"""What a config holds: every setting with its default, and the checks that stop a bad one early."""
+"""What a config holds: every setting with its default; and the run's own, WORKDIR/config.json."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from imcap import filesystem, metrics
-from imcap.datasets import READERS
-from imcap.decoders import DECODERS
+from imcap import config_checks, filesystem
 from imcap.errors import UserError
-from imcap.registry import Registry
 
-_CHOICES = {
-    "dataset.name": READERS,
-    "encoder.pooling": ("spatial", "avg"),
-    "encoder.compute_dtype": ("float32", "bfloat16", "auto"),
-    "records.dtype": ("float16", "bfloat16", "float32"),
-    "records.compression": ("", "GZIP"),
-    "model.decoder": DECODERS,
-    "train.compute_dtype": ("auto", "float32", "bfloat16"),
-    "train.best_metric": metrics.METRICS,
-}
-_POSITIVE = (
-    "encoder.image_size",
-    "encoder.max_pixels",
-    "encoder.width",
-    "encoder.stages",
-    "encoder.pretrain.epochs",
-    "encoder.pretrain.batch_size",
-    "encoder.pretrain.learning_rate",
-    "encoder.pretrain.words",
-    "records.shard_mb",
-    "text.max_length",
-    "text.min_count",
-    "text.vocab_size",
-    "model.units",
-    "model.embedding_size",
-    "model.heads",
-    "train.batch_size",
-    "train.epochs",
-    "train.learning_rate",
-    "train.shuffle_buffer",
-    "train.eval_every",
-    "train.readers",
-    "decode.beam_size",
-    "decode.max_length",
-)
-_NOT_NEGATIVE = (
-    "dataset.holdout",
-    "encoder.batch_size",
-    "records.num_shards",
-    "records.limit",
-    "train.weight_decay",
-    "train.clip_norm",
-    "train.patience",
-    "train.checkpoint_minutes",
-    "train.eval_images",
-    "decode.no_repeat_ngram",
-)
-_FRACTIONS = (
-    "model.dropout",
-    "model.embedding_dropout",
-    "model.feature_dropout",
-    "train.label_smoothing",
-    "train.warmup",
+CONFIG_JSON, CHECKPOINTS = "config.json", "checkpoints"
+_WORKDIR = "{workdir}"  # In a path: the run's folder.
+# The settings that are paths, or may be (`encoder.name` and `encoder.weights`).
+_PATHS = (
+    ("dataset", "dir"),
+    ("encoder", "name"),
+    ("encoder", "weights"),
+    ("records", "dir"),
+    ("text", "vocabulary"),
 )
 
 
@@ -95,7 +50,7 @@ def default() -> ConfigDict:
     )
     config.text = ConfigDict(
         {
-            "max_length": 22,  # Words; a longer caption is cut and teaches no end.
+            "max_length": 22,  # Words; a longer caption is cut and has no end token.
             "min_count": 4,  # Rarer training words become [UNK].
             "vocab_size": 20_000,  # Words at most, the most frequent ones.
             "vocabulary": "",  # An existing vocab.txt instead of building one.
@@ -115,6 +70,7 @@ def default() -> ConfigDict:
 
 
 def dataset_defaults() -> ConfigDict:
+    """Returns the settings of `dataset` with their defaults."""
     return ConfigDict(
         {
             "name": "flickr8k",  # One of imcap.datasets.READERS.
@@ -132,6 +88,7 @@ def dataset_defaults() -> ConfigDict:
 
 
 def encoder_defaults() -> ConfigDict:
+    """Returns the settings of `encoder` with their defaults."""
     return ConfigDict(
         {
             # A keras.applications name, custom_cnn, or the path of a saved Keras file.
@@ -155,6 +112,7 @@ def encoder_defaults() -> ConfigDict:
 
 
 def model_defaults() -> ConfigDict:
+    """Returns the settings of `model` with their defaults."""
     return ConfigDict(
         {
             "decoder": "attention",
@@ -169,6 +127,7 @@ def model_defaults() -> ConfigDict:
 
 
 def train_defaults() -> ConfigDict:
+    """Returns the settings of `train` with their defaults."""
     return ConfigDict(
         {
             "batch_size": 64,  # Images, over all replicas; each comes with all its captions.
@@ -185,60 +144,102 @@ def train_defaults() -> ConfigDict:
             "best_metric": "cider",
             "patience": 0,  # Evaluations without a better score until it stops; 0: never.
             "checkpoint_minutes": 5.0,  # Between checkpoints within an epoch.
-            "eval_images": 0,  # Dev photos scored while training; 0: all.
+            "eval_images": 0,  # Dev images scored while training; 0: all.
         }
     )
 
 
-def validate(config: ConfigDict) -> None:
-    """Raises UserError naming the first setting with a value that cannot work."""
-    for key in _POSITIVE:
-        _check(config, key, lambda v: v > 0, "must be greater than 0")
-    for key in _NOT_NEGATIVE:
-        _check(config, key, lambda v: v >= 0, "must be at least 0")
-    for key in _FRACTIONS:
-        _check(config, key, lambda v: 0 <= v < 1, "must be at least 0 and below 1")
-    for key, choices in _CHOICES.items():
-        if isinstance(choices, Registry) and (value := _get(config, key)) not in choices:
-            raise UserError(f"config.{key}={value!r}: {choices.choices(value)}")
-        _check(config, key, lambda v, c=choices: v in c, f"must be one of {', '.join(choices)}")
-    if config.model.units % config.model.heads:
-        raise UserError(
-            f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"
-        )
-
-
-def _check(config: ConfigDict, key: str, is_valid, rule: str) -> None:
-    value = _get(config, key)
-    if not is_valid(value):
-        raise UserError(f"config.{key}={value!r} {rule}")
-
-
-def _get(config: ConfigDict, key: str):
-    for part in key.split("."):
-        config = config[part]
-    return config
-
-
 def resolve(config: ConfigDict, workdir: str) -> ConfigDict:
-    """Returns a frozen copy with `{workdir}` in paths replaced and records.dir filled in."""
-    validate(config)
+    """Checks a config and fills in its paths.
+
+    Args:
+      config: from `default`, a config file, or `read`; left unchanged.
+      workdir: the run's folder.
+
+    Returns:
+      A locked copy with `{workdir}` and `~` in paths replaced and `records.dir` filled in.
+
+    Raises:
+      UserError: a setting has a value that cannot work; names it.
+    """
+    config_checks.validate(config)
     config = ConfigDict(config.to_dict())
-    config.dataset.dir = config.dataset.dir.replace("{workdir}", workdir)
-    config.encoder.name = config.encoder.name.replace("{workdir}", workdir)
-    config.encoder.weights = config.encoder.weights.replace("{workdir}", workdir)
-    config.text.vocabulary = config.text.vocabulary.replace("{workdir}", workdir)
-    config.records.dir = config.records.dir.replace("{workdir}", workdir) or os.path.join(
-        workdir, "records"
-    )
+    for part, key in _PATHS:
+        path = config[part][key].replace(_WORKDIR, workdir)
+        config[part][key] = os.path.expanduser(path)
+    config.records.dir = config.records.dir or os.path.join(workdir, "records")
     return config.lock()
 
 
 def save(config: ConfigDict, workdir: str) -> None:
-    """Writes WORKDIR/config.json; raises UserError where the folder cannot be written."""
+    """Writes WORKDIR/config.json, with paths below the workdir as `{workdir}/…`: it can be moved.
+
+    Args:
+      config: a resolved config.
+      workdir: the run's folder; made if it is not there.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    config = ConfigDict(config.to_dict())
+    root = workdir.rstrip("/") + "/"
+    for part, key in _PATHS:
+        path = config[part][key]
+        if path.startswith(root):
+            config[part][key] = os.path.join(_WORKDIR, path.removeprefix(root))
     try:
         os.makedirs(workdir, exist_ok=True)
-        path = os.path.join(workdir, "config.json")
-        filesystem.write_json(path, config.to_dict(), indent=2, sort_keys=True)
+        filesystem.write_json(
+            os.path.join(workdir, CONFIG_JSON), config.to_dict(), indent=2, sort_keys=True
+        )
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from error
+
+
+def read(workdir: str) -> ConfigDict | None:
+    """Returns what `save` wrote, not resolved; None if WORKDIR/config.json does not exist.
+
+    Settings that another version of imcap had and this one has not are left out; those that it had
+    not yet have their defaults.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = os.path.join(workdir, CONFIG_JSON)
+    if not os.path.isfile(path):
+        return None
+    config = default()
+    try:
+        _update(config, filesystem.read_json(path))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged: give --config=NAME, or remove it") from error
+    return config
+
+
+def _update(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if key in config and isinstance(config[key], ConfigDict):
+            _update(config[key], value)
+        elif key in config:
+            config[key] = value
+
+
+def check_run(
+    config: ConfigDict, workdir: str, *, free: Collection[str] = (), made: str = CHECKPOINTS
+) -> None:
+    """Refuses a config that contradicts what the run in `workdir` was trained with.
+
+    Before the first checkpoint nothing is trained, and any config will do.
+
+    Args:
+      config: a resolved config.
+      workdir: the run's folder.
+      free: settings that this command may change, beside `config_checks.FREE`.
+      made: the file or folder in `workdir` that there is once it is trained.
+
+    Raises:
+      UserError: names the first setting that differs, with its old and its new value.
+    """
+    path, before = os.path.join(workdir, made), read(workdir)
+    if before is not None and (os.path.isfile(path) or any(names for *_, names in os.walk(path))):
+        config_checks.check_unchanged(resolve(before, workdir), config, path, free=free)

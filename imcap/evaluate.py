@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from imcap import config as config_lib
 from imcap import filesystem, records, text
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics.diversity import measure_diversity
@@ -38,6 +39,7 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
         info = corruption.skip_corrupted(folder, info, split)
     vocabulary = records.read_checked_vocabulary(folder, info)
     tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
+    config_lib.check_run(config, workdir)
     decoder = checkpoints.load_decoder(config.model, workdir, info)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
     predictions = predictor.predict_split(split, show_progress=True)

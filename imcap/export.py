@@ -10,6 +10,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from PIL import Image
 
+from imcap import config as config_lib
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
@@ -125,6 +126,8 @@ def export_model(config: ConfigDict, workdir: str) -> str:
     # The search may give longer captions than training saw; `score` has to take them whole.
     max_length = max(info.text["max_length"], config.decode.max_length)
     tokenizer = text.Tokenizer(records.read_checked_vocabulary(folder, info), max_length)
+    # The encoder's file may lie elsewhere now: its weights were compared with the records' above.
+    config_lib.check_run(config, workdir, free=("encoder.name", "encoder.weights"))
     decoder = checkpoints.load_decoder(config.model, workdir, info)
     model = CaptionModel(encoder, decoder, tokenizer, info, config.decode)
     card = model_card.render(

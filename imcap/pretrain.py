@@ -20,12 +20,14 @@ import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
+from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, images, records, text
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError, one_line
 
 WEIGHTS = "encoder.weights.h5"
 _BACKUPS = "pretrain_backup"
+_NOT_PRETRAINED = ("records", "text", "model", "train")  # Parts of the config that are not read.
 _LOGGED = 5  # Unreadable images that are logged with their reason.
 
 
@@ -37,11 +39,13 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
 
     Raises:
       UserError: the config names another encoder, fewer training images than a batch can be read,
-        or the interrupted run was of another network.
+        or the interrupted or finished run was of another network.
     """
     _check_name(config.encoder.name)
     path = os.path.join(workdir, WEIGHTS)
+    config_lib.check_run(config, workdir)
     if os.path.exists(path):
+        config_lib.check_run(config, workdir, made=WEIGHTS, free=_NOT_PRETRAINED)
         logging.info("%s: pretrained already", path)
         return path
     settings = config.encoder.pretrain
@@ -49,6 +53,7 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
     if not rows:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no readable training image")
     keras.utils.set_random_seed(config.seed)
+    config_lib.save(config, workdir)
     words, targets = visual_words(rows, settings.words)
     network = encoders.ENCODERS.load(config.encoder.name)(config.encoder)
     batch_size = min(settings.batch_size, len(rows))

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
+from imcap import config as config_lib
 from imcap import decoders, input_pipeline, records, runtime, text
 from imcap.decoders.base import Decoder
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
@@ -48,10 +49,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
 
     Raises:
       UserError: no finished records, an unknown strategy, a checkpoint of another model or
-        vocabulary, or another worker has stopped.
+        vocabulary, a run trained with other settings, or another worker has stopped.
     """
     strategy = strategies.build(distribute)
     info = read_info(config)
+    config_lib.check_run(config, workdir)
     with strategies.peer_failures_in_one_line(strategy):
         return _train(config, workdir, info, strategy)
 
@@ -68,6 +70,8 @@ def _train(
     state = create_state(config, info, strategy, metadata.compute_dtype)
     saved = Checkpoints(workdir, state, metadata, write=is_chief)
     first_step = saved.restore()
+    if is_chief:
+        config_lib.save(config, workdir)
     history = History(workdir, first_step)
     if first_step >= total_steps or history.is_stalled(column, config.train.patience):
         logging.info("%s: trained already, %d steps", workdir, first_step)

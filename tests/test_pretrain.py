@@ -53,7 +53,7 @@ def test_the_encoder_loads_the_weights(finished) -> None:
     config = config.copy_and_resolve_references()
     config.encoder.weights = str(path)
     assert encoders.build(config.encoder).digest() != untrained
-    assert sorted(os.listdir(path.parent)) == [pretrain.WEIGHTS, "shapes"]
+    assert sorted(os.listdir(path.parent)) == ["config.json", pretrain.WEIGHTS, "shapes"]
 
 
 def test_the_same_seed_gives_the_same_weights(finished, tmp_path) -> None:

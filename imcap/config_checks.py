@@ -1,0 +1,163 @@
+"""The checks of settings: values that cannot work, and changes that a trained run cannot honour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from imcap.datasets import READERS
+from imcap.decoders import DECODERS
+from imcap.errors import UserError
+from imcap.metrics import METRICS
+from imcap.registry import Registry
+
+CHOICES: dict[str, Collection[str]] = {
+    "dataset.name": READERS,
+    "encoder.pooling": ("spatial", "avg"),
+    "encoder.compute_dtype": ("float32", "bfloat16", "auto"),
+    "records.dtype": ("float16", "bfloat16", "float32"),
+    "records.compression": ("", "GZIP"),
+    "model.decoder": DECODERS,
+    "train.compute_dtype": ("auto", "float32", "bfloat16"),
+    "train.best_metric": METRICS,
+}
+POSITIVE = (
+    "encoder.image_size",
+    "encoder.max_pixels",
+    "encoder.width",
+    "encoder.stages",
+    "encoder.pretrain.epochs",
+    "encoder.pretrain.batch_size",
+    "encoder.pretrain.learning_rate",
+    "encoder.pretrain.words",
+    "records.shard_mb",
+    "text.max_length",
+    "text.min_count",
+    "text.vocab_size",
+    "model.units",
+    "model.embedding_size",
+    "model.heads",
+    "train.batch_size",
+    "train.epochs",
+    "train.learning_rate",
+    "train.shuffle_buffer",
+    "train.eval_every",
+    "train.readers",
+    "decode.beam_size",
+    "decode.max_length",
+)
+NOT_NEGATIVE = (
+    "dataset.holdout",
+    "encoder.batch_size",
+    "records.num_shards",
+    "records.limit",
+    "train.weight_decay",
+    "train.clip_norm",
+    "train.patience",
+    "train.checkpoint_minutes",
+    "train.eval_images",
+    "decode.no_repeat_ngram",
+)
+FRACTIONS = (
+    "model.dropout",
+    "model.embedding_dropout",
+    "model.feature_dropout",
+    "train.label_smoothing",
+    "train.warmup",
+)
+
+# What may change once a run is trained, each with the reason. All else decides over its features
+# or its weights. A name without a dot is a whole part of the config.
+FREE: dict[str, str] = {
+    "decode": "only the search for captions reads it; the weights do not depend on it",
+    "dataset.dir": "the data set may have been moved; records name images relative to it",
+    "encoder.batch_size": "images encoded at a time: speed and memory only",
+    "records.dir": "the records may have been moved; their info.json says what they hold",
+    "records.max_failures": "when the records job stops; not what it writes",
+    "records.shard_mb": "read where num_shards is chosen, before anything is written",
+    "records.skip_corrupted": "whether a corrupted shard ends the command",
+    "train.checkpoint_minutes": "how much work is lost when training is killed",
+    "train.eval_every": "when dev is scored; scoring changes no weight",
+    "train.eval_images": "how many dev images are scored; scoring changes no weight",
+    "train.patience": "when training stops",
+    "train.readers": "speed only: the order of examples does not depend on it",
+    "train.shuffle_buffer": "memory; each epoch has the same examples in another order",
+}
+_AUTO = "auto"  # Chosen by measuring; the choice is kept in the run.
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises UserError naming the first setting with a value that cannot work."""
+    for key in POSITIVE:
+        _check(config, key, lambda v: v > 0, "must be greater than 0")
+    for key in NOT_NEGATIVE:
+        _check(config, key, lambda v: v >= 0, "must be at least 0")
+    for key in FRACTIONS:
+        _check(config, key, lambda v: 0 <= v < 1, "must be at least 0 and below 1")
+    for key, choices in CHOICES.items():
+        value = _get(config, key)
+        if isinstance(choices, Registry) and value not in choices:
+            raise UserError(f"config.{key}={value!r}: {choices.choices(value)}")
+        _check(config, key, lambda v, c=choices: v in c, f"must be one of {', '.join(choices)}")
+    if config.model.units % config.model.heads:
+        raise UserError(
+            f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"
+        )
+
+
+def _check(config: ConfigDict, key: str, is_valid: Callable[[Any], bool], rule: str) -> None:
+    value = _get(config, key)
+    if not is_valid(value):
+        raise UserError(f"config.{key}={value!r} {rule}")
+
+
+def _get(config: ConfigDict, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def check_unchanged(
+    old: ConfigDict, new: ConfigDict, made: str, *, free: Collection[str] = ()
+) -> None:
+    """Refuses changes to settings that decide over the features or the weights of a trained run.
+
+    Args:
+      old: the resolved config that the run was trained with.
+      new: the resolved config of the command.
+      made: the path of what was trained, for the message.
+      free: settings that may change, beside `FREE`.
+
+    Raises:
+      UserError: names the first setting that differs, with its old and its new value.
+    """
+    allowed = {*FREE, *free}
+    values = dict(flatten(new.to_dict()))
+    for key, before in flatten(old.to_dict()):
+        now = values.get(key, before)
+        if allowed & {key, key.partition(".")[0]} or _is_same(before, now):
+            continue
+        raise UserError(
+            f"{made} was trained with {key}={before!r}, now {now!r}: choose another --workdir, "
+            "or remove it to train anew"
+        )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields each setting of a config's dictionary with its dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    if before == now or _AUTO in (before, now):
+        return True
+    # The same path may be relative once and absolute another time.
+    are_paths = all(isinstance(value, str) and os.sep in value for value in (before, now))
+    return are_paths and os.path.abspath(before) == os.path.abspath(now)

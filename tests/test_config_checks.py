@@ -1,0 +1,152 @@
+"""The values of settings that are refused, and the changes that a trained run refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from imcap import config as config_lib
+from imcap import config_checks
+from imcap.errors import UserError
+
+
+def changed(key: str, value: object) -> config_lib.ConfigDict:
+    config = config_lib.default()
+    config.update_from_flattened_dict({key: value})
+    return config
+
+
+def test_the_defaults_are_valid() -> None:
+    config_checks.validate(config_lib.default())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("encoder.image_size", 0, "greater than 0"),
+        ("encoder.batch_size", -1, "at least 0"),
+        ("encoder.max_pixels", 0, "greater than 0"),
+        ("encoder.width", 0, "greater than 0"),
+        ("encoder.stages", 0, "greater than 0"),
+        ("encoder.pretrain.epochs", 0, "greater than 0"),
+        ("encoder.pretrain.batch_size", 0, "greater than 0"),
+        ("encoder.pretrain.learning_rate", 0.0, "greater than 0"),
+        ("encoder.pretrain.words", 0, "greater than 0"),
+        ("records.num_shards", -1, "at least 0"),
+        ("records.shard_mb", 0.0, "greater than 0"),
+        ("records.limit", -1, "at least 0"),
+        ("text.max_length", 0, "greater than 0"),
+        ("text.min_count", 0, "greater than 0"),
+        ("text.vocab_size", -5, "greater than 0"),
+        ("model.units", 0, "greater than 0"),
+        ("model.embedding_size", 0, "greater than 0"),
+        ("model.heads", 0, "greater than 0"),
+        ("train.batch_size", 0, "greater than 0"),
+        ("train.epochs", 0, "greater than 0"),
+        ("train.learning_rate", 0.0, "greater than 0"),
+        ("train.learning_rate", float("nan"), "greater than 0"),
+        ("train.eval_every", 0, "greater than 0"),
+        ("train.shuffle_buffer", 0, "greater than 0"),
+        ("decode.beam_size", 0, "greater than 0"),
+        ("decode.max_length", 0, "greater than 0"),
+        ("model.dropout", 1.0, "below 1"),
+        ("model.embedding_dropout", -0.1, "at least 0"),
+        ("model.feature_dropout", 1.5, "below 1"),
+        ("train.label_smoothing", 1.0, "below 1"),
+        ("train.warmup", 1.0, "below 1"),
+        ("train.weight_decay", -0.1, "at least 0"),
+        ("train.clip_norm", -1.0, "at least 0"),
+        ("train.patience", -1, "at least 0"),
+        ("train.eval_images", -1, "at least 0"),
+        ("decode.no_repeat_ngram", -1, "at least 0"),
+        ("encoder.pooling", "max", "spatial, avg"),
+        ("records.dtype", "float64", "float16, bfloat16, float32"),
+        ("records.compression", "ZIP", "GZIP"),
+        ("model.decoder", "transformer", "attention"),
+        ("train.compute_dtype", "int8", "float32, bfloat16"),
+        ("train.best_metric", "loss", "rouge_l, cider"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rule: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config_checks.validate(changed(key, value))
+    message = str(caught.value)
+    assert f"config.{key}={value!r}" in message
+    assert rule in message
+    assert "\n" not in message
+
+
+def test_heads_must_divide_units() -> None:
+    with pytest.raises(UserError, match=r"^config\.model\.heads=3 must divide model\.units=512$"):
+        config_checks.validate(changed("model.heads", 3))
+
+
+def settings() -> dict[str, object]:
+    return dict(config_checks.flatten(config_lib.default().to_dict()))
+
+
+def test_every_checked_setting_exists() -> None:
+    checked = {*config_checks.CHOICES, *config_checks.POSITIVE, *config_checks.NOT_NEGATIVE}
+    assert {*checked, *config_checks.FRACTIONS} <= settings().keys()
+
+
+def test_every_free_setting_exists_and_has_a_reason() -> None:
+    known = {*settings(), *config_lib.default().keys()}
+    for key, reason in config_checks.FREE.items():
+        assert key in known
+        assert reason
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("dataset.name", "coco"),
+        ("dataset.size", 6),
+        ("encoder.name", "VGG16"),
+        ("encoder.image_size", 64),
+        ("encoder.layer", "conv4_block6_out"),
+        ("encoder.weights", "elsewhere/weights.h5"),
+        ("records.flip", True),
+        ("text.min_count", 2),
+        ("text.vocabulary", "vocab.txt"),
+        ("model.decoder", "inject"),
+        ("model.units", 64),
+        ("train.epochs", 99),
+        ("train.batch_size", 2),
+        ("train.best_metric", "bleu4"),
+    ],
+)
+def test_a_change_that_decides_over_features_or_weights_is_refused(key, value) -> None:
+    before = settings()[key]
+    with pytest.raises(UserError) as caught:
+        config_checks.check_unchanged(config_lib.default(), changed(key, value), "runs/a")
+    assert f"runs/a was trained with {key}={before!r}, now {value!r}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("decode.beam_size", 9),
+        ("decode.max_length", 9),
+        ("dataset.dir", "elsewhere"),
+        ("records.dir", "elsewhere"),
+        ("encoder.batch_size", 3),
+        ("train.readers", 7),
+        ("train.eval_images", 7),
+        ("train.compute_dtype", "auto"),
+    ],
+)
+def test_a_harmless_change_is_taken(key, value) -> None:
+    config_checks.check_unchanged(config_lib.default(), changed(key, value), "runs/a")
+
+
+def test_a_command_may_free_further_settings() -> None:
+    old, new = config_lib.default(), changed("encoder.weights", "elsewhere/weights.h5")
+    config_checks.check_unchanged(old, new, "runs/a", free=["encoder.weights"])
+    config_checks.check_unchanged(old, new, "runs/a", free=["encoder"])
+
+
+def test_a_path_may_be_relative_or_absolute(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    old, new = (changed("encoder.weights", path) for path in ("a/w.h5", str(tmp_path / "a/w.h5")))
+    config_checks.check_unchanged(old, new, "runs/a")
