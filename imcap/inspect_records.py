@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from imcap import progress, records, text
+from imcap import filesystem, progress, records, text
 from imcap.errors import UserError, one_line
 from imcap.records import corruption
 from imcap.reports import html, thumbnails
 
 REPORT = "inspect.html"
+
+
+def find_records(folder: str) -> str:
+    """Returns the records folder that a folder is or, as a run's, has in it."""
+    if filesystem.is_folder(below := filesystem.join(folder, "records")):
+        return below
+    return folder
 
 
 def inspect_records(folder: str, samples: int = 12) -> list[str]:

@@ -25,14 +25,21 @@ FLOORS = {
             "encoders.__init__",
             "metrics.__init__",
         ),
-        "config": ("config", "images", "text"),
+        "config": ("config", "config_checks", "images", "text"),
         "data": ("datasets", "input_pipeline", "records"),
         "models": ("decoders", "encoders", "metrics"),
         "uses of models": ("decoding", "training"),
         "output": ("reports", "serving"),
         "commands": ("evaluate", "export", "inspect_records", "pretrain", "train"),
         "benchmarks": ("benchmarks",),
-        "command line": ("__init__", "cli"),
+        "command line": (
+            "__init__",
+            "__main__",
+            "cli",
+            "command_flags",
+            "config_flags",
+            "console",
+        ),
     },
     "beam_jobs": {
         "base": ("heartbeats", "records_folder", "runners", "shard_reports"),
@@ -42,7 +49,14 @@ FLOORS = {
         "package": ("__init__",),
     },
 }
-LIGHT = ("config", "cli", "errors", "datasets", "registry")  # Imported before any work is accepted.
+LIGHT = (
+    "config",
+    "cli",
+    "command_flags",
+    "errors",
+    "datasets",
+    "registry",
+)  # Imported before any work is accepted.
 HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
 KNOWING_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
 PRINTING = (

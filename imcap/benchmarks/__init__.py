@@ -1,1 +1,39 @@
-"""What `imcap bench` runs: comparisons within one run, as ratios, beside the physical limit."""
+"""Rates and memory beside a limit or a peer measured in the same run; `imcap bench` runs them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from absl.flags import FlagValues
+from ml_collections import ConfigDict
+
+from imcap.errors import UserError
+
+if TYPE_CHECKING:
+    from imcap.benchmarks.common import Row
+
+NAMES = ("records", "scale", "input")
+
+
+def measure(name: str, config: ConfigDict, flags: FlagValues) -> list[Row]:
+    """Runs a benchmark.
+
+    Args:
+      name: one of NAMES.
+      config: for `input` resolved, with finished records; of others the encoder counts.
+      flags: `imcap bench`'s.
+
+    Raises:
+      UserError: a flag is missing or has a bad value.
+    """
+    from imcap.benchmarks import input, records, scale
+
+    if name == "input":
+        return input.benchmark_input(config, flags.repeats)
+    if name == "scale":
+        return scale.benchmark_scale(flags.image_dir, config.encoder, flags.num_images)
+    if not flags.image_dir:
+        raise UserError("imcap bench records needs --image_dir=DIR")
+    return records.benchmark_records(
+        flags.image_dir, config.encoder, flags.num_images, flags.repeats
+    )

@@ -53,7 +53,7 @@ def run(*arguments: object) -> Finished:
 def start(*arguments: object) -> Iterator[subprocess.Popen]:
     """Starts `imcap ARGUMENTS` as a user does; what still runs in the end is killed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "imcap.cli", *map(str, arguments)],
+        [sys.executable, "-m", "imcap", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -1,0 +1,5 @@
+"""`python -m imcap`."""
+
+from imcap.cli import main
+
+main()

@@ -1,0 +1,242 @@
+"""The flags: which there are, which command takes which, and the help that shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from imcap import config as config_lib
+from imcap import config_flags
+from imcap.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag: what defines it, its default, what help shows for its value and says about it."""
+
+    define: Callable[..., object]
+    default: object
+    value: str
+    help: str
+
+
+FLAGS = {
+    "workdir": Flag(flags.DEFINE_string, None, "DIR", "Folder for all that the run makes."),
+    "distribute": Flag(
+        flags.DEFINE_string, "auto", "NAME",
+        "auto, none, mirrored (all devices) or multiworker (TF_CONFIG).",
+    ),
+    "dry_run": Flag(
+        flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
+    ),
+    "overwrite": Flag(flags.DEFINE_bool, False, "", "Start over in a used records folder."),
+    "split": Flag(flags.DEFINE_string, "dev", "NAME", "The split to caption and score."),
+    "model": Flag(
+        flags.DEFINE_multi_string, [], "DIR",
+        "An exported model: its folder, or a run's. To serve several: once for each; NAME=DIR "
+        "gives it another name than the folder's.",
+    ),
+    "top": Flag(flags.DEFINE_integer, 1, "N", "Captions per image."),
+    "json": Flag(flags.DEFINE_bool, False, "", "Print JSON lines."),
+    "host": Flag(flags.DEFINE_string, "127.0.0.1", "NAME", "The address to listen on."),
+    "port": Flag(flags.DEFINE_integer, 8501, "N", "The port to listen on; 0: any free one."),
+    "max_body_mib": Flag(flags.DEFINE_integer, 64, "N", "Largest request, in MiB."),
+    "threads": Flag(flags.DEFINE_integer, 4, "N", "Requests that the model works on at once."),
+    "out": Flag(flags.DEFINE_string, "", "FILE", "A JSON file for the figures."),
+    "image_dir": Flag(
+        flags.DEFINE_string, "", "DIR", "records and scale: a folder of images to encode."
+    ),
+    "num_images": Flag(flags.DEFINE_integer, 3000, "N", "records and scale: images encoded."),
+    "repeats": Flag(flags.DEFINE_integer, 3, "N", "Runs of each measurement."),
+}  # fmt: skip
+_CONFIG_HELP = {
+    "--config=NAME": "The experiment: a file, or the name of a packaged one "
+    f"({', '.join(config_flags.names())}); NAME:VARIANT chooses a variant. "
+    "Default: the run's own, DIR/config.json.",
+    "--config.KEY=VALUE": "Changes one setting, such as --config.train.epochs=8.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """A command line.
+
+    Attributes:
+      flags: the values of the flags, as attributes.
+      rest: the arguments that are not flags.
+    """
+
+    flags: flags.FlagValues
+    rest: list[str]
+    _config: ConfigDict | None
+
+    @property
+    def workdir(self) -> str:
+        """The run's folder; raises UserError if it is not given."""
+        if not self.flags.workdir:
+            raise UserError("--workdir=DIR is missing")
+        return os.path.expanduser(self.flags.workdir)
+
+    @property
+    def given_config(self) -> ConfigDict:
+        """The config, not resolved; raises UserError if there is none."""
+        if self._config is None:
+            workdir = self.flags.workdir
+            found = (
+                f" ({os.path.join(workdir, config_lib.CONFIG_JSON)}: no file)" if workdir else ""
+            )
+            raise UserError(f"--config=NAME is missing, such as --config=flickr8k{found}")
+        return self._config
+
+    @property
+    def config(self) -> ConfigDict:
+        """The config, resolved; raises UserError if there is none or it cannot work."""
+        return config_lib.resolve(self.given_config, self.workdir)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of `imcap`.
+
+    Attributes:
+      name: as it is typed.
+      run: does the work; returns the exit status, None for 0.
+      flags: names of the `FLAGS` that it takes.
+      takes_config: whether it takes `--config`.
+      arguments: how help shows its other arguments; empty: it takes none.
+      takes_unknown: whether flags that are not imcap's are left in `Parsed.rest`.
+    """
+
+    name: str
+    run: Callable[[Parsed], int | None]
+    flags: tuple[str, ...]
+    takes_config: bool = False
+    arguments: str = ""
+    takes_unknown: bool = False
+
+    @property
+    def summary(self) -> str:
+        """What the command does, in a line."""
+        return (self.run.__doc__ or "").strip()
+
+
+def parse(command: Command, arguments: Sequence[str], commands: Iterable[Command]) -> Parsed:
+    """Parses a command's arguments.
+
+    Args:
+      command: the command.
+      arguments: what follows its name.
+      commands: all commands; the message on a wrong flag says which of them takes it.
+
+    Raises:
+      UserError: a flag that the command does not take, a bad value, or a mistake in the config.
+    """
+    try:
+        return _parse(command, flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
+    except flags.UnrecognizedFlagError as error:
+        hint = suggest(command, error.flagname, commands)
+        raise UserError(f"imcap {command.name} takes no --{error.flagname}{hint}") from error
+    except flags.Error as error:
+        raise UserError(f"flags: {config_flags.summarize(error)}") from error
+
+
+def _parse(command: Command, arguments: list[str]) -> Parsed:
+    config = None
+    if command.takes_config:
+        chosen, arguments = config_flags.take(arguments)
+        found = _define(command)
+        found(["imcap", *arguments], known_only=True)
+        workdir = found.workdir if "workdir" in command.flags else None
+        config = config_flags.load(chosen, workdir)
+    values = _define(command)
+    if config is not None:
+        config_flags.define_overrides(values, config, arguments)
+    elif command.takes_config:
+        # Nothing to change: the command itself says that --config is missing.
+        arguments = [argument for argument in arguments if not argument.startswith("--config.")]
+    rest = values(["imcap", *arguments], known_only=command.takes_unknown)[1:]
+    if rest and not command.arguments:
+        raise UserError(f"imcap {command.name} takes no {rest[0]!r}")
+    return Parsed(values, rest, config)
+
+
+def _define(command: Command) -> flags.FlagValues:
+    values = flags.FlagValues()
+    for name in command.flags:
+        flag = FLAGS[name]
+        flag.define(name, flag.default, flag.help, flag_values=values)
+    return values
+
+
+def suggest(command: Command, flag: str, commands: Iterable[Command]) -> str:
+    """Returns what to say of a flag that `command` does not take: who takes it, or the nearest."""
+    takers = [other.name for other in commands if flag in _names(other)]
+    if takers:
+        return f"; imcap {', '.join(takers)} {'take' if takers[1:] else 'takes'} it"
+    near = difflib.get_close_matches(flag, _names(command), n=1)
+    return f"; did you mean --{near[0]}?" if near else ""
+
+
+def _names(command: Command) -> list[str]:
+    return [*command.flags, *(["config"] if command.takes_config else [])]
+
+
+def name_models(values: Sequence[str]) -> dict[str, str]:
+    """Returns folders by model names from the values of `--model`: DIR or NAME=DIR.
+
+    The name of DIR is its base name, without what `imcap export` adds (`export`, the version).
+
+    Raises:
+      UserError: a name is empty or given twice.
+    """
+    models: dict[str, str] = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not equals or "/" in name or os.path.isdir(value):
+            name, folder = _base_name(value), value
+        if not name or not folder:
+            raise UserError(f"--model={value}: must be DIR or NAME=DIR")
+        if name in models:
+            raise UserError(f"--model={value}: {name} is {models[name]} already; give NAME=DIR")
+        models[name] = folder
+    return models
+
+
+def _base_name(folder: str) -> str:
+    parts = os.path.abspath(folder).split(os.sep)
+    if parts[-1].isdigit():
+        parts.pop()
+    if parts[-1] == "export":
+        parts.pop()
+    return parts[-1]
+
+
+def usage(commands: Mapping[str, Command]) -> str:
+    """Returns the help text of `imcap`: every command."""
+    lines = "\n".join(f"  {name:9} {command.summary}" for name, command in commands.items())
+    return (
+        f"imcap COMMAND [FLAGS]\n\n{lines}\n\n"
+        "imcap COMMAND --help shows a command's flags, imcap --version the version."
+    )
+
+
+def command_usage(command: Command) -> str:
+    """Returns the help text of a command: its flags with their defaults."""
+    entries = dict(_CONFIG_HELP) if command.takes_config else {}
+    for name in command.flags:
+        flag = FLAGS[name]
+        shown = f"--{name}={flag.value}" if flag.value else f"--{name}"
+        default = "" if flag.default in (None, "", [], False) else f" Default: {flag.default}."
+        entries[shown] = flag.help + default
+    arguments = f" {command.arguments}" if command.arguments else ""
+    body = "\n".join(
+        f"  {shown}\n{textwrap.fill(text, 88, initial_indent=' ' * 6, subsequent_indent=' ' * 6)}"
+        for shown, text in entries.items()
+    )
+    return f"imcap {command.name}{arguments} [FLAGS]\n\n{command.summary}\n\n{body}"

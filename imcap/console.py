@@ -1,0 +1,59 @@
+"""What a command shows beside its results: imcap's log on stderr, and nothing of the libraries'."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import tqdm
+from absl import logging as absl_logging
+
+_OURS = ("imcap", "beam_jobs")
+
+
+def show_log() -> None:
+    """Shows what imcap logs from INFO on, and what libraries log with absl from WARNING on."""
+    handler = _Handler()
+    handler.addFilter(_is_wanted)
+    logger = logging.getLogger("absl")
+    logger.handlers = [handler]
+    logger.propagate = False
+    absl_logging.set_verbosity(absl_logging.INFO)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or _is_ours(record.pathname)
+
+
+def _is_ours(path: str) -> bool:
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return os.path.relpath(path, root).split(os.sep)[0] in _OURS
+
+
+class _Handler(logging.Handler):
+    """Writes the message alone, between two states of a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        tqdm.tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Discards what is written to stderr while libraries are imported.
+
+    TensorFlow's C++ code writes there as it is loaded, before its log level is read (that it uses
+    oneDNN, that there is no GPU), and Beam warns of cloud libraries that are not installed. Only
+    redirecting the descriptor stops the former.
+    """
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)

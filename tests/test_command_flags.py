@@ -1,0 +1,83 @@
+"""Which command takes which flags, their help, and the names of served models."""
+
+from __future__ import annotations
+
+import pytest
+
+from imcap import cli, command_flags
+from imcap.errors import UserError
+
+COMMANDS = cli.COMMANDS
+
+
+def parse(line: str) -> command_flags.Parsed:
+    name, *arguments = line.split()
+    return command_flags.parse(COMMANDS[name], arguments, COMMANDS.values())
+
+
+def test_every_flag_is_some_command_s():
+    taken = {name for command in COMMANDS.values() for name in command.flags}
+    assert taken == command_flags.FLAGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --top=3", "imcap train takes no --top; imcap caption takes it"),
+        ("caption --config=shapes", "imcap caption takes no --config; imcap records, pretrain, "),
+        ("eval --distrbute=none", "imcap eval takes no --distrbute"),
+        ("train --distrbute=none", "takes no --distrbute; did you mean --distribute?"),
+        ("train now", "imcap train takes no 'now'"),
+        ("serve --port=many", "flag --port=many: invalid literal"),
+        ("train --config=shapes --config.train.epochs=x", "flag --config.train.epochs=x: .*'x'"),
+    ],
+)
+def test_a_flag_that_the_command_does_not_take_is_refused(line, message):
+    with pytest.raises(UserError, match=message):
+        parse(line)
+
+
+def test_beam_s_options_are_left_for_beam():
+    parsed = parse("records --config=shapes --runner=FlinkRunner --config.seed=4 --overwrite")
+    assert parsed.rest == ["--runner=FlinkRunner"]
+    assert parsed.flags.overwrite and parsed.given_config.seed == 4
+
+
+def test_flags_stand_before_and_after_other_arguments():
+    parsed = parse("caption a.jpg --model=m --top=2 b.jpg")
+    assert parsed.rest == ["a.jpg", "b.jpg"]
+    assert (parsed.flags.model, parsed.flags.top) == (["m"], 2)
+
+
+def test_the_workdir_s_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse("train --config=shapes --workdir=~/run").workdir == "/home/me/run"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_a_command_s_own_flags_with_defaults(name):
+    command = COMMANDS[name]
+    text = command_flags.command_usage(command)
+    assert command.summary in text
+    for flag, definition in command_flags.FLAGS.items():
+        assert (f"  --{flag}\n" in text or f"  --{flag}=" in text) == (flag in command.flags)
+        if flag in command.flags and definition.default not in (None, "", [], False):
+            assert f"Default: {definition.default}." in text
+    assert ("--config.KEY=VALUE" in text) == command.takes_config
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_model_s_name_is_its_folder_s():
+    values = ["runs/demo", "runs/a/export", "runs/b/export/3/", "mine=runs/c=d"]
+    assert command_flags.name_models(values) == {
+        "demo": "runs/demo",
+        "a": "runs/a/export",
+        "b": "runs/b/export/3/",
+        "mine": "runs/c=d",
+    }
+
+
+@pytest.mark.parametrize("values", [["=a"], ["a="], [""], ["x/demo", "y/demo"], ["a=x", "a=y"]])
+def test_a_model_without_a_name_of_its_own_is_refused(values):
+    with pytest.raises(UserError, match=f"^--model={values[-1]}: .*NAME=DIR"):
+        command_flags.name_models(values)
