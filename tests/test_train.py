@@ -201,12 +201,14 @@ def test_a_continued_run_keeps_its_compute_dtype(tmp_path, landscape_data, monke
 
 @pytest.mark.parametrize("changes", [{"model__units": 8}, {"model__decoder": "inject"}])
 def test_a_checkpoint_of_another_model_is_refused_in_one_line(
-    landscape_run, landscape_data, changes
+    landscape_run, landscape_data, changes, tmp_path
 ):
-    config = landscapes.make_config(landscape_run, landscape_data, **changes)
+    # Without config.json, which would name the setting that differs.
+    shutil.copytree(landscape_run / "checkpoints", tmp_path / "checkpoints")
+    config = landscapes.make_config(tmp_path, landscape_data, **changes)
     with pytest.raises(UserError, match=r"does not fit config\.model") as caught:
-        train.train_and_evaluate(config, str(landscape_run), "none")
-    assert str(caught.value).startswith(str(landscape_run / "checkpoints" / "last" / "last-60"))
+        train.train_and_evaluate(config, str(tmp_path), "none")
+    assert str(caught.value).startswith(str(tmp_path / "checkpoints" / "last" / "last-60"))
     assert "\n" not in str(caught.value)
 
 

@@ -9,12 +9,13 @@ import os
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from imcap import config as config_lib
 from imcap import decoders, records
 from imcap.decoders.base import Decoder
 from imcap.errors import UserError, one_line
 from imcap.training.steps import TrainState
 
-FOLDER = "checkpoints"
+FOLDER = config_lib.CHECKPOINTS
 LAST, BEST = "last", "best"
 _METADATA_KEY = "metadata/.ATTRIBUTES/VARIABLE_VALUE"
 _ERRORS = (ValueError, AssertionError, IndexError, RuntimeError, tf.errors.OpError)
