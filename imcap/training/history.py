@@ -19,7 +19,7 @@ COLUMNS = (
     "dev_loss",
     *(f"dev_{key}" for key in metrics.METRICS),
 )
-Row = dict[str, float | int | None]
+Row = dict[str, float | int]
 
 
 class History:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import landscapes
 import numpy as np
 import pytest
@@ -59,6 +61,23 @@ def test_limit_takes_the_first_images(predictor, limit):
     found = predictor.predict_split("dev", limit=limit)
     assert list(found.captions) == list(everything.captions)[:limit]
     assert list(found.references) == list(found.captions)
+
+
+@pytest.mark.parametrize("starts", [(0, 5), (0, 1, 8)])
+def test_parts_of_a_split_add_up_to_the_whole(predictor, starts):
+    whole = predictor.predict_split("dev")
+    ends = [*starts[1:], 9]
+    parts = [
+        predictor.predict_split("dev", start=start, limit=end - start).to_json()
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    parts = [*json.loads(json.dumps(parts)), Predictions().to_json()]
+    found = Predictions.concatenate(map(Predictions.from_json, parts))
+    assert list(found.captions) == list(whole.captions)
+    assert score_predictions(found).as_dict() == score_predictions(whole).as_dict()
+    assert (found.references, found.paths) == (whole.references, whole.paths)
+    assert found.num_tokens == whole.num_tokens
+    assert found.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 def test_graph_is_traced_once_and_follows_the_weights(
