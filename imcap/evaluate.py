@@ -14,7 +14,7 @@ from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics.diversity import measure_diversity
 from imcap.metrics.scores import Scores
 from imcap.metrics.tables import METRICS_FILE
-from imcap.records import corruption
+from imcap.records import corruption, staging
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints
 
@@ -31,7 +31,7 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
       UserError: no such split, no finished records, nothing trained, trained with another
         vocabulary, or config.encoder would give other features than the records hold.
     """
-    folder = config.records.dir
+    folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
     info.num_images(split)
     info.check_encoder(folder, config.encoder)

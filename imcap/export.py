@@ -15,6 +15,7 @@ from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
 from imcap.metrics import tables
+from imcap.records import staging
 from imcap.reports import model_card
 from imcap.training import checkpoints
 
@@ -118,7 +119,8 @@ def export_model(config: ConfigDict, workdir: str) -> str:
       UserError: nothing was trained, it was trained with another vocabulary, or config.encoder
         would give other features than the records hold.
     """
-    folder = config.records.dir
+    records_config = config.records
+    folder = staging.local_folder(records_config.dir, records_config.cache_dir, with_shards=False)
     info = records.read_info(folder)
     info.check_encoder(folder, config.encoder)  # Before the weights are read, which takes longer.
     encoder = encoders.build(config.encoder)

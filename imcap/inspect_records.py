@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from imcap import filesystem, progress, records, text
 from imcap.errors import UserError, one_line
-from imcap.records import corruption
+from imcap.records import corruption, staging
 from imcap.reports import html, thumbnails
 
 REPORT = "inspect.html"
@@ -26,8 +26,8 @@ def inspect_records(folder: str, samples: int = 12) -> list[str]:
     """Verifies a finished records folder and writes an HTML file with some of its examples.
 
     Args:
-      folder: a records folder.
-      samples: examples in `inspect.html`, which is written into the folder.
+      folder: a records folder; of a remote one that is copied to be read, the copy is verified.
+      samples: examples in `inspect.html`, which is written into the folder or its copy.
 
     Returns:
       Lines that describe what the folder holds.
@@ -37,6 +37,7 @@ def inspect_records(folder: str, samples: int = 12) -> list[str]:
         corrupted or not the one that info.json describes; the first one is named, with the offset
         of the corruption in bytes.
     """
+    folder = staging.local_folder(folder)
     info = records.read_info(folder)
     vocabulary = records.read_checked_vocabulary(folder, info)
     _verify(folder, info)

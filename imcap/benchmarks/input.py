@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, train
 from imcap.benchmarks import common
+from imcap.records import staging
 from imcap.training import data, strategies
 
 _READERS = (1, 2, 4)
@@ -39,6 +40,8 @@ def benchmark_input(
     Raises:
       UserError: no finished records.
     """
+    config = config.copy_and_resolve_references()
+    config.records.dir = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(config.records.dir)
     rows = []
     is_cold_possible = drop_caches and os.access(_DROP_CACHES, os.W_OK)
