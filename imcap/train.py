@@ -16,7 +16,7 @@ from imcap import config as config_lib
 from imcap import decoders, input_pipeline, records, runtime, text
 from imcap.decoders.base import Decoder
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
-from imcap.records import corruption
+from imcap.records import corruption, staging
 from imcap.reports import plots
 from imcap.training import checkpoints, data, objectives, steps, strategies
 from imcap.training.checkpoints import Checkpoints, Metadata
@@ -52,14 +52,19 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
         vocabulary, a run trained with other settings, or another worker has stopped.
     """
     strategy = strategies.build(distribute)
-    info = read_info(config)
+    folder = staging.local_folder(config.records.dir, config.records.cache_dir)
+    info = read_info(config, folder)
     config_lib.check_run(config, workdir)
     with strategies.peer_failures_in_one_line(strategy):
-        return _train(config, workdir, info, strategy)
+        return _train(config, workdir, folder, info, strategy)
 
 
 def _train(
-    config: ConfigDict, workdir: str, info: records.Info, strategy: tf.distribute.Strategy
+    config: ConfigDict,
+    workdir: str,
+    folder: str,
+    info: records.Info,
+    strategy: tf.distribute.Strategy,
 ) -> Trained:
     is_chief = strategies.is_chief(strategy)
     steps_per_epoch = input_pipeline.steps_per_epoch(info, config.train.batch_size)
@@ -78,11 +83,11 @@ def _train(
         return Trained(state.decoder, history, strategy.num_replicas_in_sync)
     _log_start(first_step, total_steps, steps_per_epoch, metadata.compute_dtype)
 
-    dataset = data.train_dataset(config, info, strategy, first_step)
-    batches = data.read_batches(dataset, config.records.dir, info)
+    dataset = data.train_dataset(config, folder, info, strategy, first_step)
+    batches = data.read_batches(dataset, folder, info)
     train_step = build_train_step(config, state, strategy, dataset.element_spec)
-    tokenizer = read_tokenizer(config.records.dir, info)
-    predictor = Predictor(state.decoder, tokenizer, config.decode, config.records.dir, info)
+    tokenizer = read_tokenizer(folder, info)
+    predictor = Predictor(state.decoder, tokenizer, config.decode, folder, info)
     summaries = SummaryWriter(workdir, write=is_chief)
     meter = Meter(state, steps_per_epoch=steps_per_epoch, total_steps=total_steps, show=is_chief)
     num_dev_images = _num_dev_images(config.train, info)
@@ -116,13 +121,12 @@ def _train(
     return Trained(state.decoder, history, strategy.num_replicas_in_sync)
 
 
-def read_info(config: ConfigDict) -> records.Info:
-    """Returns the records' info.json, checked against the config.
+def read_info(config: ConfigDict, folder: str) -> records.Info:
+    """Returns the info.json of a local records folder, checked against the config.
 
     Raises:
       UserError: the records are not finished or were encoded with other settings.
     """
-    folder = config.records.dir
     info = records.read_info(folder)
     info.check_encoder(folder, config.encoder)
     if config.records.skip_corrupted:

@@ -119,7 +119,7 @@ def _drop_caches() -> None:
 def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
     """Compares training steps on the input pipeline with steps on batches in memory."""
     strategy = strategies.build("none")
-    dataset = data.train_dataset(config, info, strategy, step=0)
+    dataset = data.train_dataset(config, config.records.dir, info, strategy, step=0)
     state = train.create_state(config, info, strategy)
     step = train.build_train_step(config, state, strategy, dataset.element_spec)
     batches = iter(dataset)

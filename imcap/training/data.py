@@ -13,11 +13,14 @@ from imcap.training.steps import Batch
 
 
 def train_dataset(
-    config: ConfigDict, info: records.Info, strategy: tf.distribute.Strategy, step: int
+    config: ConfigDict, folder: str, info: records.Info, strategy: tf.distribute.Strategy, step: int
 ) -> tf.distribute.DistributedDataset:
-    """Returns the endless training batches after `step`, divided among the replicas."""
+    """Returns the endless training batches after `step`, divided among the replicas.
+
+    `folder`: the local records folder that `info` describes.
+    """
     dataset = input_pipeline.train_dataset(
-        config.records.dir,
+        folder,
         info,
         batch_size=config.train.batch_size,
         shuffle_buffer=config.train.shuffle_buffer,
