@@ -1,4 +1,4 @@
-"""Scenes of coloured shapes: what is in them, how it is put into words, how it is drawn."""
+"""Scenes of coloured shapes: their content, their captions and their drawing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS = {
     "purple": (142, 62, 176),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
-# Radii in pixels of the circle around a shape: no small one can be taken for a large one.
+# Radii in pixels of the circle around a shape; the two ranges are far apart.
 RADII = {"small": (8.0, 9.5), "large": (14.0, 15.5)}
 CAPTIONS = 5
 
@@ -158,7 +158,7 @@ def make_scene(rng: random.Random, pairs: Sequence[Pair], first: Pair) -> Scene:
 
 
 def describe(rng: random.Random, scene: Scene) -> tuple[str, ...]:
-    """Returns five captions of the scene, no two worded alike."""
+    """Returns five captions of the scene, each of another template."""
     before, after = _RELATIONS[scene.axis]
     templates = (_ONE, _TWO, _THREE)[len(scene.things) - 1]
     words = dict(zip("abc", (thing.words() for thing in scene.things), strict=False))
@@ -188,11 +188,11 @@ def _place(rng: random.Random, radii: Sequence[float]) -> list[tuple[float, floa
     for radius, cut, last in zip(radii, cuts, [0.0, *cuts], strict=False):
         along.append(edge + cut - last + radius)
         edge = along[-1] + radius + _GAP
-    # Swaying less than a fifth of the distance leaves no doubt about the relation.
-    sway = min([10.0, *(0.2 * (far - near) for near, far in itertools.pairwise(along))])
-    inset = _MARGIN + max(radii) + sway
+    # Offsets across the line stay below a fifth of the distance, so the relation is clear.
+    offset = min([10.0, *(0.2 * (far - near) for near, far in itertools.pairwise(along))])
+    inset = _MARGIN + max(radii) + offset
     middle = rng.uniform(inset, SIDE - inset)
-    return [(place, middle + rng.uniform(-sway, sway)) for place in along]
+    return [(place, middle + rng.uniform(-offset, offset)) for place in along]
 
 
 def _jitter(rng: random.Random, rgb: Sequence[int], amount: int = 14) -> tuple[int, int, int]:
