@@ -85,9 +85,10 @@ check-wheel: wheel ## Install the wheel in an empty environment and caption an i
 	  imcap $$step --config=shapes:tiny --workdir=run || exit 1; done && \
 	imcap caption --model=run run/shapes/images/test-00000.jpg
 
-lint: setup ## Check style and format
+lint: setup ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 records: setup ## Images and captions to TFRecords; RUNNER=flink FLINK_MASTER=HOST:PORT on a cluster
 	$(RUN) records $(BEAM_FLAGS) $(FLAGS)
