@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -124,7 +125,8 @@ def caption(parsed: Parsed) -> int:
     _import_tensorflow()
     model = captioner.Captioner(parsed.flags.model[0])
     to_line = caption_files.json_line if parsed.flags.json else caption_files.text_lines
-    sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     failed = 0
     for result in caption_files.caption_paths(model, images, top=parsed.flags.top):
         if result.error is None:

@@ -210,7 +210,10 @@ def read(workdir: str) -> ConfigDict | None:
         return None
     config = default()
     try:
-        _update(config, filesystem.read_json(path))
+        values = filesystem.read_json(path)
+        if not isinstance(values, dict):
+            raise TypeError("not an object")
+        _update(config, values)
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: give --config=NAME, or remove it") from error
     return config

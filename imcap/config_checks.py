@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -101,7 +103,8 @@ def validate(config: ConfigDict) -> None:
         value = _get(config, key)
         if isinstance(choices, Registry) and value not in choices:
             raise UserError(f"config.{key}={value!r}: {choices.choices(value)}")
-        _check(config, key, lambda v, c=choices: v in c, f"must be one of {', '.join(choices)}")
+        is_choice = functools.partial(operator.contains, choices)
+        _check(config, key, is_choice, f"must be one of {', '.join(choices)}")
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"

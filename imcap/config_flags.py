@@ -26,7 +26,9 @@ _OVERRIDE = re.compile(r"--?(?:no)?config\.([^=]*)")
 
 def take(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Splits off `--config=VALUE` or `--config VALUE`; returns the last VALUE and the rest."""
-    value, rest, waiting = None, [], iter(arguments)
+    value: str | None = None
+    rest: list[str] = []
+    waiting = iter(arguments)
     for argument in waiting:
         name, equals, given = argument.partition("=")
         if argument == "--":
@@ -86,6 +88,7 @@ def _find(name: str) -> str:
 def _run(path: str, variant: Sequence[str]) -> object:
     loader = importlib.machinery.SourceFileLoader("imcap_config_file", path)
     spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None  # It is None only where the loader is.
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module.get_config(*variant)

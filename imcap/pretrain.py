@@ -81,8 +81,8 @@ def _readable_rows(config: ConfigDict, max_pixels: int) -> list[CaptionedImage]:
       config: a config's `dataset` part.
       max_pixels: images that declare more are refused.
     """
-    rows = datasets.build_reader(config).read(datasets.Problems())
-    rows = [row for row in rows if row.split == "train"]
+    found = datasets.build_reader(config).read(datasets.Problems())
+    rows = [row for row in found if row.split == "train"]
     if not rows:
         return []
 

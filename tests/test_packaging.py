@@ -156,6 +156,17 @@ def test_wheel_is_imported_from_its_environment(environment, tmp_path):
     assert printed.startswith(str(environment.parent))
 
 
+def test_wheel_prints_help_and_version(environment, tmp_path):
+    assert "imcap COMMAND" in run(environment, tmp_path, "imcap", "--help")
+    assert imcap.__version__ in run(environment, tmp_path, "imcap", "--version")
+
+
+def test_wheel_finds_a_config_by_name(environment, tmp_path):
+    flags = ("--config=shapes:tiny", "--config.encoder.weights=", f"--workdir={tmp_path}/run")
+    printed = run(environment, tmp_path, "imcap", "records", "--dry_run", *flags)
+    assert "train" in printed and "images" in printed
+
+
 def test_wheel_captions_an_image(environment, landscape_export, landscape_data, tmp_path):
     image = landscape_data / "45.jpg"
     printed = run(environment, tmp_path, "imcap", "caption", f"--model={landscape_export}", image)
