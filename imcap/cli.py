@@ -13,8 +13,9 @@ from typing import NoReturn
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import imcap
-from imcap import command_flags, console, runtime
-from imcap.command_flags import Parsed
+from imcap import runtime
+from imcap.command_line import command_flags, console
+from imcap.command_line.command_flags import Parsed
 from imcap.errors import UserError
 
 COMMANDS: dict[str, command_flags.Command] = {}

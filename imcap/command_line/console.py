@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import tqdm
 from absl import logging as absl_logging
 
+import imcap
+
 _OURS = ("imcap", "beam_jobs")
 
 
@@ -29,7 +31,7 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 
 
 def _is_ours(path: str) -> bool:
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.abspath(imcap.__file__)))
     return os.path.relpath(path, root).split(os.sep)[0] in _OURS
 
 

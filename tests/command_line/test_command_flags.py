@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imcap import cli, command_flags
+from imcap import cli
+from imcap.command_line import command_flags
 from imcap.errors import UserError
 
 COMMANDS = cli.COMMANDS

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from imcap import config as config_lib
-from imcap import config_flags
+from imcap.command_line import config_flags
 from imcap.errors import UserError
 
 HEAD = "from imcap import config\ndef get_config(variant=''):\n    c = config.default()\n"

@@ -23,7 +23,8 @@ def test_imcap_s_log_is_plain_lines_and_libraries_show_only_warnings(tmp_path):
     program = f"""
 import sys
 from absl import logging
-from imcap import console, filesystem
+from imcap import filesystem
+from imcap.command_line import console
 console.show_log()
 ours = compile("logging.info('%d images', 3)", filesystem.__file__, 'exec')
 exec(ours)
@@ -37,7 +38,8 @@ def test_a_log_line_does_not_break_a_progress_bar():
     program = """
 import os, sys
 from absl import logging
-from imcap import console, progress
+from imcap import progress
+from imcap.command_line import console
 console.show_log()
 with progress.bar('work', 'step', 2, mininterval=0) as bar:
     bar.update()
@@ -49,14 +51,18 @@ with progress.bar('work', 'step', 2, mininterval=0) as bar:
 
 
 def test_loading_tensorflow_shows_nothing():
-    program = "from imcap import console\nwith console.quiet():\n    import tensorflow_text\n"
+    program = """
+from imcap.command_line import console
+with console.quiet():
+    import tensorflow_text
+"""
     assert stderr_of(program) == ""
 
 
 def test_the_redirect_ends_with_the_block():
     program = """
 import sys
-from imcap import console
+from imcap.command_line import console
 with console.quiet():
     print(1, file=sys.stderr, flush=True)
 print(2, file=sys.stderr)

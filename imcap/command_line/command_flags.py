@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import config_flags
+from imcap.command_line import config_flags
 from imcap.errors import UserError
 
 
