@@ -93,14 +93,14 @@ def write_shard(
 
 def _write_records(temporary: str, serialized: Iterable[bytes], path: str, compression: str) -> str:
     digest = records.Digest()
-    with filesystem.write_errors(path):
+    with filesystem.writing_to(path):
         writer = tf.io.TFRecordWriter(temporary, compression)
     try:
         for record in serialized:
-            with filesystem.write_errors(path):
+            with filesystem.writing_to(path):
                 writer.write(record)
             digest.update(record)
     finally:
-        with filesystem.write_errors(path):
+        with filesystem.writing_to(path):
             writer.close()
     return digest.hexdigest()

@@ -189,8 +189,8 @@ def _restore(classifier: keras.Model, folder: str) -> int:
 
 
 def _save(network: keras.Model, path: str) -> None:
-    """Writes a weights file whole or not at all."""
-    with filesystem.replacing(path) as temporary:
+    """Writes a weights file whole or not at all; raises UserError if it cannot be written."""
+    with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
         network.save_weights(temporary)
 
 

@@ -57,7 +57,7 @@ def test_normalize_replaces_the_home_folder(monkeypatch):
     ],
 )
 def test_below_is_relative_to_the_folder_in_any_spelling(path, folder, relative):
-    assert filesystem.below(path, folder) == relative
+    assert filesystem.relative_to(path, folder) == relative
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_read_json_of_garbage_is_none(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
 def test_a_name_that_no_file_can_have_is_no_file(tmp_path, name):
-    assert filesystem.names(str(tmp_path / name)) == frozenset()
+    assert filesystem.file_names(str(tmp_path / name)) == frozenset()
     assert not filesystem.is_file(str(tmp_path / name))
 
 

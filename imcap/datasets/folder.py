@@ -59,7 +59,7 @@ def _images(
             used.add(text)
             captions = _captions(os.path.join(parent, text), problems) if text in texts else ()
             path = filesystem.join(parent, name)
-            image_id = filesystem.below(path, root)
+            image_id = filesystem.relative_to(path, root)
             split = split_of(image_id)
             if split is None:
                 problems.add("images outside of the split folders", path)

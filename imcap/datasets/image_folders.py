@@ -108,5 +108,5 @@ class ImageFolders:
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:
-            self._listed[folder] = filesystem.names(folder)
+            self._listed[folder] = filesystem.file_names(folder)
         return self._listed[folder]

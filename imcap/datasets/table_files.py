@@ -43,7 +43,7 @@ def find_tables(named: str, folder: str) -> list[str]:
 
 
 def _only_table(folder: str) -> str:
-    tables = [name for name in sorted(filesystem.names(folder)) if name.endswith(_ENDINGS)]
+    tables = [name for name in sorted(filesystem.file_names(folder)) if name.endswith(_ENDINGS)]
     if len(tables) != 1:
         raise UserError(
             f"{folder}: {', '.join(tables) or 'no table'} here; name the table with"

@@ -1,25 +1,24 @@
 """Files, local or remote (gs://, s3://, hdfs:// through Beam): paths, listing, reading, writing.
 
-A package and not one module, as reading and atomic writing are two jobs. Everything is used from
-here: `filesystem.replacing(path)`.
+Use everything from here: `filesystem.replacing(path)`.
 """
 
 from imcap.filesystem.paths import (
     IMAGE_EXTENSIONS,
-    below,
     is_image,
     is_remote,
     join,
     normalize,
+    relative_to,
 )
 from imcap.filesystem.reading import (
     download,
+    file_names,
     folders,
     is_file,
     is_folder,
     local_copy,
     match,
-    names,
     open_bytes,
     read_bytes,
     read_json,
@@ -30,16 +29,16 @@ from imcap.filesystem.reading import (
 from imcap.filesystem.writing import (
     TEMPORARY,
     replacing,
-    write_errors,
     write_json,
     write_text,
+    writing_to,
 )
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "TEMPORARY",
-    "below",
     "download",
+    "file_names",
     "folders",
     "is_file",
     "is_folder",
@@ -48,16 +47,16 @@ __all__ = [
     "join",
     "local_copy",
     "match",
-    "names",
     "normalize",
     "open_bytes",
     "read_bytes",
     "read_json",
+    "relative_to",
     "replacing",
     "set_remote_options",
     "size",
     "walk",
-    "write_errors",
     "write_json",
     "write_text",
+    "writing_to",
 ]

@@ -1,4 +1,4 @@
-"""Paths: what a path says without a look at the disk."""
+"""Operations on paths that do not touch the disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def normalize(path: str) -> str:
     return path.rstrip("/") if is_remote(path) else os.path.normpath(os.path.expanduser(path))
 
 
-def below(path: str, folder: str) -> str:
+def relative_to(path: str, folder: str) -> str:
     """Returns `path` relative to `folder`, however both are spelt; unchanged if it is elsewhere."""
     inner, outer = normalize(path), normalize(folder)
     if outer == "." and not is_remote(path):

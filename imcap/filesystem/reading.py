@@ -37,7 +37,7 @@ def size(path: str) -> int:
         return filesystems.match([path])[0].metadata_list[0].size_in_bytes
 
 
-def names(folder: str) -> frozenset[str]:
+def file_names(folder: str) -> frozenset[str]:
     """Returns the names of the files in a folder; none where it cannot be listed."""
     if is_remote(folder):
         return frozenset(path.rpartition("/")[2] for path in _match(f"{folder.rstrip('/')}/*"))
@@ -162,13 +162,13 @@ def set_remote_options(arguments: Sequence[str]) -> None:
     FileSystems.set_options(PipelineOptions(list(arguments)))
 
 
-def download(path: str, local: str, report: Callable[[int], object] = int) -> None:
+def download(path: str, local: str, report: Callable[[int], object] | None = None) -> None:
     """Copies a file to a local path, which is overwritten.
 
     Args:
       path: local or remote.
       local: the copy's path.
-      report: is called with the number of bytes after each block of them.
+      report: if given, is called with the number of bytes after each block of them.
 
     Raises:
       UserError: `path` is remote and cannot be read.
@@ -177,7 +177,8 @@ def download(path: str, local: str, report: Callable[[int], object] = int) -> No
     with open_bytes(path) as source, open(local, "wb") as target:
         while block := _read_block(path, source):
             target.write(block)
-            report(len(block))
+            if report:
+                report(len(block))
 
 
 def _read_block(path: str, source: IO[bytes]) -> bytes:

@@ -30,7 +30,8 @@ def replacing(path: str, *, durable: bool = True) -> Iterator[str]:
       durable: wait until file and folder are on the disk, so that they outlive a power cut.
 
     Raises:
-      UserError: the file cannot be moved to `path`.
+      UserError: the file cannot be moved to `path`. What the block raises is raised as it is;
+        `writing_to` around it makes UserErrors of that, too.
     """
     folder, slash, name = path.rpartition("/")  # os.path.split would cut the slashes of s3://x.
     unfinished = f"{folder}{slash}{TEMPORARY}{uuid.uuid4().hex}-{name}"
@@ -39,7 +40,7 @@ def replacing(path: str, *, durable: bool = True) -> Iterator[str]:
         local = os.path.join(tempfile.gettempdir(), os.path.basename(unfinished))
     try:
         yield local
-        with write_errors(path):
+        with writing_to(path):
             if is_remote(path):
                 _upload(local, unfinished, path)
             else:
@@ -55,7 +56,7 @@ def write_text(path: str, content: str, *, durable: bool = True) -> None:
     # Surrogates stand for bytes of a file's name that are not UTF-8.
     raw = content.encode("utf-8", "surrogateescape")
     with (
-        write_errors(path),
+        writing_to(path),
         replacing(path, durable=durable) as temporary,
         open(temporary, "wb") as file,
     ):
@@ -68,8 +69,8 @@ def write_json(path: str, value: Any, *, durable: bool = True, **options: Any) -
 
 
 @contextlib.contextmanager
-def write_errors(path: str) -> Iterator[None]:
-    """Raises a UserError that names `path` for what a failed write raises, as on a full disk."""
+def writing_to(path: str) -> Iterator[None]:
+    """Raises a UserError that names `path` where the block cannot write, as on a full disk."""
     try:
         yield
     except UserError:

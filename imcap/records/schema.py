@@ -34,7 +34,7 @@ def record_path(path: str, folder: str) -> str:
     It is relative where the image lies below `folder`, the data set's in any spelling (`~/x`,
     `./x/`), so that the folder may move without a change of the records.
     """
-    return filesystem.below(path, folder)
+    return filesystem.relative_to(path, folder)
 
 
 def image_path(path: str | bytes, folder: str) -> str:

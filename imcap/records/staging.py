@@ -54,7 +54,7 @@ def local_folder(folder: str, cache_dir: str = "", *, with_shards: bool = True) 
     folder = filesystem.normalize(folder)
     content, info = _read_info(folder)
     target = _cache_folder(folder, content, cache_dir)
-    with filesystem.write_errors(target):
+    with filesystem.writing_to(target):
         os.makedirs(target, exist_ok=True)
     with _lock(target):
         if not os.path.exists(os.path.join(target, info_lib.COMPLETED)):
@@ -109,7 +109,7 @@ def _missing(target: str, info: Info) -> dict[str, tuple[int, str]]:
 def _copy_summaries(folder: str, target: str, content: str) -> None:
     """Copies what lies beside the shards, the COMPLETED marker last."""
     path = os.path.join(target, info_lib.VOCABULARY)
-    with filesystem.replacing(path) as temporary, filesystem.write_errors(path):
+    with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
         filesystem.download(f"{folder}/{info_lib.VOCABULARY}", temporary)
     filesystem.write_text(os.path.join(target, info_lib.INFO), content)
     filesystem.write_text(os.path.join(target, info_lib.COMPLETED), "")
@@ -156,7 +156,7 @@ def _copy_shard(
 ) -> None:
     source, path = f"{folder}/{name}", os.path.join(target, name)
     with filesystem.replacing(path) as temporary:
-        with filesystem.write_errors(path):
+        with filesystem.writing_to(path):
             filesystem.download(source, temporary, bar.update)
         found = os.path.getsize(temporary), _digest(temporary, compression)
         if found != (size, digest):

@@ -32,7 +32,12 @@ def load_inline(name: str) -> Markup:
 
 
 def write_html(stream: jinja2.environment.TemplateStream, path: str | os.PathLike[str]) -> None:
-    """Writes a rendered template; the file is replaced as a whole."""
+    """Writes a rendered template; the file is replaced as a whole.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
     stream.enable_buffering(_BUFFERED_PARTS)
-    with filesystem.replacing(os.fspath(path)) as temporary:
+    path = os.fspath(path)
+    with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
         stream.dump(temporary, encoding="utf-8", errors="replace")

@@ -39,7 +39,8 @@ def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[s
       png_path: of the plot, replaced as a whole.
 
     Raises:
-      UserError: the file is missing, lacks a required column, or a cell is not a number.
+      UserError: the file is missing, lacks a required column, a cell is not a number, or
+        the plot cannot be written.
     """
     labels = {f"dev_{key}": metrics.label(key) for key in metrics.METRICS}
     columns = _read_history(csv_path, ("step", *_LOSSES), tuple(labels))
@@ -74,6 +75,7 @@ def draw_attention(
 
     Raises:
       ValueError: shapes or types are not as above, or a weight is negative or not finite.
+      UserError: the plot cannot be written.
     """
     image, weights = np.asarray(image), np.asarray(weights)
     _check_attention(image, words, weights)
@@ -170,5 +172,6 @@ def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes a PNG, replaced as a whole: whoever shows it never reads half a file."""
     FigureCanvasAgg(figure)
-    with filesystem.replacing(os.fspath(path)) as temporary:
+    path = os.fspath(path)
+    with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

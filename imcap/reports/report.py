@@ -67,7 +67,7 @@ def write_report(
       settings: how the captions were made, by key (split, beam size, ...).
 
     Raises:
-      OSError: the file cannot be written.
+      UserError: the file cannot be written.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row.scores))

@@ -39,6 +39,7 @@ class History:
         if not write:
             return
         with (
+            filesystem.writing_to(self.path),
             filesystem.replacing(self.path) as temporary,
             open(temporary, "w", newline="", encoding="utf-8") as file,
         ):

@@ -78,7 +78,7 @@ def test_paths_are_the_same_however_the_folder_is_spelt(
     captions = {"table": "t.csv", "folder": "", "flickr8k": "captions.txt"}[name]
     reader = datasets.build_reader({"name": name, "dir": folder, "captions": captions})
     path = reader.first().path
-    assert filesystem.below(path, folder) == "Images/a.jpg"
+    assert filesystem.relative_to(path, folder) == "Images/a.jpg"
     assert os.path.samefile(path, tmp_path / "set/Images/a.jpg")
 
 

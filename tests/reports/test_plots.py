@@ -83,6 +83,12 @@ def test_missing_history_is_named(tmp_path):
         plots.draw_history(tmp_path / "none.csv", tmp_path / "history.png")
 
 
+def test_plot_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "history.csv").write_text(HEADER + ROWS, encoding="utf-8")
+    with pytest.raises(UserError, match=r"none/x\.png cannot be written: No such file"):
+        plots.draw_history(tmp_path / "history.csv", tmp_path / "none" / "x.png")
+
+
 @settings(max_examples=30, deadline=None)
 @given(content=st.binary(max_size=80))
 def test_any_bytes_are_drawn_or_refused(tmp_path_factory, content):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imcap.decoding.predictions import Caption
+from imcap.errors import UserError
 from imcap.reports import report
 
 ROW = report.ReportRow("1.jpg", None, "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5})
@@ -195,6 +196,11 @@ def test_failure_keeps_the_former_report(tmp_path):
         write(tmp_path, [ROW], settings={"beam_size": Unprintable()})
     assert os.listdir(tmp_path) == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == former
+
+
+def test_report_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none/report\.html cannot be written: No such file"):
+        write(tmp_path / "none", [ROW])
 
 
 def test_thousand_images_stay_below_15_megabytes(tmp_path):

@@ -6,6 +6,7 @@ import csv
 
 import pytest
 
+from imcap.errors import UserError
 from imcap.training.history import COLUMNS, History
 
 
@@ -61,3 +62,9 @@ def test_a_worker_that_is_not_the_chief_keeps_the_same_rows_and_writes_none(tmp_
 def test_no_half_written_file_is_left(tmp_path):
     History(str(tmp_path)).append(row(1))
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    history = History(str(tmp_path / "missing"))
+    with pytest.raises(UserError, match=r"missing/history\.csv cannot be written: No such file"):
+        history.append(row(1))
