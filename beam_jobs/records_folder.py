@@ -62,6 +62,7 @@ def prepare(folder: str, settings: Settings, *, overwrite: bool) -> None:
 
 def make_folders(folder: str) -> None:
     """Makes a records folder and the folders in it."""
+    # shards/ holds the settings and the reports; the shards themselves lie beside it.
     for path in (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress")):
         if not FileSystems.exists(path):
             FileSystems.mkdirs(path)

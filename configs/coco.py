@@ -1,7 +1,6 @@
 """COCO captions, 2017 or 2014: configs/flickr8k.py with twenty times the images.
 
-make records train eval export CONFIG=configs/coco.py WORKDIR=runs/coco SPLIT=dev \\
-    DATA=coco WEIGHTS=resnet50_weights_notop.h5
+make records train eval export CONFIG=coco DATA=DIR WEIGHTS=FILE
 
 Words that occur less than five times are rare here. With this many images, mirrored ones are not
 needed. No run on the whole of COCO has been measured yet.

@@ -1,7 +1,6 @@
 """Flickr30k, in Kaggle's or the authors' layout: configs/flickr8k.py with more images.
 
-make records train eval export CONFIG=configs/flickr30k.py WORKDIR=runs/flickr30k SPLIT=dev \\
-    DATA=flickr30k WEIGHTS=resnet50_weights_notop.h5
+make records train eval export CONFIG=flickr30k DATA=DIR WEIGHTS=FILE
 
 Without Flickr30k Entities' split lists, 85% of the images are for training and 15% for dev, and ten
 are held out in the split `holdout`. No run on the whole of Flickr30k has been measured yet.

@@ -1,7 +1,6 @@
 """Flickr8k: ResNet50's feature map, mirrored images as augmentation, the attention decoder.
 
-make records train eval export CONFIG=configs/flickr8k.py WORKDIR=runs/flickr8k SPLIT=dev \\
-    DATA=Flickr8k WEIGHTS=resnet50_weights_notop.h5
+make records train eval export CONFIG=flickr8k DATA=DIR WEIGHTS=FILE
 
 Times and scores: README.md.
 """

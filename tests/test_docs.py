@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import processes
 import pytest
 
+from imcap import cli, records
 from imcap import config as config_lib
-from imcap import records
+from imcap.command_line.command_flags import FLAGS
 
 PAGES = (
     "README.md",
@@ -49,8 +51,8 @@ def test_links_lead_to_files_and_headings(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_make_targets_exist(page):
-    found = re.findall(r"(?:^    |`)(?:\S+=\S+ )?make ([a-z-]+)", read(page), re.MULTILINE)
-    assert set(found) - make_targets() == set()
+    found = re.findall(r"(?:^    |`)(?:\S+=\S+ )?make ([a-z -]+)", read(page), re.MULTILINE)
+    assert {target for line in found for target in line.split()} - make_targets() == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -58,6 +60,35 @@ def test_config_settings_exist(page):
     known = set(flattened(config_lib.default()))
     found = set(re.findall(r"--config\.([a-z_]+(?:\.[a-z_]+)*)", read(page)))
     assert found - known == set()
+
+
+def commands(page: str) -> list[str]:
+    """Returns the commands `imcap …` of a page, each as one line."""
+    text = read(page).replace("\\\n", " ")
+    return re.findall(r"\bimcap [a-z]+ [^\n`]*", text)
+
+
+def wrong_flags(line: str) -> set[str]:
+    """Returns the flags of imcap in a command line that its command does not take."""
+    name = line.split()[line.split().index("imcap") + 1]
+    given = set(re.findall(r"--(\w+)(?=[=\s]|$)", line)) - {"config", "help"}
+    command = cli.COMMANDS[name]
+    # The records job also takes Beam's flags.
+    return (given & FLAGS.keys() if command.takes_unknown else given) - set(command.flags)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_take_the_flags_they_are_given(page):
+    lines = [line for line in commands(page) if line.split()[1] in cli.COMMANDS]
+    assert {line: wrong_flags(line) for line in lines if wrong_flags(line)} == {}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((processes.ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda p: p.stem
+)
+def test_the_command_of_a_result_can_be_given_again(path):
+    line = json.loads(path.read_text(encoding="utf-8"))["command"]
+    assert wrong_flags(line) == set()
 
 
 def flattened(config: config_lib.ConfigDict, prefix: str = "") -> list[str]:
