@@ -211,7 +211,7 @@ def test_a_trained_run_refuses_other_settings(run, command, flag, message):
 def test_another_config_is_refused_by_a_trained_run(run):
     flags = ("--config=shapes", f"--workdir={run[0]}", "--config.encoder.image_size=32")
     message = refusal(processes.run_fork("train", *flags))
-    assert "was trained with dataset.size=60, now 5000" in message
+    assert "was trained with dataset.ratios=(0.8, 0.1, 0.1), now (0.9, 0.05, 0.05)" in message
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "export"])

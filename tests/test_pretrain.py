@@ -102,7 +102,7 @@ def test_a_killed_run_continues_after_its_last_epoch(tmp_path, capfd, caplog) ->
     assert not (tmp_path / pretrain.WEIGHTS).exists()
     (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while writing.
     capfd.readouterr()
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
     assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]

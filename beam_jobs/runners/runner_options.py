@@ -37,7 +37,7 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
     """Returns a copy of a config whose local paths hold for workers that start in other folders."""
     config = ConfigDict(config.to_dict())
     for part in (config.dataset, config.records):
-        if part.dir and not filesystem.is_remote(part.dir) and not part.dir.startswith("~"):
+        if part.dir and not filesystem.is_remote(part.dir):
             part.dir = os.path.abspath(part.dir)
     for key in ("name", "weights"):
         # Without an extension it is the name of a network, or of weights that Keras fetches.

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from imcap import config as config_lib
-from imcap import decoders
+from imcap import config_checks, decoders
 from imcap.decoders import DECODERS
 from imcap.decoders.attention import attend
 from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, lstm
@@ -205,7 +205,7 @@ def test_a_decoder_is_added_by_one_registry_line():
     DECODERS.register("mean", f"{__name__}:MeanDecoder")
     config = config_lib.default()
     config.model.decoder = "mean"
-    config_lib.validate(config)
+    config_checks.validate(config)
     decoder = decoders.build(config.model, VOCABULARY, CHANNELS)
     tokens = make_tokens()
     expected = stepped(decoder, make_features(), tokens)

@@ -140,7 +140,9 @@ def nested() -> keras.Model:
         return keras.Model(network.input, network.output, name=name)
 
     first, second = block("first", 3), block("second", 4)
-    sequential = keras.Sequential([keras.Input((SIDE, SIDE, 4)), second, layers.ReLU()])
+    sequential = keras.Sequential(
+        [keras.Input((SIDE, SIDE, 4)), second, layers.ReLU()], name="sequential"
+    )
     inputs = keras.Input((SIDE, SIDE, 3))
     x = first(inputs)
     x = sequential(x) + sequential(keras.ops.relu(x))  # Called twice.
