@@ -22,7 +22,7 @@ from beam_jobs.runners import flink, job_errors, runner_options
 from beam_jobs.transforms import encoder_graph, failure_limit
 from beam_jobs.transforms.check_manifest import check_splits
 from imcap import config as config_lib
-from imcap import datasets, encoders, filesystem, records, runtime, text
+from imcap import datasets, encoders, filesystem, hashing, records, runtime, text
 from imcap.errors import UserError
 
 
@@ -67,7 +67,7 @@ def build_records(
     records_folder.prepare(config.records.dir, settings, overwrite=overwrite)
     if workdir:
         config_lib.save(resolved, workdir)
-    model, fingerprint = shared.Shared(), records.fingerprint(settings)
+    model, fingerprint = shared.Shared(), hashing.digest_of(settings)
     # Workers that are threads of this process find the graph that is built already.
     graph = model.acquire(
         lambda: encoder_graph.EncoderGraph(config.encoder, config.records.dtype, encoder),

@@ -81,11 +81,11 @@ def split_bytes(
       splits: images by split.
       feature_shape: (positions, channels).
       dtype: of the features, a name in records.DTYPES.
-      flip: whether training images are also encoded mirrored.
+      flip: whether training images are also encoded flipped.
     """
     features = math.prod(feature_shape) * records.DTYPES[dtype].itemsize
     return {
-        split: images * (len(records.views(split, flip)) * features + _RECORD_BYTES)
+        split: images * (len(records.view_keys(split, flip)) * features + _RECORD_BYTES)
         for split, images in splits.items()
     }
 
@@ -109,14 +109,14 @@ def describe(
       splits: images by split.
       sizes: bytes by split.
       num_shards: of each split.
-      flip: whether training images are also encoded mirrored.
+      flip: whether training images are also encoded flipped.
       rate: images encoded per second.
     """
     lines = [
         f"{split}: {images:,} images in {num_shards} shards, about {sizes[split] / 1e6:,.0f} MB"
         for split, images in sorted(splits.items())
     ]
-    encoded = sum(images * len(records.views(split, flip)) for split, images in splits.items())
+    encoded = sum(images * len(records.view_keys(split, flip)) for split, images in splits.items())
     total = sum(sizes.values())
     lines.append(
         f"in all about {total / 1e9:,.2f} GB and {encoded / rate / 60:,.1f} minutes on this "

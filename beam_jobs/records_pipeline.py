@@ -16,7 +16,7 @@ from beam_jobs.transforms import (
     write_info,
 )
 from beam_jobs.transforms.check_manifest import CheckManifest
-from imcap import datasets, encoders, records
+from imcap import datasets, encoders, hashing
 from imcap.datasets.parted import PartedReader
 
 
@@ -114,7 +114,7 @@ def _shard_settings(config: ConfigDict, settings: Settings) -> encode_shards.Sha
         max_failures=config.records.max_failures,
         max_length=config.text.max_length,
         encoder=config.encoder.to_dict(),
-        fingerprint=records.fingerprint(settings),
+        fingerprint=hashing.digest_of(settings),
     )
 
 

@@ -1,4 +1,4 @@
-"""Flickr8k: ResNet50's feature map, mirrored images as augmentation, the attention decoder.
+"""Flickr8k: ResNet50's feature map, flipped images as augmentation, the attention decoder.
 
 make records train eval export CONFIG=flickr8k DATA=DIR WEIGHTS=FILE
 

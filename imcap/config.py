@@ -45,7 +45,7 @@ def default() -> ConfigDict:
             # more, which a bucket charges for.
             "find_duplicates": True,
             "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
-            "flip": False,  # Also encode each training image mirrored, as a second view.
+            "flip": False,  # Also encode each training image flipped from left to right.
         }
     )
     config.text = ConfigDict(

@@ -18,7 +18,7 @@ from imcap.errors import UserError
 _PREFETCH = 4  # Batches.
 _PARALLEL = os.cpu_count() or 1
 # Lengths are padded up to a multiple of this, so that a graph sees few different shapes.
-_BUCKET = 4
+_LENGTH_STEP = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
 _WINDOW = 16
 
@@ -137,7 +137,7 @@ def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.T
     string [window] to string [window // batch_size, batch_size]; seed: int64 [2].
     """
     window = window[: tf.shape(window)[0] // batch_size * batch_size]
-    order = tf.argsort(records.parse_lengths(window), stable=True)
+    order = tf.argsort(records.parse_longest(window), stable=True)
     batches = tf.reshape(order, (-1, batch_size))
     shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
     # Shuffle indices, so that the records, which hold the features, are copied once.
@@ -145,24 +145,24 @@ def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.T
 
 
 def _is_flipped(seed: tf.Tensor) -> tf.Tensor:
-    """Returns whether a batch is of the mirrored view: true for half of the seeds, bool []."""
+    """Returns whether a batch has the flipped view, bool []: true for half of the seeds."""
     return tf.random.stateless_uniform([], seed) < 0.5
 
 
 def _parse_view(serialized: tf.Tensor, info: records.Info, flip: tf.Tensor) -> dict[str, tf.Tensor]:
-    if records.VIEWS[1] not in info.splits["train"]["views"]:
+    if records.FLIPPED not in info.splits["train"]["views"]:
         return records.parse(serialized, info)
     return tf.cond(
         flip,
-        lambda: records.parse(serialized, info, records.VIEWS[1]),
-        lambda: records.parse(serialized, info, records.VIEWS[0]),
+        lambda: records.parse(serialized, info, records.FLIPPED),
+        lambda: records.parse(serialized, info, records.FEATURES),
     )
 
 
 def _finish(parsed: dict[str, tf.Tensor], *, keep_text: bool = False) -> dict[str, tf.Tensor]:
     tokens = parsed["tokens"].to_tensor()
     length = tf.shape(tokens)[2]
-    padding = -(length - 1) % _BUCKET  # One more than a multiple: inputs and targets overlap.
+    padding = -(length - 1) % _LENGTH_STEP  # One more than a multiple: inputs and targets overlap.
     batch = {
         "image_id": parsed["image_id"],
         "features": parsed["features"],

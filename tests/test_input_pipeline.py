@@ -58,7 +58,7 @@ def stream(tiny_run: ConfigDict) -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def flip_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
-    """A run whose training records hold a mirrored view."""
+    """A run whose training records hold a flipped view."""
     from beam_jobs import build_records
 
     config = tiny_config(
@@ -186,18 +186,22 @@ def test_no_training_images_is_an_error(tiny_run) -> None:
 
 
 def views(config: ConfigDict, split: str) -> dict[bytes, list[np.ndarray]]:
-    """An image's features as they are and, if there, mirrored."""
+    """An image's features as they are and, if there, flipped."""
     info = records.read_info(config.records.dir)
     found = {}
     for record in serialized(config, split):
         feature = tf.train.Example.FromString(record).features.feature
-        raw = [feature[view].bytes_list.value[0] for view in records.VIEWS if view in feature]
+        raw = [
+            feature[view].bytes_list.value[0]
+            for view in (records.FEATURES, records.FLIPPED)
+            if view in feature
+        ]
         image_id = feature["image_id"].bytes_list.value[0]
         found[image_id] = [np.frombuffer(r, "<f2").reshape(info.feature_shape) for r in raw]
     return found
 
 
-def test_a_training_batch_is_of_one_view_and_about_half_are_mirrored(flip_run) -> None:
+def test_a_training_batch_is_of_one_view_and_about_half_are_flipped(flip_run) -> None:
     expected = views(flip_run, "train")
     chosen = []
     for batch in train_batches(flip_run, 120, batch_size=6):
@@ -214,10 +218,10 @@ def test_the_choice_of_views_is_the_same_from_any_step(flip_run) -> None:
     assert_same(train_batches(flip_run, 14, batch_size=6, step=10), whole[10:])
 
 
-def test_dev_and_evaluation_never_see_a_mirrored_view(flip_run) -> None:
+def test_dev_and_evaluation_never_see_a_flipped_view(flip_run) -> None:
     info = records.read_info(flip_run.records.dir)
-    assert info.splits["train"]["views"] == list(records.VIEWS)
-    assert info.splits["dev"]["views"] == [records.VIEWS[0]]
+    assert info.splits["train"]["views"] == [records.FEATURES, records.FLIPPED]
+    assert info.splits["dev"]["views"] == [records.FEATURES]
     assert all(len(found) == 1 for found in views(flip_run, "dev").values())
     for split in ("train", "dev"):
         expected = views(flip_run, split)

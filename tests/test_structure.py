@@ -17,7 +17,16 @@ import pytest
 # it holds a registry of names, which the config's checks read.
 FLOORS = {
     "imcap": {
-        "base": ("errors", "exif", "filesystem", "prefetch", "progress", "registry", "runtime"),
+        "base": (
+            "errors",
+            "exif",
+            "filesystem",
+            "hashing",
+            "prefetch",
+            "progress",
+            "registry",
+            "runtime",
+        ),
         "registries": (
             "datasets.__init__",
             "datasets.base",

@@ -16,7 +16,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 from tensorboard.backend.event_processing import event_accumulator
 
-from imcap import input_pipeline, records, runtime, text, train
+from imcap import hashing, input_pipeline, records, runtime, text, train
 from imcap.decoders.base import NO_DROPOUT
 from imcap.decoding import beam_search
 from imcap.errors import UserError
@@ -221,7 +221,7 @@ def reversed_records(tmp_path, landscape_data) -> str:
     lines = [*lines[:2], *reversed(lines[2:])]
     (folder / records.VOCABULARY).write_text("".join(f"{line}\n" for line in lines))
     info = json.loads((folder / records.INFO).read_text())
-    info["vocabulary_digest"] = records.fingerprint(lines)
+    info["vocabulary_digest"] = hashing.digest_of(lines)
     (folder / records.INFO).write_text(json.dumps(info))
     return str(folder)
 

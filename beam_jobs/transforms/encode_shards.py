@@ -24,7 +24,7 @@ from beam_jobs.shard_reports import Report, read_report, write_shard
 from beam_jobs.transforms import encoder_graph, failure_limit, manifest
 from beam_jobs.transforms.decode_images import Decoded, decode_ahead
 from beam_jobs.transforms.encoder_graph import EncoderGraph
-from imcap import encoders, filesystem, records, text
+from imcap import encoders, filesystem, hashing, records, text
 from imcap.datasets import CaptionedImage
 from imcap.prefetch import ahead
 
@@ -43,7 +43,7 @@ class ShardSettings:
       num_shards: of each split.
       dtype: of the features.
       compression: of the shards, empty or GZIP.
-      flip: whether training images are also encoded mirrored.
+      flip: whether training images are also encoded flipped.
       max_failures: see `failure_limit.allowed`.
       max_length: words kept of a caption.
       encoder: a config's `encoder` part.
@@ -132,13 +132,13 @@ class EncodeShard(beam.DoFn):
     ) -> Report:
         """Returns the report of this work before anything is done."""
         folder = self._settings.data_folder
-        made_from = [[r.image_id, records.record_path(r.path, folder), r.captions] for r in rows]
+        made_from = [[r.image_id, records.path_in_record(r.path, folder), r.captions] for r in rows]
         return Report(
             split=split,
             shard=shard,
-            rows=records.fingerprint(made_from),
+            rows=hashing.digest_of(made_from),
             encoder=self._settings.fingerprint,
-            text=records.fingerprint([vocabulary, self._settings.max_length]),
+            text=hashing.digest_of([vocabulary, self._settings.max_length]),
         )
 
     def _can_retry(self, report: Report, rows: Sequence[CaptionedImage]) -> bool:
@@ -201,7 +201,7 @@ class EncodeShard(beam.DoFn):
         """Yields the shard's records in order, and fills in the report."""
         report, done = task.report, 0
         tokenizer = self._tokenizer(task.vocabulary, report.text)
-        flip = len(records.views(report.split, self._settings.flip)) > 1
+        flip = len(records.view_keys(report.split, self._settings.flip)) > 1
         for batch, views in _features(task.batches, encode, flip):
             kept = [decoded.row for decoded in batch if decoded.image is not None]
             report.failures += [_failure(decoded) for decoded in batch if decoded.image is None]
@@ -219,7 +219,7 @@ class EncodeShard(beam.DoFn):
         for index, row in enumerate(rows):
             yield records.serialize(
                 row.image_id,
-                records.record_path(row.path, self._settings.data_folder),
+                records.path_in_record(row.path, self._settings.data_folder),
                 [view[index] for view in views],
                 row.captions,
                 [next(tokens) for _ in row.captions],

@@ -42,7 +42,7 @@ class EncoderGraph:
         """Encodes images, float32 [size, size, 3] each.
 
         Returns:
-          Features [images, positions, channels]; with `flip` also those of the mirrored images.
+          Features [images, positions, channels]; with `flip` also those of the flipped images.
         """
         batch = tf.stack(images)
         views = [batch, tf.reverse(batch, [2])] if flip else [batch]

@@ -19,7 +19,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from imcap import datasets, records
+from imcap import datasets, hashing
 from imcap.datasets import CaptionedImage
 
 PACK = 512  # Elements in a pack.
@@ -144,7 +144,7 @@ class GroupByShard(beam.PTransform):
 
 
 def _shard_key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], list]:
-    key = row.split, records.stable_bucket(row.image_id, num_shards)
+    key = row.split, hashing.stable_number(row.image_id, num_shards)
     return key, [row.image_id, row.path, row.captions, row.split]
 
 

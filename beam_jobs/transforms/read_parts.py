@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 
 from beam_jobs.transforms import manifest
-from imcap import datasets, records
+from imcap import datasets, hashing
 from imcap.datasets import CaptionedImage, Problems
 from imcap.datasets.parted import Entry, Part, PartedReader, merge
 
@@ -75,7 +75,7 @@ class _ReadPart(beam.DoFn):
         entries = self._reader.entries(Part(*part), problems)
         for index, (where, entry) in enumerate(entries):
             yield (
-                records.stable_bucket(entry.image_id, self._groups),
+                hashing.stable_number(entry.image_id, self._groups),
                 [number, index, where, *entry],
             )
         yield from _tagged(problems)

@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from beam_jobs import records_folder
 from beam_jobs.shard_reports import Report
 from beam_jobs.transforms import duplicates
-from imcap import datasets, filesystem, records
+from imcap import datasets, filesystem, hashing, records
 from imcap.datasets.base import MISSING_IMAGES
 from imcap.datasets.parted import PartedReader
 
@@ -27,7 +27,7 @@ class InfoSettings:
     Attributes:
       folder: the records folder.
       num_shards: of each split.
-      flip: whether training images are also encoded mirrored.
+      flip: whether training images are also encoded flipped.
       max_length: words kept of a caption.
       settings: of the folder, see `records_folder.check_settings`.
       dataset: a config's `dataset` part.
@@ -122,7 +122,7 @@ def _info(
         encoder=dict(settings.settings["encoder"]),
         preprocessing=dict(settings.settings["preprocessing"]),
         text={"max_length": settings.max_length, "vocabulary_size": len(vocabulary) + 2},
-        vocabulary_digest=records.fingerprint(vocabulary),
+        vocabulary_digest=hashing.digest_of(vocabulary),
         counts={
             "kept": sum(report.images for report in reports),
             "failed": sum(len(report.failures) for report in reports) + missing,
@@ -139,7 +139,7 @@ def _splits(reports: Sequence[Report], settings: InfoSettings) -> dict[str, Any]
     splits: dict[str, Any] = {}
     for report in reports:
         if report.split not in splits:
-            views = records.views(report.split, settings.flip)
+            views = records.view_keys(report.split, settings.flip)
             splits[report.split] = _empty_split(settings.num_shards, views)
         entry = splits[report.split]
         entry["shard_lengths"][report.shard] = report.images

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import heapq
 import math
 import os
@@ -14,14 +13,14 @@ from typing import Any, Protocol
 
 from absl import logging
 
-from imcap import filesystem
+from imcap import filesystem, hashing
 from imcap.datasets import text_rows
 from imcap.datasets.base import CaptionedImage, Problems, Settings
 from imcap.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 HOLDOUT = "holdout"
-_HOLDOUT_SALT = "look/"  # Never to be changed: it decides which images are held out.
+_HOLDOUT_SALT = "look/"  # Kept as it is: another text would hold out other images.
 _ALIASES = {
     "training": "train",
     "val": "dev",
@@ -40,12 +39,6 @@ def canonical(name: str) -> str:
     """
     name = name.strip().lower()
     return _ALIASES.get(name, name) if _NAME.fullmatch(name) else ""
-
-
-def stable_fraction(seed: int, image_id: str) -> float:
-    """Returns a number in [0, 1) that depends on the seed and the image id alone."""
-    digest = hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=8, person=b"imcap split")
-    return (int.from_bytes(digest.digest(), "big") >> 11) / 2.0**53
 
 
 class Assignment(Protocol):
@@ -67,7 +60,7 @@ class RatioSplit:
 
     def split_of(self, image_id: str) -> str:
         """Returns the split that the image's hash falls into."""
-        fraction, last = stable_fraction(self._seed, image_id), SPLITS[0]
+        fraction, last = hashing.stable_fraction(self._seed, image_id), SPLITS[0]
         for split, ratio in self._ratios.items():
             if ratio > 0 and fraction < ratio:
                 return split
@@ -179,7 +172,7 @@ def hold_out(images: Sequence[CaptionedImage], count: int, seed: int) -> list[Ca
             f"config.dataset.holdout: {count} images cannot be held out of the"
             f" {len(train)} in the train split"
         )
-    rank = functools.cache(lambda name: stable_fraction(seed, _HOLDOUT_SALT + name))
+    rank = functools.cache(lambda name: hashing.stable_fraction(seed, _HOLDOUT_SALT + name))
     held = set(heapq.nsmallest(count, train, key=rank))
     return [
         dataclasses.replace(image, split=HOLDOUT) if image.image_id in held else image

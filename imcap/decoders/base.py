@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import records
+from imcap import hashing
 
 State = dict[str, tf.Tensor]
 
@@ -75,7 +75,7 @@ class Decoder(keras.layers.Layer, abc.ABC):
 
     def _weight_seed(self, name: str) -> int:
         # A hash, as weights with one seed and equal shapes would start with equal values.
-        return records.stable_bucket(f"{self._seed} {name}", 2**31)
+        return hashing.stable_number(f"{self._seed} {name}", 2**31)
 
     @abc.abstractmethod
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:

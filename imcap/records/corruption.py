@@ -1,4 +1,4 @@
-"""Corrupted shards: found by name, or skipped as far as they cannot be read."""
+"""Corrupted shards: naming the first one, or reading a split without what they lost."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _readable(path: str, compression: str, length: int) -> tuple[int, str]:
     count = 0
     try:
         dataset = records.dataset([path], compression).take(length)
-        parsed = dataset.map(lambda record: records.parse_lengths(record[tf.newaxis]))
+        parsed = dataset.map(lambda record: records.parse_longest(record[tf.newaxis]))
         for _ in parsed.with_options(records.NO_AUTOTUNE):
             count += 1
     except tf.errors.OpError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from typing import Any
@@ -11,17 +10,11 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import text
+from imcap import hashing, text
 from imcap.errors import UserError
 
 SCHEMA_VERSION = 1
 INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.jsonl", "COMPLETED"
-
-
-def fingerprint(value: Any) -> str:
-    """Returns a hash of anything JSON holds, independent of the order of keys."""
-    text_form = json.dumps(value, sort_keys=True, ensure_ascii=True)
-    return hashlib.blake2b(text_form.encode(), digest_size=16).hexdigest()
 
 
 def encoder_settings(encoder: ConfigDict, weights_digest: str) -> dict[str, dict[str, Any]]:
@@ -78,7 +71,7 @@ class Info:
 
     Attributes:
       splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
-        `views`: which of VIEWS its records hold.
+        `views`: the keys of its features, FEATURES and perhaps FLIPPED.
       feature_shape: (positions, channels).
       compression: of the shards, empty or GZIP.
       feature_grid: (rows, columns) of the positions.
@@ -167,7 +160,7 @@ def _corrupted_info(path: str, error: Exception) -> UserError:
 def read_checked_vocabulary(folder: str, info: Info) -> list[str]:
     """Reads the lines of a folder's vocab.txt; raises UserError if they are not the records'."""
     vocabulary = read_vocabulary(folder)
-    if fingerprint(vocabulary) != info.vocabulary_digest:
+    if hashing.digest_of(vocabulary) != info.vocabulary_digest:
         path = os.path.join(folder, VOCABULARY)
         raise UserError(
             f"{path} is not the vocabulary that the records' token ids belong to (info.json has "

@@ -12,8 +12,10 @@ import tensorflow as tf
 from imcap import filesystem
 from imcap.records.info import Info
 
-VIEWS = ("features", "features_flip")
-# Little-endian on every machine, whatever the host's order.
+# The keys of an image's features, and of those of the image flipped from left to right.
+FEATURES, FLIPPED = "features", "features_flip"
+# Of the features' raw bytes: float16 and float32 are little-endian whatever the host's order;
+# bfloat16, from ml_dtypes, has the host's order.
 DTYPES = {
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -23,12 +25,12 @@ DTYPES = {
 _RETOKENIZED_AT_ONCE = 256  # Records.
 
 
-def views(split: str, flip: bool) -> tuple[str, ...]:
-    """Returns which of VIEWS the records of a split hold, where `flip` is `records.flip`."""
-    return VIEWS if flip and split == "train" else VIEWS[:1]
+def view_keys(split: str, flip: bool) -> tuple[str, ...]:
+    """Returns the keys of the features in a split's records, where `flip` is `records.flip`."""
+    return (FEATURES, FLIPPED) if flip and split == "train" else (FEATURES,)
 
 
-def record_path(path: str, folder: str) -> str:
+def path_in_record(path: str, folder: str) -> str:
     """Returns the path that a record keeps of an image.
 
     It is relative where the image lies below `folder`, the data set's in any spelling (`~/x`,
@@ -38,7 +40,7 @@ def record_path(path: str, folder: str) -> str:
 
 
 def image_path(path: str | bytes, folder: str) -> str:
-    """Returns where an image lies: the inverse of `record_path`.
+    """Returns where an image lies: the inverse of `path_in_record`.
 
     Args:
       path: as a record has it.
@@ -51,7 +53,7 @@ def image_path(path: str | bytes, folder: str) -> str:
 def serialize(
     image_id: str,
     path: str,
-    views: Sequence[np.ndarray],
+    features: Sequence[np.ndarray],
     captions: Sequence[str],
     tokens: Sequence[np.ndarray],
 ) -> bytes:
@@ -59,9 +61,9 @@ def serialize(
 
     Args:
       image_id: unique within the data set.
-      path: of the image, see `record_path`.
-      views: features [positions, channels] in one of DTYPES, written as raw bytes: of the image
-        and, if there is a second one, of the mirrored image.
+      path: of the image, see `path_in_record`.
+      features: arrays [positions, channels] in one of DTYPES, written as raw bytes: of the image
+        and, if there is a second one, of the flipped image.
       captions: the raw strings.
       tokens: per caption its ids, int32 [length], START and END included.
     """
@@ -69,8 +71,8 @@ def serialize(
     feature = example.features.feature
     feature["image_id"].bytes_list.value.append(image_id.encode("utf-8"))
     feature["path"].bytes_list.value.append(path.encode("utf-8", "surrogateescape"))
-    for key, features in zip(VIEWS, views, strict=False):
-        feature[key].bytes_list.value.append(features.tobytes())
+    for key, array in zip((FEATURES, FLIPPED), features, strict=False):
+        feature[key].bytes_list.value.append(array.tobytes())
     feature["captions"].bytes_list.value.extend(c.encode("utf-8", "ignore") for c in captions)
     feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
     for ids in tokens:
@@ -87,13 +89,13 @@ _CAPTION_TOKENS = tf.io.RaggedFeature(
 )
 
 
-def parse(serialized: tf.Tensor, info: Info, view: str = VIEWS[0]) -> dict[str, tf.Tensor]:
+def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, tf.Tensor]:
     """Parses a batch of Examples.
 
     Args:
       serialized: string [batch].
       info: of the folder that they come from.
-      view: which of VIEWS the features are of.
+      key: of the features to parse, FEATURES or FLIPPED.
 
     Returns:
       image_id string [batch], path string [batch], captions string ragged [batch, None],
@@ -105,12 +107,12 @@ def parse(serialized: tf.Tensor, info: Info, view: str = VIEWS[0]) -> dict[str, 
         {
             "image_id": tf.io.FixedLenFeature([], tf.string),
             "path": tf.io.FixedLenFeature([], tf.string),
-            view: tf.io.FixedLenFeature([], tf.string),
+            key: tf.io.FixedLenFeature([], tf.string),
             "captions": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
             "tokens": _CAPTION_TOKENS,
         },
     )
-    flat = tf.io.decode_raw(parsed.pop(view), tf.as_dtype(info.feature_dtype))
+    flat = tf.io.decode_raw(parsed.pop(key), tf.as_dtype(info.feature_dtype))
     return {
         **parsed,
         "features": tf.reshape(flat, (-1, *info.feature_shape)),
@@ -118,7 +120,7 @@ def parse(serialized: tf.Tensor, info: Info, view: str = VIEWS[0]) -> dict[str, 
     }
 
 
-def parse_lengths(serialized: tf.Tensor) -> tf.Tensor:
+def parse_longest(serialized: tf.Tensor) -> tf.Tensor:
     """Returns the length of each image's longest caption: string [batch] to int64 [batch]."""
     spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
     lengths = tf.io.parse_example(serialized, spec)["caption_lengths"]

@@ -10,15 +10,9 @@ import tensorflow as tf
 
 from imcap.records.info import Info
 
-# Its optimizer thread can hold up the end of an iterator for seconds (TensorFlow 2.21).
+# tf.data's autotuning thread can delay the end of an iterator by seconds (TensorFlow 2.21).
 NO_AUTOTUNE = tf.data.Options()
 NO_AUTOTUNE.autotune.enabled = False
-
-
-def stable_bucket(image_id: str, num_buckets: int) -> int:
-    """Returns an image's bucket, such as its shard: the same on every machine."""
-    digest = hashlib.blake2b(image_id.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % num_buckets
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from imcap import filesystem, progress
+from imcap import filesystem, hashing, progress
 from imcap.errors import UserError, one_line
 from imcap.records import info as info_lib
 from imcap.records.info import Info
@@ -77,7 +77,7 @@ def _cache_folder(folder: str, content: str, cache_dir: str) -> str:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     cache = filesystem.normalize(cache_dir or os.path.join(home, "imcap", "records"))
     name = folder.rpartition("/")[2]
-    return os.path.join(cache, f"{name}-{info_lib.fingerprint([folder, content])}")
+    return os.path.join(cache, f"{name}-{hashing.digest_of([folder, content])}")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from beam_jobs import build_records
-from imcap import encoders, images, records, text
+from imcap import encoders, hashing, images, records, text
 from imcap.datasets import Problems, build_reader
 from imcap.errors import UserError
 
@@ -65,7 +65,7 @@ def test_info_has_the_settings_of_the_records(built, info):
     assert info["encoder"]["weights_digest"] == encoder.digest()
     assert info["preprocessing"]["image_size"] == 32
     assert info["text"] == {"max_length": 22, "vocabulary_size": len(lines) + 2}
-    assert info["vocabulary_digest"] == records.fingerprint(lines)
+    assert info["vocabulary_digest"] == hashing.digest_of(lines)
     counts = {"kept": 24, "failed": 0, "duplicate": 0, "captions": 48}
     assert info["counts"].items() >= counts.items()
     assert info["problems"] == {}
@@ -89,10 +89,10 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         ]
         ids = [row.image_id for row in rows.values() if row.split == split]
-        assert found == sorted(i for i in ids if records.stable_bucket(i, 2) == shard)
+        assert found == sorted(i for i in ids if hashing.stable_number(i, 2) == shard)
 
 
-def test_features_are_of_the_image_and_of_the_mirrored_one(built, rows, info):
+def test_features_are_of_the_image_and_of_the_flipped_one(built, rows, info):
     encoder = encoders.build(built.encoder)
     for example in outputs.examples(built.records.dir, "train"):
         (image_id,) = outputs.values(example, "image_id")
@@ -104,7 +104,7 @@ def test_features_are_of_the_image_and_of_the_mirrored_one(built, rows, info):
             np.testing.assert_allclose(features, expected, rtol=2e-3, atol=1e-4)
 
 
-def test_only_training_images_are_mirrored(built, info):
+def test_only_training_images_are_flipped(built, info):
     views = {split: entry["views"] for split, entry in info["splits"].items()}
     plain = ["features"]
     assert views == {"train": ["features", "features_flip"], "dev": plain, "test": plain}

@@ -13,7 +13,7 @@ import processes
 import pytest
 
 from beam_jobs import build_records
-from imcap import records, text
+from imcap import hashing, records, text
 from imcap.errors import UserError
 
 
@@ -96,7 +96,7 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
     assert "sky" in lines and "15" not in lines
     info = records.read_info(config.records.dir)
     assert info.text["vocabulary_size"] == len(lines) + 2
-    assert info.vocabulary_digest == records.fingerprint(lines)
+    assert info.vocabulary_digest == hashing.digest_of(lines)
     old = outputs.examples(built.records.dir, "train")
     new = outputs.examples(config.records.dir, "train")
     for before, after in zip(old, new, strict=True):

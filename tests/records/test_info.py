@@ -77,17 +77,21 @@ def test_a_network_file_may_have_moved_but_not_changed(encoder) -> None:
 @pytest.mark.parametrize("folder", ["data", "/data/", "~/data", "gs://bucket/data"])
 def test_an_image_path_survives_the_record(folder) -> None:
     path = os.path.join(os.path.expanduser(folder), "sub", "a.jpg")
-    assert records.record_path(path, folder) == "sub/a.jpg"
+    assert records.path_in_record(path, folder) == "sub/a.jpg"
     assert records.image_path(b"sub/a.jpg", folder) == path
     assert records.image_path("sub/a.jpg", "elsewhere") == "elsewhere/sub/a.jpg"
 
 
 def test_an_image_outside_the_folder_keeps_its_path() -> None:
-    assert records.record_path("/data2/a.jpg", "/data") == "/data2/a.jpg"
+    assert records.path_in_record("/data2/a.jpg", "/data") == "/data2/a.jpg"
     assert records.image_path("/data2/a.jpg", "/data") == "/data2/a.jpg"
     assert records.image_path("gs://bucket/a.jpg", "/data") == "gs://bucket/a.jpg"
 
 
 def test_only_flipped_training_records_hold_two_views() -> None:
-    assert records.views("train", flip=True) == records.VIEWS
-    assert records.views("train", flip=False) == records.views("dev", flip=True) == ("features",)
+    assert records.view_keys("train", flip=True) == (records.FEATURES, records.FLIPPED)
+    assert (
+        records.view_keys("train", flip=False)
+        == records.view_keys("dev", flip=True)
+        == ("features",)
+    )

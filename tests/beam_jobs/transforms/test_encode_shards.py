@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from beam_jobs import build_records
-from imcap import records
+from imcap import hashing, records
 from imcap.errors import UserError
 
 GOOD = ("bilevel.png", "bitmap.bmp", "cmyk.jpg", "deep.png", "extended.webp", "grey.jpg",
@@ -110,7 +110,7 @@ def test_a_repaired_image_is_encoded_on_the_next_run(zoo, tmp_path):
     lines = Path(config.records.dir, "failures.jsonl").read_text().splitlines()
     assert [json.loads(line)["image_id"] for line in lines].count("cut.jpg") == 0
     after = outputs.identities(config.records.dir)
-    mended = records.shard_name("dev", records.stable_bucket("cut.jpg", 2), 2)
+    mended = records.shard_name("dev", hashing.stable_number("cut.jpg", 2), 2)
     assert [name for name in before if before[name] != after[name]] == [mended]
 
 

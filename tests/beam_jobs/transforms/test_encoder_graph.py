@@ -1,4 +1,4 @@
-"""The encoder as one graph: the same features in every batch size, mirrored views, dtypes."""
+"""The encoder as one graph: the same features in every batch size, flipped views, dtypes."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_features_do_not_depend_on_the_size_of_the_batch(encoder):
         np.testing.assert_array_equal(some, together[:count])
 
 
-def test_the_second_view_is_of_the_mirrored_image(encoder):
+def test_the_second_view_is_of_the_flipped_image(encoder):
     encode = EncoderGraph(encoder, "float16")
     (image,) = images(1)
-    features, mirrored = encode([image], flip=True)
-    np.testing.assert_array_equal(mirrored, encode([image[:, ::-1]], flip=False)[0])
-    assert (features != mirrored).any()
+    features, flipped = encode([image], flip=True)
+    np.testing.assert_array_equal(flipped, encode([image[:, ::-1]], flip=False)[0])
+    assert (features != flipped).any()
 
 
 def test_bfloat16_gives_nearly_the_same_features(encoder):

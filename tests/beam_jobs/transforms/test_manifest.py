@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_jobs.transforms import manifest
-from imcap import records
+from imcap import hashing
 from imcap.datasets import CaptionedImage
 
 TEXT = st.text(max_size=20)
@@ -35,7 +35,7 @@ def test_every_row_reaches_its_shard_once_whatever_the_order():
         for (split, shard), members in by_shard.items():
             assert members == sorted(members, key=lambda row: row.image_id)
             assert all(row.split == split for row in members)
-            assert all(records.stable_bucket(row.image_id, 3) == shard for row in members)
+            assert all(hashing.stable_number(row.image_id, 3) == shard for row in members)
 
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         grouped = pipeline | beam.Create(rows[::-1]) | manifest.GroupByShard(3)
