@@ -203,7 +203,7 @@ def _check_settings(
 
 
 def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> Settings:
-    """Returns what decides over a folder's features: records of other settings do not mix."""
+    """Returns what determines a folder's features: records of other settings do not mix."""
     return records.encoder_settings(config.encoder, encoder.digest()) | {
         "records": {
             "dtype": config.records.dtype,

@@ -172,7 +172,9 @@ def resolve(config: ConfigDict, workdir: str) -> ConfigDict:
 
 
 def save(config: ConfigDict, workdir: str) -> None:
-    """Writes WORKDIR/config.json, with paths below the workdir as `{workdir}/…`: it can be moved.
+    """Writes WORKDIR/config.json.
+
+    Paths below the workdir are written as `{workdir}/…`, so that the run's folder can be moved.
 
     Args:
       config: a resolved config.
@@ -199,11 +201,10 @@ def save(config: ConfigDict, workdir: str) -> None:
 def read(workdir: str) -> ConfigDict | None:
     """Returns what `save` wrote, not resolved; None if WORKDIR/config.json does not exist.
 
-    Settings that another version of imcap had and this one has not are left out; those that it had
-    not yet have their defaults.
+    Settings that are unknown here are ignored; settings that the file lacks have their defaults.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the file is corrupted.
     """
     path = os.path.join(workdir, CONFIG_JSON)
     if not os.path.isfile(path):
@@ -215,7 +216,7 @@ def read(workdir: str) -> ConfigDict | None:
             raise TypeError("not an object")
         _update(config, values)
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: give --config=NAME, or remove it") from error
+        raise UserError(f"{path} is corrupted: give --config=NAME, or remove it") from error
     return config
 
 
@@ -228,7 +229,7 @@ def _update(config: ConfigDict, values: Mapping[str, Any]) -> None:
 
 
 def check_run(
-    config: ConfigDict, workdir: str, *, free: Collection[str] = (), made: str = CHECKPOINTS
+    config: ConfigDict, workdir: str, *, free: Collection[str] = (), trained: str = CHECKPOINTS
 ) -> None:
     """Refuses a config that contradicts what the run in `workdir` was trained with.
 
@@ -237,12 +238,12 @@ def check_run(
     Args:
       config: a resolved config.
       workdir: the run's folder.
-      free: settings that this command may change, beside `config_checks.FREE`.
-      made: the file or folder in `workdir` that there is once it is trained.
+      free: settings that this command may change, beside `config_checks.CHANGEABLE`.
+      trained: the name in `workdir` of the file or folder that training writes.
 
     Raises:
       UserError: names the first setting that differs, with its old and its new value.
     """
-    path, before = os.path.join(workdir, made), read(workdir)
+    path, before = os.path.join(workdir, trained), read(workdir)
     if before is not None and (os.path.isfile(path) or any(names for *_, names in os.walk(path))):
         config_checks.check_unchanged(resolve(before, workdir), config, path, free=free)

@@ -1,9 +1,7 @@
-"""The checks of settings: values that cannot work, and changes that a trained run cannot honour."""
+"""Checks of settings: invalid values, and changes that a trained run refuses."""
 
 from __future__ import annotations
 
-import functools
-import operator
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ from imcap.datasets import READERS
 from imcap.decoders import DECODERS
 from imcap.errors import UserError
 from imcap.metrics import METRICS
-from imcap.registry import Registry
+from imcap.registry import advice
 
 CHOICES: dict[str, Collection[str]] = {
     "dataset.name": READERS,
@@ -71,12 +69,13 @@ FRACTIONS = (
     "train.warmup",
 )
 
-# What may change once a run is trained, each with the reason. All else decides over its features
-# or its weights. A name without a dot is a whole part of the config.
-FREE: dict[str, str] = {
+# Settings that may change once a run is trained, each with the reason. All others determine its
+# features or its weights. A name without a dot is a whole part of the config.
+CHANGEABLE: dict[str, str] = {
     "decode": "only the search for captions reads it; the weights do not depend on it",
     "dataset.dir": "the data set may have been moved; records name images relative to it",
     "encoder.batch_size": "images encoded at a time: speed and memory only",
+    "records.cache_dir": "where copies of remote records lie; not what they hold",
     "records.dir": "the records may have been moved; their info.json says what they hold",
     "records.max_failures": "when the records job stops; not what it writes",
     "records.shard_mb": "read where num_shards is chosen, before anything is written",
@@ -101,10 +100,8 @@ def validate(config: ConfigDict) -> None:
         _check(config, key, lambda v: 0 <= v < 1, "must be at least 0 and below 1")
     for key, choices in CHOICES.items():
         value = _get(config, key)
-        if isinstance(choices, Registry) and value not in choices:
-            raise UserError(f"config.{key}={value!r}: {choices.choices(value)}")
-        is_choice = functools.partial(operator.contains, choices)
-        _check(config, key, is_choice, f"must be one of {', '.join(choices)}")
+        if value not in choices:
+            raise UserError(f"config.{key}={value!r}: {advice(value, choices)}")
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"
@@ -124,28 +121,28 @@ def _get(config: ConfigDict, key: str) -> Any:
 
 
 def check_unchanged(
-    old: ConfigDict, new: ConfigDict, made: str, *, free: Collection[str] = ()
+    old: ConfigDict, new: ConfigDict, trained_path: str, *, free: Collection[str] = ()
 ) -> None:
-    """Refuses changes to settings that decide over the features or the weights of a trained run.
+    """Refuses changes to settings that determine the features or the weights of a trained run.
 
     Args:
       old: the resolved config that the run was trained with.
       new: the resolved config of the command.
-      made: the path of what was trained, for the message.
-      free: settings that may change, beside `FREE`.
+      trained_path: of what was trained, for the message.
+      free: settings that may change, beside `CHANGEABLE`.
 
     Raises:
       UserError: names the first setting that differs, with its old and its new value.
     """
-    allowed = {*FREE, *free}
+    allowed = {*CHANGEABLE, *free}
     values = dict(flatten(new.to_dict()))
     for key, before in flatten(old.to_dict()):
         now = values.get(key, before)
         if allowed & {key, key.partition(".")[0]} or _is_same(before, now):
             continue
         raise UserError(
-            f"{made} was trained with {key}={before!r}, now {now!r}: choose another --workdir, "
-            "or remove it to train anew"
+            f"{trained_path} was trained with {key}={before!r}, now {now!r}: choose another "
+            "--workdir, or remove it to train anew"
         )
 
 

@@ -1,4 +1,4 @@
-"""The exception for mistakes that a user can mend, and other exceptions in one line."""
+"""The exception for mistakes that a user can fix, and other exceptions in one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 class UserError(ValueError):
-    """A wrong file, row, flag or setting: its message is one line that names it and how to mend it.
+    """A wrong file, row, flag or setting: its message is one line that names it and how to fix it.
 
     `imcap` prints the message without a traceback and exits with status 2.
     """

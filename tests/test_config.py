@@ -97,9 +97,9 @@ def test_config_json_of_other_versions_is_read(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"train": 3}', '{"train": {"epochs": "x"}}'])
-def test_damaged_config_json_is_named(tmp_path, content) -> None:
+def test_corrupted_config_json_is_named(tmp_path, content) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"config\.json is damaged: give --config=NAME, or"):
+    with pytest.raises(UserError, match=r"config\.json is corrupted: give --config=NAME, or"):
         config_lib.read(str(tmp_path))
 
 

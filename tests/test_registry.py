@@ -7,7 +7,7 @@ import json
 import pytest
 from refusals import refusal
 
-from imcap.registry import Registry
+from imcap.registry import Registry, advice
 
 
 @pytest.fixture
@@ -35,9 +35,23 @@ def test_unknown_name_is_refused_with_the_nearest(codecs):
 def test_registered_name_is_a_choice(codecs):
     codecs.register("dump", "json:dump")
     assert codecs.load("dump") is json.dump
-    assert codecs.choices() == "choose one of dumps, loads, dump"
+    assert codecs.advice() == "choose one of dumps, loads, dump"
 
 
 def test_name_is_registered_once(codecs):
     with pytest.raises(ValueError, match="is json:dumps already"):
         codecs.register("dumps", "json:dump")
+
+
+def test_name_registered_for_a_block_is_removed_after_it(codecs):
+    with pytest.raises(KeyboardInterrupt), codecs.registered("dump", "json:dump"):
+        assert codecs.load("dump") is json.dump
+        raise KeyboardInterrupt
+    assert list(codecs) == ["dumps", "loads"]
+    with pytest.raises(ValueError, match="is json:dumps already"), codecs.registered("dumps", ""):
+        pass
+    assert codecs.load("dumps") is json.dumps
+
+
+def test_advice_names_the_nearest_of_any_choices():
+    assert advice("GZP", ("", "GZIP")) == "choose one of '', GZIP; did you mean GZIP?"

@@ -47,7 +47,7 @@ class ShardSettings:
       max_failures: see `failure_limit.allowed`.
       max_length: words kept of a caption.
       encoder: a config's `encoder` part.
-      fingerprint: of everything that decides over the features.
+      fingerprint: of everything that determines the features.
     """
 
     folder: str

@@ -62,7 +62,7 @@ def _application(name: str) -> Callable[..., keras.Model]:
     if name not in names:
         raise UserError(
             f"{known.setting}={name!r}: give a saved Keras file ({', '.join(FILE_EXTENSIONS)}), "
-            f"or {known.choices(name)}"
+            f"or {known.advice(name)}"
         )
     return known.load(name)
 

@@ -10,7 +10,6 @@ from refusals import refusal
 from imcap import config as config_lib
 from imcap import config_checks, datasets, filesystem
 from imcap.errors import UserError
-from imcap.registry import Registry
 
 ON_DISK = [name for name in datasets.READERS if name != "shapes"]
 
@@ -47,10 +46,8 @@ class Labels(Reader):
 def test_a_reader_is_one_file_and_one_registered_name(tmp_path, monkeypatch):
     (tmp_path / "labels_reader.py").write_text(READER)
     monkeypatch.syspath_prepend(tmp_path)
-    entries = datasets.READERS
-    monkeypatch.setattr(datasets, "READERS", Registry(entries.setting, entries))
-    datasets.READERS.register("labels", "labels_reader:Labels")
-    reader = datasets.build_reader({"name": "labels", "dir": "/data/"})
+    with datasets.READERS.registered("labels", "labels_reader:Labels"):
+        reader = datasets.build_reader({"name": "labels", "dir": "/data/"})
     assert reader.first() == datasets.CaptionedImage("b", "/data/b", ("b",), "train")
     assert [image.image_id for image in reader.read(datasets.Problems())] == ["b", "a"]
     assert reader.count() == {"train": 2}

@@ -202,11 +202,11 @@ def test_initial_weights_of_a_seed_stay_the_same():
 
 
 def test_a_decoder_is_added_by_one_registry_line():
-    DECODERS.register("mean", f"{__name__}:MeanDecoder")
     config = config_lib.default()
     config.model.decoder = "mean"
-    config_checks.validate(config)
-    decoder = decoders.build(config.model, VOCABULARY, CHANNELS)
+    with DECODERS.registered("mean", f"{__name__}:MeanDecoder"):
+        config_checks.validate(config)
+        decoder = decoders.build(config.model, VOCABULARY, CHANNELS)
     tokens = make_tokens()
     expected = stepped(decoder, make_features(), tokens)
     np.testing.assert_allclose(

@@ -15,7 +15,6 @@ from imcap import config as config_lib
 from imcap import encoders
 from imcap.encoders import ENCODERS, networks
 from imcap.errors import UserError
-from imcap.registry import Registry
 
 SIZE = 64
 
@@ -208,12 +207,11 @@ def build_own_network(config: ConfigDict) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def test_a_registered_network_is_an_encoder(monkeypatch) -> None:
-    entries = {**ENCODERS, "own": f"{__name__}:build_own_network"}
-    monkeypatch.setattr(networks, "ENCODERS", Registry(ENCODERS.setting, entries))
-    encoder = encoders.build(settings(name="own"))
+def test_a_registered_network_is_an_encoder() -> None:
+    with ENCODERS.registered("own", f"{__name__}:build_own_network"):
+        encoder = encoders.build(settings(name="own"))
+        assert "choose one of custom_cnn, own, " in message(settings(name="other"))
     assert encoder.feature_shape == (SIZE * SIZE // 4, 4)
-    assert "choose one of custom_cnn, own, " in message(settings(name="other"))
 
 
 def test_layers_of_the_own_cnn_have_the_same_names_in_any_process(tmp_path) -> None:
