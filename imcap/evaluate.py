@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import filesystem, records, text
+from imcap import filesystem, records
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics.diversity import measure_diversity
 from imcap.metrics.scores import Scores
@@ -33,12 +33,11 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
     """
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
-    info.num_images(split)
+    info.require_split(split)
     info.check_encoder(folder, config.encoder)
     if config.records.skip_corrupted:
         info = corruption.skip_corrupted(folder, info, split)
-    vocabulary = records.read_checked_vocabulary(folder, info)
-    tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
+    tokenizer = records.read_tokenizer(folder, info)
     config_lib.check_run(config, workdir)
     decoder = checkpoints.load_decoder(config.model, workdir, info)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info)

@@ -127,7 +127,7 @@ def export_model(config: ConfigDict, workdir: str) -> str:
     info.check_encoder(folder, config.encoder, encoder.digest())
     # The search may give longer captions than training saw; `score` has to take them whole.
     max_length = max(info.text["max_length"], config.decode.max_length)
-    tokenizer = text.Tokenizer(records.read_checked_vocabulary(folder, info), max_length)
+    tokenizer = records.read_tokenizer(folder, info, max_length)
     # The encoder's file may lie elsewhere now: its weights were compared with the records' above.
     config_lib.check_run(config, workdir, free=("encoder.name", "encoder.weights"))
     decoder = checkpoints.load_decoder(config.model, workdir, info)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ REPORT = "inspect.html"
 
 
 def find_records(folder: str) -> str:
-    """Returns the records folder that a folder is or, as a run's, has in it."""
+    """Returns `folder/records` if there is one (a run's folder), else `folder`."""
     if filesystem.is_folder(below := filesystem.join(folder, "records")):
         return below
     return folder
@@ -39,10 +39,10 @@ def inspect_records(folder: str, samples: int = 12) -> list[str]:
     """
     folder = staging.local_folder(folder)
     info = records.read_info(folder)
-    vocabulary = records.read_checked_vocabulary(folder, info)
+    tokenizer = records.read_tokenizer(folder, info)
     _verify(folder, info)
     properties = _describe(info)
-    _write_html(folder, info, properties, vocabulary, samples)
+    _write_html(folder, info, properties, tokenizer, samples)
     lines = [f"{name}: {value}" for name, value in properties.items()]
     return [*lines, "every record and digest verified", os.path.join(folder, REPORT)]
 
@@ -59,16 +59,13 @@ def _verify(folder: str, info: records.Info) -> None:
 
 
 def _verify_shard(path: str, compression: str, length: int, expected: str) -> None:
-    digest, count = records.Digest(), 0
     try:
-        for serialized in records.dataset([path], compression).as_numpy_iterator():
-            digest.update(serialized)
-            count += 1
+        digest, count = records.read_digest(path, compression)
     except tf.errors.OpError as error:
         raise UserError(corruption.describe(path, one_line(error))) from error
-    if count != length or digest.hexdigest() != expected:
+    if count != length or digest != expected:
         raise UserError(
-            f"{path} holds {count} records with digest {digest.hexdigest()}, info.json says "
+            f"{path} holds {count} records with digest {digest}, info.json says "
             f"{length} with {expected}: delete it and run `imcap records` again"
         )
 
@@ -103,10 +100,9 @@ def _write_html(
     folder: str,
     info: records.Info,
     properties: Mapping[str, str],
-    vocabulary: Sequence[str],
+    tokenizer: text.Tokenizer,
     samples: int,
 ) -> None:
-    tokenizer = text.Tokenizer(vocabulary, info.text["max_length"])
     stream = html.load_template(REPORT).stream(
         folder=os.path.abspath(folder),
         properties=properties,

@@ -14,7 +14,7 @@ from imcap.errors import UserError
 # PAD and UNKNOWN are TextVectorization's; START and END are the first two lines of vocab.txt.
 PAD, UNKNOWN, START, END = range(4)
 _MARKERS = ("[START]", "[END]")
-_RESERVED = ("", "[UNK]", *_MARKERS)
+_RESERVED = ("", "[UNK]")  # Ids 0 and 1.
 
 
 def standardize(captions: tf.Tensor) -> tf.Tensor:
@@ -83,7 +83,7 @@ class Tokenizer(tf.Module):
         """`vocabulary`: the lines of vocab.txt; `max_length`: words kept of a caption."""
         super().__init__()
         self.max_length = max_length
-        self.words = np.array([*_RESERVED[:2], *vocabulary])
+        self.words = np.array([*_RESERVED, *vocabulary])
         self._vectorize = tf.keras.layers.TextVectorization(
             standardize=standardize,
             split="whitespace",

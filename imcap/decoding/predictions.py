@@ -106,7 +106,7 @@ class Predictor:
         """Captions the images of a split from number `start` (from 0) on: `limit` ones, or all.
 
         Raises:
-          UserError: the split is not in the records, or a shard is missing or damaged.
+          UserError: the split is not in the records, or a shard is missing or corrupted.
         """
         num_images = min(limit or sys.maxsize, self._info.num_images(split) - start)
         dataset = input_pipeline.eval_dataset(

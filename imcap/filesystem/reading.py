@@ -41,7 +41,7 @@ def file_names(folder: str) -> frozenset[str]:
     """Returns the names of the files in a folder; none where it cannot be listed."""
     if is_remote(folder):
         return frozenset(path.rpartition("/")[2] for path in _match(f"{folder.rstrip('/')}/*"))
-    # A name from a damaged table may hold what no path can, hence ValueError.
+    # A name from a corrupted table may hold what no path can, hence ValueError.
     try:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if entry.is_file())

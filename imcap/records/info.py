@@ -18,7 +18,7 @@ INFO, VOCABULARY, FAILURES, COMPLETED = "info.json", "vocab.txt", "failures.json
 
 
 def encoder_settings(encoder: ConfigDict, weights_digest: str) -> dict[str, dict[str, Any]]:
-    """Returns what decides over the features, as info.json keeps it.
+    """Returns what determines the features, as info.json keeps it.
 
     Args:
       encoder: a config's `encoder` part; a `compute_dtype` of `auto` stands for any.
@@ -40,21 +40,21 @@ def encoder_settings(encoder: ConfigDict, weights_digest: str) -> dict[str, dict
 
 
 def settings_difference(
-    made: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
+    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]
 ) -> tuple[str, str, Any, Any] | None:
-    """Returns the first setting of `now` that records `made` with others do not have.
+    """Returns the first setting of `now` that differs from those that records were made with.
 
     A network's file may have moved (its weights are compared by their digest), and `auto` accepts
     whatever was chosen.
 
     Returns:
-      (part, key, value in `made`, value in `now`), or None.
+      (part, key, value in `before`, value in `now`), or None.
     """
     for part, values in now.items():
         for key, value in values.items():
-            before = made.get(part, {}).get(key)
-            if before != value and not _is_equivalent(key, before, value):
-                return part, key, before, value
+            old = before.get(part, {}).get(key)
+            if old != value and not _is_equivalent(key, old, value):
+                return part, key, old, value
     return None
 
 
@@ -94,11 +94,15 @@ class Info:
     versions: dict[str, str]
     dataset: dict[str, Any]
 
-    def num_images(self, split: str) -> int:
-        """Returns how many images a split holds; raises UserError if there is no such split."""
+    def require_split(self, split: str) -> None:
+        """Raises UserError if there is no such split."""
         if split not in self.splits:
             names = ", ".join(sorted(self.splits))
             raise UserError(f"the records hold no split {split!r}, only {names}")
+
+    def num_images(self, split: str) -> int:
+        """Returns how many images a split holds; raises UserError if there is no such split."""
+        self.require_split(split)
         return sum(self.splits[split]["shard_lengths"])
 
     def check_encoder(self, folder: str, encoder: ConfigDict, weights_digest: str = "") -> None:
@@ -123,13 +127,18 @@ class Info:
 def read_info(folder: str) -> Info:
     """Reads info.json of a finished folder; raises UserError naming what is wrong with it."""
     if not tf.io.gfile.exists(os.path.join(folder, COMPLETED)):
-        raise UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
+        raise unfinished(folder)
     path = os.path.join(folder, INFO)
     try:
         content = tf.io.gfile.GFile(path).read()
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise _corrupted_info(path, error) from error
+        raise _corrupted(path, error) from error
     return parse_info(content, path)
+
+
+def unfinished(folder: str) -> UserError:
+    """Returns the error of a folder without finished records."""
+    return UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
 
 
 def parse_info(content: str, path: str) -> Info:
@@ -145,7 +154,7 @@ def parse_info(content: str, path: str) -> Info:
     except UserError:
         raise
     except (ValueError, TypeError, KeyError) as error:
-        raise _corrupted_info(path, error) from error
+        raise _corrupted(path, error) from error
 
 
 def format_info(info: Info) -> str:
@@ -153,7 +162,7 @@ def format_info(info: Info) -> str:
     return json.dumps(dataclasses.asdict(info), indent=2, sort_keys=True) + "\n"
 
 
-def _corrupted_info(path: str, error: Exception) -> UserError:
+def _corrupted(path: str, error: Exception) -> UserError:
     return UserError(f"{path} is corrupted ({error}); run `imcap records` again")
 
 
@@ -169,12 +178,21 @@ def read_checked_vocabulary(folder: str, info: Info) -> list[str]:
     return vocabulary
 
 
+def read_tokenizer(folder: str, info: Info, max_length: int = 0) -> text.Tokenizer:
+    """Returns the tokenizer of a folder's vocabulary; see `read_checked_vocabulary`.
+
+    `max_length`: words kept of a caption; 0: as many as the records keep.
+    """
+    vocabulary = read_checked_vocabulary(folder, info)
+    return text.Tokenizer(vocabulary, max_length or info.text["max_length"])
+
+
 def read_vocabulary(folder: str) -> list[str]:
     """Reads the lines of a folder's vocab.txt."""
     path = os.path.join(folder, VOCABULARY)
     try:
         return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is corrupted ({error}); run `imcap records` again") from error
+        raise _corrupted(path, error) from error
     except tf.errors.OpError as error:
         raise UserError(f"{path} cannot be read: {error.message}") from error

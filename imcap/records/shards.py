@@ -39,6 +39,19 @@ def dataset(paths: Sequence[str], compression: str) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(list(paths), compression).with_options(NO_AUTOTUNE)
 
 
+def read_digest(path: str, compression: str) -> tuple[str, int]:
+    """Returns the digest and the number of a shard's records.
+
+    Raises:
+      tf.errors.OpError: the file cannot be read, or is corrupted.
+    """
+    digest, count = Digest(), 0
+    for record in dataset([path], compression).as_numpy_iterator():
+        digest.update(record)
+        count += 1
+    return digest.hexdigest(), count
+
+
 def interleave(
     shards: tf.data.Dataset, compression: str, cycle: int, readers: int
 ) -> tf.data.Dataset:
@@ -76,7 +89,7 @@ def _fail_at_end(path: tf.Tensor) -> tf.Tensor:
 
 def shards(folder: str, info: Info, split: str) -> list[tuple[str, int]]:
     """Returns path and length of a split's shards that hold images, in order."""
-    info.num_images(split)
+    info.require_split(split)
     lengths = info.splits[split]["shard_lengths"]
     names = [shard_name(split, index, len(lengths)) for index in range(len(lengths))]
     return [(os.path.join(folder, name), n) for name, n in zip(names, lengths, strict=True) if n]

@@ -19,7 +19,7 @@ from imcap import filesystem, hashing, progress
 from imcap.errors import UserError, one_line
 from imcap.records import info as info_lib
 from imcap.records.info import Info
-from imcap.records.shards import Digest, dataset, shard_index, shards
+from imcap.records.shards import read_digest, shard_index, shards
 
 OPTIONS = "IMCAP_BEAM_OPTIONS"
 _DOWNLOADS = 4  # At a time: one connection to a bucket is slower than most networks.
@@ -66,7 +66,7 @@ def local_folder(folder: str, cache_dir: str = "", *, with_shards: bool = True) 
 
 def _read_info(folder: str) -> tuple[str, Info]:
     if not filesystem.is_file(f"{folder}/{info_lib.COMPLETED}"):
-        raise UserError(f"{folder} holds no finished records: run `imcap records` (it continues)")
+        raise info_lib.unfinished(folder)
     path = f"{folder}/{info_lib.INFO}"
     content = filesystem.read_bytes(path).decode("utf-8", "replace")
     return content, info_lib.parse_info(content, path)
@@ -168,10 +168,7 @@ def _copy_shard(
 
 def _digest(path: str, compression: str) -> str:
     """Returns the digest of a shard's records; what cannot be read has none."""
-    digest = Digest()
     try:
-        for record in dataset([path], compression).as_numpy_iterator():
-            digest.update(record)
+        return read_digest(path, compression)[0]
     except tf.errors.OpError as error:
         return f"none ({one_line(error)})"
-    return digest.hexdigest()

@@ -42,8 +42,8 @@ def test_run_without_scores_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
-def test_damaged_scores_are_named(tmp_path, content):
+def test_corrupted_scores_are_named(tmp_path, content):
     write_scores(tmp_path, "dev", {})
     path = tmp_path / "eval" / "dev" / "metrics.json"
     path.write_text(content)
-    assert refusal(tables.read_scores, str(tmp_path)).startswith(f"{path} is damaged")
+    assert refusal(tables.read_scores, str(tmp_path)).startswith(f"{path} is corrupted")
