@@ -26,8 +26,13 @@ from imcap.datasets import CaptionedImage
 from imcap.errors import UserError, one_line
 
 WEIGHTS = "encoder.weights.h5"
-_BACKUPS = "pretrain_backup"
-_NOT_PRETRAINED = ("records", "text", "model", "train")  # Parts of the config that are not read.
+_CHECKPOINTS = "pretrain_checkpoints"
+_UNREAD_PARTS = (
+    "records",
+    "text",
+    "model",
+    "train",
+)  # Pretraining does not read them.
 _LOGGED = 5  # Unreadable images that are logged with their reason.
 
 
@@ -45,7 +50,7 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
     path = os.path.join(workdir, WEIGHTS)
     config_lib.check_run(config, workdir)
     if os.path.exists(path):
-        config_lib.check_run(config, workdir, made=WEIGHTS, free=_NOT_PRETRAINED)
+        config_lib.check_run(config, workdir, trained=WEIGHTS, free=_UNREAD_PARTS)
         logging.info("%s: pretrained already", path)
         return path
     settings = config.encoder.pretrain
@@ -60,9 +65,9 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
     classifier = _classifier(network, len(words))
     _compile(classifier, settings.learning_rate, len(rows) // batch_size * settings.epochs)
     dataset = _dataset(rows, targets, config.encoder, batch_size, config.seed)
-    _fit(classifier, dataset, settings.epochs, os.path.join(workdir, _BACKUPS))
+    _fit(classifier, dataset, settings.epochs, os.path.join(workdir, _CHECKPOINTS))
     _save(network, path)
-    shutil.rmtree(os.path.join(workdir, _BACKUPS), ignore_errors=True)
+    shutil.rmtree(os.path.join(workdir, _CHECKPOINTS), ignore_errors=True)
     return path
 
 
@@ -106,7 +111,7 @@ def _reason(path: str, max_pixels: int) -> str:
         images.decode(tf.io.read_file(os.fsencode(path)), max_pixels)
     except tf.errors.OpError as error:
         return one_line(error)
-    return "cannot be read"  # At the first try.
+    return "cannot be read"  # It could be read this time.
 
 
 def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str], np.ndarray]:
@@ -120,11 +125,11 @@ def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str],
       The words, and float32 [images, words] of 0 and 1. The words are those of the largest
       variance p * (1 - p), p being the share of images that have the word.
     """
-    captions = text.standardize_all([" . ".join(row.captions) for row in rows])
+    captions = text.standardize_all([" ".join(row.captions) for row in rows])
     bags = [set(caption.split()) for caption in captions]
-    shares = collections.Counter(word for bag in bags for word in bag)
+    counts = collections.Counter(word for bag in bags for word in bag)
     total = len(rows)
-    ranked = sorted(shares, key=lambda word: (-shares[word] * (total - shares[word]), word))
+    ranked = sorted(counts, key=lambda word: (-counts[word] * (total - counts[word]), word))
     words = ranked[:count]
     targets = np.array([[word in bag for word in words] for bag in bags], np.float32)
     return words, targets
@@ -143,21 +148,21 @@ def _compile(classifier: keras.Model, learning_rate: float, steps: int) -> None:
     classifier.compile(keras.optimizers.Adam(schedule), loss)
 
 
-def _fit(classifier: keras.Model, dataset: tf.data.Dataset, epochs: int, backups: str) -> None:
-    done = _restore(classifier, backups)
+def _fit(classifier: keras.Model, dataset: tf.data.Dataset, epochs: int, folder: str) -> None:
+    done = _restore(classifier, folder)
     if done:
-        logging.info("continues after epoch %d of %d, from %s", done, epochs, backups)
+        logging.info("continues after epoch %d of %d, from %s", done, epochs, folder)
     classifier.fit(
         dataset,
         epochs=epochs,
         initial_epoch=done,
-        callbacks=[_Backup(backups)],
+        callbacks=[_SaveCheckpoint(folder)],
         shuffle=False,
         verbose=1 if sys.stdout.isatty() else 2,
     )
 
 
-class _Backup(keras.callbacks.Callback):
+class _SaveCheckpoint(keras.callbacks.Callback):
     """Saves weights and optimizer after every epoch, as FOLDER/EPOCHS.weights.h5."""
 
     def __init__(self, folder: str) -> None:
@@ -173,7 +178,7 @@ class _Backup(keras.callbacks.Callback):
 
 
 def _restore(classifier: keras.Model, folder: str) -> int:
-    """Loads the last backup, if there is one; returns the number of epochs that it is after."""
+    """Loads the last checkpoint, if there is one; returns the epochs it was trained for."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     epochs = max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
     if epochs:

@@ -83,39 +83,39 @@ def test_the_loss_falls(tmp_path, capfd) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def epochs_done(backups: Path) -> int:
-    """The number of epochs in the last complete backup, 0 where there is none."""
-    names = os.listdir(backups) if backups.exists() else []
+def epochs_done(checkpoints: Path) -> int:
+    """The number of epochs in the last complete checkpoint, 0 where there is none."""
+    names = os.listdir(checkpoints) if checkpoints.exists() else []
     return max((int(name.split(".")[0]) for name in names if name[0].isdigit()), default=0)
 
 
 def test_a_killed_run_continues_after_its_last_epoch(tmp_path, capfd, caplog) -> None:
     config = small_config(tmp_path, encoder__pretrain__epochs=20)
-    backups = tmp_path / "pretrain_backup"
+    checkpoints = tmp_path / "pretrain_checkpoints"
     process = processes.fork(pretrain.pretrain_encoder, config, str(tmp_path))
-    while process.is_alive() and not epochs_done(backups):
+    while process.is_alive() and not epochs_done(checkpoints):
         time.sleep(0.01)
     process.kill()
     process.join()
-    done = epochs_done(backups)
+    done = epochs_done(checkpoints)
     assert 0 < done < 20
     assert not (tmp_path / pretrain.WEIGHTS).exists()
-    (backups / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while writing.
+    (checkpoints / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while writing.
     capfd.readouterr()
     caplog.set_level("INFO", "absl")
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
     assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]
     assert encoders.build(config.encoder).feature_shape == (64, 8)
-    assert f"continues after epoch {done} of 20, from {backups}" in caplog.text
-    assert not backups.exists()
+    assert f"continues after epoch {done} of 20, from {checkpoints}" in caplog.text
+    assert not checkpoints.exists()
 
 
-def test_a_backup_of_another_network_is_refused(tmp_path, recwarn) -> None:
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, recwarn) -> None:
     config = small_config(tmp_path, dataset__size=8)
     other = custom_cnn.build(small_config(tmp_path, encoder__width=8).encoder)
-    (tmp_path / "pretrain_backup").mkdir()
-    path = tmp_path / "pretrain_backup" / "1.weights.h5"
+    (tmp_path / "pretrain_checkpoints").mkdir()
+    path = tmp_path / "pretrain_checkpoints" / "1.weights.h5"
     other.save_weights(path)
     with pytest.raises(UserError) as caught:
         pretrain.pretrain_encoder(config, str(tmp_path))
