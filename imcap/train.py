@@ -13,24 +13,26 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import decoders, input_pipeline, records, runtime, text
+from imcap import decoders, input_pipeline, records, runtime
 from imcap.decoders.base import Decoder
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.records import corruption, staging
 from imcap.reports import plots
-from imcap.training import checkpoints, data, objectives, steps, strategies
+from imcap.training import checkpoints, distributed_batches, objectives, steps, strategies
 from imcap.training.checkpoints import Checkpoints, Metadata
-from imcap.training.history import History, Row, SummaryWriter
+from imcap.training.history import History, Row
 from imcap.training.meter import Meter
 from imcap.training.optimizer import build_optimizer
 from imcap.training.steps import Batch, TrainState
+from imcap.training.tensorboard import EventWriter
 
 _SAMPLES = 4  # Dev images whose captions go to TensorBoard at each evaluation.
+_CAPTIONS_PER_IMAGE = 5  # Of most data sets; an estimate is enough.
 _SPLITS = ("train", "dev")
 
 
 class Trained(NamedTuple):
-    """The result of a training: the last weights, a row for each epoch, and how many trained."""
+    """The decoder with its last weights, the history, and the number of replicas that trained."""
 
     decoder: Decoder
     history: History
@@ -53,9 +55,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
     """
     strategy = strategies.build(distribute)
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
-    info = read_info(config, folder)
+    info = read_training_info(config, folder)
     config_lib.check_run(config, workdir)
-    with strategies.peer_failures_in_one_line(strategy):
+    with strategies.worker_failures_as_user_errors(strategy):
         return _train(config, workdir, folder, info, strategy)
 
 
@@ -72,7 +74,7 @@ def _train(
     column = f"dev_{config.train.best_metric}"
 
     metadata = choose_metadata(config, workdir, info, strategy)
-    state = create_state(config, info, strategy, metadata.compute_dtype)
+    state = create_state_from_config(config, info, strategy, metadata.compute_dtype)
     saved = Checkpoints(workdir, state, metadata, write=is_chief)
     first_step = saved.restore()
     if is_chief:
@@ -81,14 +83,14 @@ def _train(
     if first_step >= total_steps or history.is_stalled(column, config.train.patience):
         logging.info("%s: trained already, %d steps", workdir, first_step)
         return Trained(state.decoder, history, strategy.num_replicas_in_sync)
-    _log_start(first_step, total_steps, steps_per_epoch, metadata.compute_dtype)
+    _log_continuation(first_step, total_steps, steps_per_epoch)
 
-    dataset = data.train_dataset(config, folder, info, strategy, first_step)
-    batches = data.read_batches(dataset, folder, info)
-    train_step = build_train_step(config, state, strategy, dataset.element_spec)
-    tokenizer = read_tokenizer(folder, info)
+    dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, first_step)
+    batches = distributed_batches.read_batches(dataset, folder, info)
+    train_step = build_cross_entropy_step(config, state, strategy, dataset.element_spec)
+    tokenizer = records.read_tokenizer(folder, info)
     predictor = Predictor(state.decoder, tokenizer, config.decode, folder, info)
-    summaries = SummaryWriter(workdir, write=is_chief)
+    summaries = EventWriter(workdir, write=is_chief)
     meter = Meter(state, steps_per_epoch=steps_per_epoch, total_steps=total_steps, show=is_chief)
     num_dev_images = _num_dev_images(config.train, info)
     saved_at = time.monotonic()
@@ -121,8 +123,10 @@ def _train(
     return Trained(state.decoder, history, strategy.num_replicas_in_sync)
 
 
-def read_info(config: ConfigDict, folder: str) -> records.Info:
+def read_training_info(config: ConfigDict, folder: str) -> records.Info:
     """Returns the info.json of a local records folder, checked against the config.
+
+    Skips corrupted shards where the config says so, and warns where there is no dev split.
 
     Raises:
       UserError: the records are not finished or were encoded with other settings.
@@ -143,7 +147,7 @@ def choose_metadata(
     """Returns what the run's checkpoints say of it; a continued run keeps its compute dtype.
 
     Raises:
-      UserError: the last checkpoint is damaged or of another vocabulary.
+      UserError: the last checkpoint is corrupted or of another vocabulary.
     """
     path = checkpoints.find(workdir, checkpoints.LAST)
     requested = config.train.compute_dtype
@@ -159,10 +163,10 @@ def choose_metadata(
     return Metadata(info.vocabulary_digest, name)
 
 
-def _gemm_shapes(config: ConfigDict, info: records.Info) -> list[tuple[int, int, int]]:
+def _gemm_shapes(config: ConfigDict, info: records.Info) -> list[runtime.GemmShape]:
     """Returns (m, k, n) of the products that take most of a training step's time."""
     model, (positions, channels) = config.model, info.feature_shape
-    captions = 5 * config.train.batch_size
+    captions = _CAPTIONS_PER_IMAGE * config.train.batch_size
     tokens = captions * (info.text["max_length"] + 1) // 2  # Captions fill about half of it.
     return [
         (tokens, model.embedding_size, info.text["vocabulary_size"]),  # The output layer.
@@ -172,7 +176,7 @@ def _gemm_shapes(config: ConfigDict, info: records.Info) -> list[tuple[int, int,
     ]
 
 
-def create_state(
+def create_state_from_config(
     config: ConfigDict,
     info: records.Info,
     strategy: tf.distribute.Strategy,
@@ -195,7 +199,7 @@ def create_state(
     )
 
 
-def build_train_step(
+def build_cross_entropy_step(
     config: ConfigDict, state: TrainState, strategy: tf.distribute.Strategy, batch_spec: Batch
 ) -> Callable[[Batch], tf.Tensor]:
     """Returns the graph of a step that minimizes the cross-entropy; see `steps`."""
@@ -209,13 +213,7 @@ def build_train_step(
     )
 
 
-def read_tokenizer(folder: str, info: records.Info) -> text.Tokenizer:
-    """Returns the tokenizer of a records folder's vocabulary."""
-    vocabulary = records.read_checked_vocabulary(folder, info)
-    return text.Tokenizer(vocabulary, info.text["max_length"])
-
-
-def _log_start(first_step: int, total_steps: int, steps_per_epoch: int, dtype: str) -> None:
+def _log_continuation(first_step: int, total_steps: int, steps_per_epoch: int) -> None:
     if first_step:
         epoch = first_step // steps_per_epoch + 1
         logging.info("continues at step %d of %d, epoch %d", first_step, total_steps, epoch)
@@ -248,7 +246,7 @@ def _is_scored(epoch: int, config: ConfigDict) -> bool:
 def _evaluate(
     predictor: Predictor,
     strategy: tf.distribute.Strategy,
-    summaries: SummaryWriter,
+    summaries: EventWriter,
     step: int,
     num_images: int,
 ) -> Row:

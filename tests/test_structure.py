@@ -96,9 +96,10 @@ TESTED_IN = {
     "imcap.reports.html": "reports/test_report.py",
     "imcap.reports.model_card": "test_export.py",
     # Parts of the training loop, tested by training.
-    "imcap.training.data": "test_train.py",
+    "imcap.training.distributed_batches": "test_train.py",
     "imcap.training.meter": "test_train.py",
     "imcap.training.steps": "test_train.py",
+    "imcap.training.tensorboard": "test_train.py",
     # Parts of the records job that only a whole job shows.
     "beam_jobs.heartbeats": "beam_jobs/test_progress.py",
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",

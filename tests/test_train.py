@@ -29,7 +29,7 @@ STEPS_PER_EPOCH = 5
 
 def create_state(config: ConfigDict) -> TrainState:
     info = records.read_info(config.records.dir)
-    return train.create_state(config, info, tf.distribute.get_strategy())
+    return train.create_state_from_config(config, info, tf.distribute.get_strategy())
 
 
 def first_batch(config: ConfigDict) -> Batch:
@@ -42,7 +42,7 @@ def first_batch(config: ConfigDict) -> Batch:
 
 def build_train_step(config: ConfigDict, state: TrainState, batch: Batch):
     spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
-    return train.build_train_step(config, state, tf.distribute.get_strategy(), spec)
+    return train.build_cross_entropy_step(config, state, tf.distribute.get_strategy(), spec)
 
 
 # --- one step -----------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
     batch["tokens"] = batch["tokens"][:, :1]
     train_step = build_train_step(config, state, batch)
     losses = [float(train_step(batch)) for _ in range(200)]
-    tokenizer = train.read_tokenizer(config.records.dir, records.read_info(config.records.dir))
+    tokenizer = records.read_tokenizer(config.records.dir, records.read_info(config.records.dir))
     assert losses[0] == pytest.approx(np.log(tokenizer.size), abs=0.1)
     assert losses[19] < 0.9 * losses[0]
     assert losses[-1] < 0.05
@@ -277,7 +277,7 @@ def cut_off(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [flip_a_byte, cut_off, os.remove])
-def test_a_damaged_shard_is_named(tmp_path, landscape_data, harm):
+def test_a_corrupted_shard_is_named(tmp_path, landscape_data, harm):
     folder = tmp_path / "records"
     shutil.copytree(landscape_data / "records", folder)
     path = folder / "train-00001-of-00002.tfrecord"

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from imcap import input_pipeline, records, train
 from imcap.benchmarks import common
 from imcap.records import staging
-from imcap.training import data, strategies
+from imcap.training import distributed_batches, strategies
 
 _READERS = (1, 2, 4)
 _STEPS = 30  # Of training, per measurement.
@@ -119,9 +119,11 @@ def _drop_caches() -> None:
 def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> list[common.Row]:
     """Compares training steps on the input pipeline with steps on batches in memory."""
     strategy = strategies.build("none")
-    dataset = data.train_dataset(config, config.records.dir, info, strategy, step=0)
-    state = train.create_state(config, info, strategy)
-    step = train.build_train_step(config, state, strategy, dataset.element_spec)
+    dataset = distributed_batches.distributed_dataset(
+        config, config.records.dir, info, strategy, step=0
+    )
+    state = train.create_state_from_config(config, info, strategy)
+    step = train.build_cross_entropy_step(config, state, strategy, dataset.element_spec)
     batches = iter(dataset)
     step(next(batches))  # Traces the step.
     shares, ratios = [], []

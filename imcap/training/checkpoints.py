@@ -59,7 +59,7 @@ class Checkpoints:
         """Restores the last checkpoint if there is one; returns the steps taken.
 
         Raises:
-          UserError: the checkpoint is damaged or of another model.
+          UserError: the checkpoint is corrupted or of another model.
         """
         path = self._last.latest_checkpoint
         if path:
@@ -100,20 +100,21 @@ def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
       vocabulary_digest: of the records, which the checkpoint has to be of.
 
     Raises:
-      UserError: it is damaged, of another vocabulary, or of a version that stored none.
+      UserError: it is corrupted, of another vocabulary, or of imcap 0.1.0, which stored no
+        vocabulary digest.
     """
     try:
         reader = tf.train.load_checkpoint(path)
         if not reader.has_tensor(_METADATA_KEY):
             raise UserError(
-                f"{path} was written by an earlier imcap, which stored no vocabulary digest: "
+                f"{path} was written by imcap 0.1.0, which stored no vocabulary digest: "
                 "choose another --workdir or remove its checkpoints"
             )
         metadata = Metadata(**json.loads(reader.get_tensor(_METADATA_KEY)))
     except UserError:
         raise
     except (*_ERRORS, TypeError) as error:
-        raise UserError(f"{path} is damaged ({one_line(error)}): remove it") from error
+        raise UserError(f"{path} is corrupted ({one_line(error)}): remove it") from error
     if metadata.vocabulary_digest != vocabulary_digest:
         raise UserError(
             f"{path} was trained with another vocabulary ({metadata.vocabulary_digest[:12]}) than "

@@ -1,12 +1,9 @@
-"""A training's epochs: the table history.csv, and what TensorBoard shows."""
+"""A training's epochs: the table history.csv."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
-
-import tensorflow as tf
 
 from imcap import filesystem, metrics
 
@@ -61,34 +58,6 @@ class History:
         """Tells whether the last `patience` scores are no higher than one before; 0: never."""
         scores = self.scores(column)
         return bool(patience) and len(scores) - 1 - _argmax(scores) >= patience
-
-
-class SummaryWriter:
-    """TensorBoard's event file in `WORKDIR/logs`; the file is opened by the first summary."""
-
-    def __init__(self, workdir: str, *, write: bool = True) -> None:
-        """`write`: whether this process writes at all."""
-        self._folder, self._write = os.path.join(workdir, "logs"), write
-        self._writer: tf.summary.SummaryWriter | None = None
-
-    def scalars(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Writes a scalar summary for each of `values`."""
-        if self._write:
-            with self._open().as_default(step=step):
-                for key, value in values.items():
-                    tf.summary.scalar(key, float(value))
-            self._open().flush()
-
-    def text(self, step: int, name: str, lines: Sequence[str]) -> None:
-        """Writes a text summary with a paragraph for each line."""
-        if self._write:
-            with self._open().as_default(step=step):
-                tf.summary.text(name, "\n\n".join(lines))
-
-    def _open(self) -> tf.summary.SummaryWriter:
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(self._folder)
-        return self._writer
 
 
 def _argmax(scores: list[float]) -> int:

@@ -16,6 +16,13 @@ from imcap.errors import UserError
 
 NAMES = ("auto", "none", "mirrored", "multiworker")
 
+_LOST_WORKER_ERRORS = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
 
 def build(name: str = "auto") -> tf.distribute.Strategy:
     """Returns the strategy called `name`; `auto` follows TF_CONFIG and the number of GPUs.
@@ -94,11 +101,11 @@ def gather(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
 
 
 @contextlib.contextmanager
-def peer_failures_in_one_line(strategy: tf.distribute.Strategy) -> Iterator[None]:
+def worker_failures_as_user_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turns the errors of collectives whose other workers are gone into a UserError."""
     try:
         yield
-    except _PEER_ERRORS as error:
+    except _LOST_WORKER_ERRORS as error:
         if num_workers(strategy) == 1:
             raise
         # The first line has the cause; the others name the remote task and ask for a restart.
@@ -107,14 +114,6 @@ def peer_failures_in_one_line(strategy: tf.distribute.Strategy) -> Iterator[None
             f"another worker has stopped or cannot be reached ({reason}): run the same command on "
             "all workers again, and training continues from the last checkpoint"
         ) from error
-
-
-_PEER_ERRORS = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
 
 
 def _resolver(strategy: tf.distribute.Strategy) -> tf.distribute.cluster_resolver.ClusterResolver:

@@ -131,7 +131,7 @@ def test_weights_of_another_model_are_refused_in_one_line(
 
 @pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
 @pytest.mark.parametrize("size", [0, 100, 1000])
-def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path, run, info, suffix, size):
+def test_a_corrupted_checkpoint_is_an_error_that_names_it(tmp_path, run, info, suffix, size):
     path = save(tmp_path, make_decoder(run, info, 1), info, "best", 10)
     os.truncate(path + suffix, size)
     with pytest.raises(UserError, match=f"^{path}"):

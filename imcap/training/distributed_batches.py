@@ -12,7 +12,7 @@ from imcap.records import corruption
 from imcap.training.steps import Batch
 
 
-def train_dataset(
+def distributed_dataset(
     config: ConfigDict, folder: str, info: records.Info, strategy: tf.distribute.Strategy, step: int
 ) -> tf.distribute.DistributedDataset:
     """Returns the endless training batches after `step`, divided among the replicas.

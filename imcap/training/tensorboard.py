@@ -1,0 +1,36 @@
+"""What TensorBoard shows of a training: its event file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+
+class EventWriter:
+    """Opens the event file in `WORKDIR/logs` with the first summary."""
+
+    def __init__(self, workdir: str, *, write: bool = True) -> None:
+        """`write`: whether this process writes at all."""
+        self._folder, self._write = os.path.join(workdir, "logs"), write
+        self._writer: tf.summary.SummaryWriter | None = None
+
+    def scalars(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Writes a scalar summary for each of `values`."""
+        if self._write:
+            with self._open().as_default(step=step):
+                for key, value in values.items():
+                    tf.summary.scalar(key, float(value))
+            self._open().flush()
+
+    def text(self, step: int, name: str, lines: Sequence[str]) -> None:
+        """Writes a text summary with a paragraph for each line."""
+        if self._write:
+            with self._open().as_default(step=step):
+                tf.summary.text(name, "\n\n".join(lines))
+
+    def _open(self) -> tf.summary.SummaryWriter:
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self._folder)
+        return self._writer
