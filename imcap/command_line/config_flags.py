@@ -28,15 +28,15 @@ def take(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Splits off `--config=VALUE` or `--config VALUE`; returns the last VALUE and the rest."""
     value: str | None = None
     rest: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
+    remaining = iter(arguments)
+    for argument in remaining:
         name, equals, given = argument.partition("=")
         if argument == "--":
-            return value, [*rest, argument, *waiting]
+            return value, [*rest, argument, *remaining]
         if name not in ("-config", "--config"):
             rest.append(argument)
             continue
-        value = given if equals else next(waiting, "")
+        value = given if equals else next(remaining, "")
     return value, rest
 
 

@@ -36,7 +36,7 @@ def _is_ours(path: str) -> bool:
 
 
 class _Handler(logging.Handler):
-    """Writes the message alone, between two states of a progress bar if there is one."""
+    """Writes the message alone, without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
