@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 # Before TensorFlow is imported anywhere.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,14 +18,15 @@ from imcap.command_line import command_flags, console
 from imcap.command_line.command_flags import Parsed
 from imcap.errors import UserError
 
+_Run = Callable[[Parsed], int | None]
 COMMANDS: dict[str, command_flags.Command] = {}
 
 
-def command(name: str, flags: str = "", **options) -> Callable:
+def command(name: str, flag_names: str = "", **options: Any) -> Callable[[_Run], _Run]:
     """Registers a function as a command that takes some of `command_flags.FLAGS`."""
 
-    def register(run: Callable[[Parsed], int | None]) -> Callable[[Parsed], int | None]:
-        COMMANDS[name] = command_flags.Command(name, run, tuple(flags.split()), **options)
+    def register(run: _Run) -> _Run:
+        COMMANDS[name] = command_flags.Command(name, run, tuple(flag_names.split()), **options)
         return run
 
     return register
@@ -33,7 +34,7 @@ def command(name: str, flags: str = "", **options) -> Callable:
 
 @command(
     "records", "workdir dry_run overwrite",
-    takes_config=True, takes_unknown=True, arguments="[Beam's options]",
+    takes_config=True, takes_unknown=True, resumes=True, arguments="[Beam's options]",
 )  # fmt: skip
 def records(parsed: Parsed) -> None:
     """images and captions to TFRecords; also takes Beam's own options"""
@@ -47,17 +48,17 @@ def records(parsed: Parsed) -> None:
         raise UserError(f"neither imcap records nor Beam takes {name}{hint}")
     config = parsed.config
     runtime.assume_frozen_weights()  # A dry run times the CNN.
-    if parsed.flags.dry_run:
+    if parsed.values.dry_run:
         print("\n".join(build_records.dry_run(config, workdir=parsed.workdir)))
         return
     runtime.share_one_heap()
     info = build_records.build_records(
-        config, parsed.rest, workdir=parsed.workdir, overwrite=parsed.flags.overwrite
+        config, parsed.rest, workdir=parsed.workdir, overwrite=parsed.values.overwrite
     )
     print("\n".join(build_records.summarize(config.records.dir, info)))
 
 
-@command("pretrain", "workdir", takes_config=True)
+@command("pretrain", "workdir", takes_config=True, resumes=True)
 def pretrain(parsed: Parsed) -> None:
     """train imcap's own CNN on the captions' words"""
     config = parsed.config
@@ -67,7 +68,7 @@ def pretrain(parsed: Parsed) -> None:
     print(pretrain.pretrain_encoder(config, parsed.workdir))
 
 
-@command("train", "workdir distribute", takes_config=True)
+@command("train", "workdir distribute", takes_config=True, resumes=True)
 def train(parsed: Parsed) -> None:
     """train the decoder, or continue where it stopped"""
     runtime.share_one_heap()
@@ -75,13 +76,13 @@ def train(parsed: Parsed) -> None:
     with console.quiet():
         from imcap import train
 
-    train.train_and_evaluate(config, parsed.workdir, parsed.flags.distribute)
+    train.train_and_evaluate(config, parsed.workdir, parsed.values.distribute)
 
 
 @command("eval", "workdir split", takes_config=True)
 def evaluate(parsed: Parsed) -> None:
     """caption and score a split"""
-    config, workdir, split = parsed.config, parsed.workdir, parsed.flags.split
+    config, workdir, split = parsed.config, parsed.workdir, parsed.values.split
     with console.quiet():
         from imcap import evaluate
 
@@ -120,16 +121,16 @@ def caption(parsed: Parsed) -> int:
 
     if not parsed.rest:
         raise UserError("imcap caption needs at least one file, folder or glob")
-    if len(parsed.flags.model) != 1:
+    if len(parsed.values.model) != 1:
         raise UserError("imcap caption needs one --model=DIR")
     images = caption_files.find_images(parsed.rest)
     _import_tensorflow()
-    model = captioner.Captioner(parsed.flags.model[0])
-    to_line = caption_files.json_line if parsed.flags.json else caption_files.text_lines
+    model = captioner.Captioner(parsed.values.model[0])
+    to_line = caption_files.json_line if parsed.values.json else caption_files.text_lines
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     failed = 0
-    for result in caption_files.caption_paths(model, images, top=parsed.flags.top):
+    for result in caption_files.caption_paths(model, images, top=parsed.values.top):
         if result.error is None:
             print(to_line(result), flush=True)
         else:
@@ -153,15 +154,15 @@ def inspect(parsed: Parsed) -> None:
 @command("serve", "model host port max_body_mib threads")
 def serve(parsed: Parsed) -> None:
     """answer TensorFlow Serving's REST API"""
-    from imcap.serving import server
+    from imcap.serving import saved_model, server
 
-    models = command_flags.name_models(parsed.flags.model)
+    models = saved_model.models_by_name(parsed.values.model)
     if not models:
         raise UserError("imcap serve needs --model=DIR or --model=NAME=DIR, once for each model")
     _import_tensorflow()
     server.serve(
-        models, host=parsed.flags.host, port=parsed.flags.port,
-        max_body_mib=parsed.flags.max_body_mib, threads=parsed.flags.threads,
+        models, host=parsed.values.host, port=parsed.values.port,
+        max_body_mib=parsed.values.max_body_mib, threads=parsed.values.threads,
         announce=functools.partial(print, flush=True),
     )  # fmt: skip
 
@@ -180,10 +181,10 @@ def bench(parsed: Parsed) -> None:
         raise UserError(f"imcap bench needs one name: {', '.join(benchmarks.NAMES)}")
     (name,) = parsed.rest
     config = parsed.config if name == "input" else parsed.given_config
-    rows = benchmarks.measure(name, config, parsed.flags)
+    rows = benchmarks.measure(name, config, parsed.values)
     print(common.format_table(rows))
-    if parsed.flags.out:
-        common.write_json(parsed.flags.out, name, rows)
+    if parsed.values.out:
+        common.write_json(parsed.values.out, name, rows)
 
 
 def _import_tensorflow() -> None:
@@ -218,7 +219,8 @@ def _run(chosen: command_flags.Command, arguments: list[str]) -> int:
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted; the same command continues", status=130)
+        hint = "; the same command continues" if chosen.resumes else ""
+        _fail(f"interrupted{hint}", status=130)
     except BrokenPipeError:
         # The reader of our output is gone (as `head` is after its last line): nothing to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

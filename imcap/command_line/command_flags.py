@@ -18,11 +18,11 @@ from imcap.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A flag: what defines it, its default, what help shows for its value and says about it."""
+    """A flag: what defines it, its default, and what help shows for its value and says of it."""
 
     define: Callable[..., object]
     default: object
-    value: str
+    placeholder: str
     help: str
 
 
@@ -39,8 +39,8 @@ FLAGS = {
     "split": Flag(flags.DEFINE_string, "dev", "NAME", "The split to caption and score."),
     "model": Flag(
         flags.DEFINE_multi_string, [], "DIR",
-        "An exported model: its folder, or a run's. To serve several: once for each; NAME=DIR "
-        "gives it another name than the folder's.",
+        "An exported model: its folder, or a run's. Give it once for each model to serve; NAME=DIR "
+        "serves a model under NAME instead of its folder's name.",
     ),
     "top": Flag(flags.DEFINE_integer, 1, "N", "Captions per image."),
     "json": Flag(flags.DEFINE_bool, False, "", "Print JSON lines."),
@@ -68,26 +68,26 @@ class Parsed:
     """A command line.
 
     Attributes:
-      flags: the values of the flags, as attributes.
+      values: of the flags, as attributes.
       rest: the arguments that are not flags.
     """
 
-    flags: flags.FlagValues
+    values: flags.FlagValues
     rest: list[str]
     _config: ConfigDict | None
 
     @property
     def workdir(self) -> str:
         """The run's folder; raises UserError if it is not given."""
-        if not self.flags.workdir:
+        if not self.values.workdir:
             raise UserError("--workdir=DIR is missing")
-        return os.path.expanduser(self.flags.workdir)
+        return os.path.expanduser(self.values.workdir)
 
     @property
     def given_config(self) -> ConfigDict:
         """The config, not resolved; raises UserError if there is none."""
         if self._config is None:
-            workdir = self.flags.workdir
+            workdir = self.values.workdir
             found = (
                 f" ({os.path.join(workdir, config_lib.CONFIG_JSON)}: no file)" if workdir else ""
             )
@@ -107,18 +107,20 @@ class Command:
     Attributes:
       name: as it is typed.
       run: does the work; returns the exit status, None for 0.
-      flags: names of the `FLAGS` that it takes.
+      flag_names: which of `FLAGS` it takes.
       takes_config: whether it takes `--config`.
       arguments: how help shows its other arguments; empty: it takes none.
       takes_unknown: whether flags that are not imcap's are left in `Parsed.rest`.
+      resumes: whether the same command continues after an interruption.
     """
 
     name: str
     run: Callable[[Parsed], int | None]
-    flags: tuple[str, ...]
+    flag_names: tuple[str, ...]
     takes_config: bool = False
     arguments: str = ""
     takes_unknown: bool = False
+    resumes: bool = False
 
     @property
     def summary(self) -> str:
@@ -150,10 +152,10 @@ def _parse(command: Command, arguments: list[str]) -> Parsed:
     config = None
     if command.takes_config:
         chosen, arguments = config_flags.take(arguments)
-        found = _define(command)
-        found(["imcap", *arguments], known_only=True)
-        workdir = found.workdir if "workdir" in command.flags else None
-        config = config_flags.load(chosen, workdir)
+        workdir_flags = _define(command)
+        workdir_flags(["imcap", *arguments], known_only=True)
+        workdir = workdir_flags.workdir if "workdir" in command.flag_names else None
+        config = config_flags.load(chosen, os.path.expanduser(workdir) if workdir else None)
     values = _define(command)
     if config is not None:
         config_flags.define_overrides(values, config, arguments)
@@ -168,7 +170,7 @@ def _parse(command: Command, arguments: list[str]) -> Parsed:
 
 def _define(command: Command) -> flags.FlagValues:
     values = flags.FlagValues()
-    for name in command.flags:
+    for name in command.flag_names:
         flag = FLAGS[name]
         flag.define(name, flag.default, flag.help, flag_values=values)
     return values
@@ -184,37 +186,7 @@ def suggest(command: Command, flag: str, commands: Iterable[Command]) -> str:
 
 
 def _names(command: Command) -> list[str]:
-    return [*command.flags, *(["config"] if command.takes_config else [])]
-
-
-def name_models(values: Sequence[str]) -> dict[str, str]:
-    """Returns folders by model names from the values of `--model`: DIR or NAME=DIR.
-
-    The name of DIR is its base name, without what `imcap export` adds (`export`, the version).
-
-    Raises:
-      UserError: a name is empty or given twice.
-    """
-    models: dict[str, str] = {}
-    for value in values:
-        name, equals, folder = value.partition("=")
-        if not equals or "/" in name or os.path.isdir(value):
-            name, folder = _base_name(value), value
-        if not name or not folder:
-            raise UserError(f"--model={value}: must be DIR or NAME=DIR")
-        if name in models:
-            raise UserError(f"--model={value}: {name} is {models[name]} already; give NAME=DIR")
-        models[name] = folder
-    return models
-
-
-def _base_name(folder: str) -> str:
-    parts = os.path.abspath(folder).split(os.sep)
-    if parts[-1].isdigit():
-        parts.pop()
-    if parts[-1] == "export":
-        parts.pop()
-    return parts[-1]
+    return [*command.flag_names, *(["config"] if command.takes_config else [])]
 
 
 def usage(commands: Mapping[str, Command]) -> str:
@@ -229,9 +201,9 @@ def usage(commands: Mapping[str, Command]) -> str:
 def command_usage(command: Command) -> str:
     """Returns the help text of a command: its flags with their defaults."""
     entries = dict(_CONFIG_HELP) if command.takes_config else {}
-    for name in command.flags:
+    for name in command.flag_names:
         flag = FLAGS[name]
-        shown = f"--{name}={flag.value}" if flag.value else f"--{name}"
+        shown = f"--{name}={flag.placeholder}" if flag.placeholder else f"--{name}"
         default = "" if flag.default in (None, "", [], False) else f" Default: {flag.default}."
         entries[shown] = flag.help + default
     arguments = f" {command.arguments}" if command.arguments else ""

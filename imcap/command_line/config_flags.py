@@ -45,7 +45,8 @@ def load(value: str | None, workdir: str | None) -> ConfigDict | None:
 
     Args:
       value: a file or the name of a packaged config, either with `:VARIANT`; None: not given.
-      workdir: where config.json is looked for if `value` is None.
+      workdir: where the run's config.json is looked for: if `value` is None, or names a config that
+        leaves `dataset.dir` empty, which is then the run's.
 
     Returns:
       A config, not resolved; None if there is neither.
@@ -66,7 +67,18 @@ def load(value: str | None, workdir: str | None) -> ConfigDict | None:
         raise UserError(
             f"--config: {path}: get_config() must return imcap.config.default(), changed"
         )
+    if workdir and not config.dataset.dir:
+        config.dataset.dir = _own_dataset_dir(workdir, config.dataset.name)
     return config.lock()
+
+
+def _own_dataset_dir(workdir: str, dataset: str) -> str:
+    """Returns the `dataset.dir` of a run on that data set; empty if there is no such run."""
+    try:
+        own = config_lib.read(workdir)
+    except UserError:  # It is corrupted; `--config` is what its message asks for.
+        return ""
+    return own.dataset.dir if own and own.dataset.name == dataset else ""
 
 
 def names() -> list[str]:

@@ -1,9 +1,9 @@
-"""Exported SavedModels on disk: which folder is meant, its signatures, and loading it."""
+"""Exported SavedModels on disk: which folder is meant, its name, its signatures, and loading it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imcap.errors import UserError
@@ -42,6 +42,36 @@ def version(path: str) -> int:
     """Returns the version of the SavedModel in folder `path`: the folder's name, 1 if no number."""
     name = os.path.basename(os.path.abspath(path))
     return int(name) if _is_number(name) else 1
+
+
+def models_by_name(values: Sequence[str]) -> dict[str, str]:
+    """Returns folders by model names from the values of `--model`: DIR or NAME=DIR.
+
+    The name of DIR is its base name, without what `imcap export` adds (`export`, the version).
+
+    Raises:
+      UserError: a name is empty or given twice.
+    """
+    models: dict[str, str] = {}
+    for value in values:
+        name, equals, folder = value.partition("=")
+        if not equals or "/" in name or os.path.isdir(value):
+            name, folder = _model_name(value), value
+        if not name or not folder:
+            raise UserError(f"--model={value}: must be DIR or NAME=DIR")
+        if name in models:
+            raise UserError(f"--model={value}: {name} is {models[name]} already; give NAME=DIR")
+        models[name] = folder
+    return models
+
+
+def _model_name(folder: str) -> str:
+    parts = os.path.abspath(folder).split(os.sep)
+    if parts[-1].isdigit():
+        parts.pop()
+    if parts[-1] == "export":
+        parts.pop()
+    return parts[-1]
 
 
 def _is_saved_model(folder: str) -> bool:

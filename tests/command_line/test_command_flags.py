@@ -1,6 +1,9 @@
-"""Which command takes which flags, their help, and the names of served models."""
+"""Which command takes which flags, and their help."""
 
 from __future__ import annotations
+
+import dataclasses
+import sys
 
 import pytest
 
@@ -17,7 +20,7 @@ def parse(line: str) -> command_flags.Parsed:
 
 
 def test_every_flag_is_some_command_s():
-    taken = {name for command in COMMANDS.values() for name in command.flags}
+    taken = {name for command in COMMANDS.values() for name in command.flag_names}
     assert taken == command_flags.FLAGS.keys()
 
 
@@ -41,13 +44,13 @@ def test_a_flag_that_the_command_does_not_take_is_refused(line, message):
 def test_beam_s_options_are_left_for_beam():
     parsed = parse("records --config=shapes --runner=FlinkRunner --config.seed=4 --overwrite")
     assert parsed.rest == ["--runner=FlinkRunner"]
-    assert parsed.flags.overwrite and parsed.given_config.seed == 4
+    assert parsed.values.overwrite and parsed.given_config.seed == 4
 
 
 def test_flags_stand_before_and_after_other_arguments():
     parsed = parse("caption a.jpg --model=m --top=2 b.jpg")
     assert parsed.rest == ["a.jpg", "b.jpg"]
-    assert (parsed.flags.model, parsed.flags.top) == (["m"], 2)
+    assert (parsed.values.model, parsed.values.top) == (["m"], 2)
 
 
 def test_the_workdir_s_home_is_expanded(monkeypatch):
@@ -56,29 +59,27 @@ def test_the_workdir_s_home_is_expanded(monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_interruption_says_which_commands_continue(name, monkeypatch, capsys):
+    def interrupted(parsed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, name, dataclasses.replace(COMMANDS[name], run=interrupted))
+    monkeypatch.setattr(sys, "argv", ["imcap", name])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    continues = "; the same command continues" if name in ("records", "pretrain", "train") else ""
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == f"imcap: interrupted{continues}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_a_command_s_own_flags_with_defaults(name):
     command = COMMANDS[name]
     text = command_flags.command_usage(command)
     assert command.summary in text
     for flag, definition in command_flags.FLAGS.items():
-        assert (f"  --{flag}\n" in text or f"  --{flag}=" in text) == (flag in command.flags)
-        if flag in command.flags and definition.default not in (None, "", [], False):
+        assert (f"  --{flag}\n" in text or f"  --{flag}=" in text) == (flag in command.flag_names)
+        if flag in command.flag_names and definition.default not in (None, "", [], False):
             assert f"Default: {definition.default}." in text
     assert ("--config.KEY=VALUE" in text) == command.takes_config
     assert max(map(len, text.splitlines())) <= 100
-
-
-def test_a_model_s_name_is_its_folder_s():
-    values = ["runs/demo", "runs/a/export", "runs/b/export/3/", "mine=runs/c=d"]
-    assert command_flags.name_models(values) == {
-        "demo": "runs/demo",
-        "a": "runs/a/export",
-        "b": "runs/b/export/3/",
-        "mine": "runs/c=d",
-    }
-
-
-@pytest.mark.parametrize("values", [["=a"], ["a="], [""], ["x/demo", "y/demo"], ["a=x", "a=y"]])
-def test_a_model_without_a_name_of_its_own_is_refused(values):
-    with pytest.raises(UserError, match=f"^--model={values[-1]}: .*NAME=DIR"):
-        command_flags.name_models(values)

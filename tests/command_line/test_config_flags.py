@@ -54,6 +54,21 @@ def test_without_a_name_the_run_s_own_config_is_taken(tmp_path):
     assert config_flags.load(None, None) is None
 
 
+def test_a_named_config_without_a_data_folder_takes_the_run_s(tmp_path):
+    config = config_flags.load("flickr8k", None)
+    config.dataset.dir = "/data/flickr8k"
+    config_lib.save(config, str(tmp_path))
+    assert config_flags.load("flickr8k", str(tmp_path)).dataset.dir == "/data/flickr8k"
+    assert config_flags.load("flickr8k", str(tmp_path / "new")).dataset.dir == ""
+    assert config_flags.load("coco", str(tmp_path)).dataset.dir == ""
+    assert config_flags.load("shapes", str(tmp_path)).dataset.dir == "{workdir}/shapes"
+
+
+def test_a_named_config_replaces_a_corrupted_one(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    assert config_flags.load("flickr8k", str(tmp_path)).dataset.name == "flickr8k"
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(
         UserError, match=r"^--config=shape: no such file or .*; did you mean shapes"

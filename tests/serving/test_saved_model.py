@@ -10,6 +10,7 @@ import tensorflow as tf
 from grey_model import Grey
 from refusals import refusal
 
+from imcap.errors import UserError
 from imcap.serving import saved_model
 from imcap.serving.captioner import Captioner
 
@@ -58,3 +59,19 @@ def test_a_damaged_model_is_refused_by_name(version_dir, tmp_path):
     (damaged / "saved_model.pb").write_bytes(b"\xff\xfe not a model")
     expected = f"{damaged}/saved_model.pb: cannot be read: "
     assert refusal(Captioner, str(damaged)).startswith(expected)
+
+
+def test_a_model_s_name_is_its_folder_s():
+    values = ["runs/demo", "runs/a/export", "runs/b/export/3/", "mine=runs/c=d"]
+    assert saved_model.models_by_name(values) == {
+        "demo": "runs/demo",
+        "a": "runs/a/export",
+        "b": "runs/b/export/3/",
+        "mine": "runs/c=d",
+    }
+
+
+@pytest.mark.parametrize("values", [["=a"], ["a="], [""], ["x/demo", "y/demo"], ["a=x", "a=y"]])
+def test_a_model_without_a_name_of_its_own_is_refused(values):
+    with pytest.raises(UserError, match=f"^--model={values[-1]}: .*NAME=DIR"):
+        saved_model.models_by_name(values)
