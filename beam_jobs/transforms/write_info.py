@@ -53,7 +53,7 @@ def write_info(
     equals: list[duplicates.Group],
     settings: InfoSettings,
 ) -> None:
-    """Writes what describes the whole folder, the COMPLETED marker last.
+    """Writes what describes the whole folder, the file COMPLETED last.
 
     Args:
       reports: of all shards.

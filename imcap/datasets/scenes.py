@@ -62,12 +62,15 @@ _THREE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
-    """One shape: its words, its centre and radius in pixels, its angle in degrees, its RGB."""
+class Shape:
+    """One shape: its words, its centre and radius in pixels, its angle in degrees, its RGB.
+
+    `kind` is one of SHAPES.
+    """
 
     size: str
     colour: str
-    shape: str
+    kind: str
     x: float
     y: float
     radius: float
@@ -76,7 +79,7 @@ class Thing:
 
     def words(self) -> str:
         """Returns the noun phrase, such as `a small red circle`."""
-        return f"a {self.size} {self.colour} {self.shape}"
+        return f"a {self.size} {self.colour} {self.kind}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +88,12 @@ class Scene:
 
     Attributes:
       axis: `x` or `y`, along which the shapes follow each other.
-      things: from left to right or from top to bottom.
+      shapes: from left to right or from top to bottom.
       corners: the background's RGB at the four corners, row by row.
     """
 
     axis: str
-    things: tuple[Thing, ...]
+    shapes: tuple[Shape, ...]
     corners: tuple[tuple[int, int, int], ...]
 
 
@@ -121,10 +124,10 @@ _OUTLINES = {
 
 
 def combinations(seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Returns the (colour, shape) pairs to train on and the ones kept for the test split.
+    """Returns the (colour, shape) pairs to train on and those held out.
 
-    One pair of every colour and of every shape is kept. The first six of the others have every
-    colour and every shape in them.
+    Of every colour and of every shape one pair is held out for the test split. The first six of the
+    others have every colour and every shape in them.
     """
     shapes = list(SHAPES)
     random.Random(f"{seed}/combinations").shuffle(shapes)
@@ -149,19 +152,19 @@ def make_scene(rng: random.Random, pairs: Sequence[Pair], first: Pair) -> Scene:
     radii = [rng.uniform(*RADII[size]) for size in sizes]
     axis = rng.choice(("x", "y"))
     centres = _place(rng, radii) if axis == "x" else [(x, y) for y, x in _place(rng, radii)]
-    things = tuple(
-        Thing(size, *pair, *centre, radius, rng.uniform(-12, 12), _jitter(rng, COLOURS[pair[0]]))
+    shapes = tuple(
+        Shape(size, *pair, *centre, radius, rng.uniform(-12, 12), _jitter(rng, COLOURS[pair[0]]))
         for size, pair, centre, radius in zip(sizes, chosen, centres, radii, strict=True)
     )
     grey = [rng.randint(205, 240)] * 3
-    return Scene(axis, things, tuple(_jitter(rng, grey) for _ in range(4)))
+    return Scene(axis, shapes, tuple(_jitter(rng, grey) for _ in range(4)))
 
 
 def describe(rng: random.Random, scene: Scene) -> tuple[str, ...]:
     """Returns five captions of the scene, each of another template."""
     before, after = _RELATIONS[scene.axis]
-    templates = (_ONE, _TWO, _THREE)[len(scene.things) - 1]
-    words = dict(zip("abc", (thing.words() for thing in scene.things), strict=False))
+    templates = (_ONE, _TWO, _THREE)[len(scene.shapes) - 1]
+    words = dict(zip("abc", (shape.words() for shape in scene.shapes), strict=False))
     words |= {"before": before, "after": after}
     words |= {"order": _ORDERS[scene.axis], "line": _LINES[scene.axis]}
     return tuple(template.format(**words) for template in rng.sample(templates, CAPTIONS))
@@ -173,20 +176,23 @@ def draw(scene: Scene) -> bytes:
     image = Image.frombytes("RGB", (2, 2), corners)
     image = image.resize((SIDE * _SCALE, SIDE * _SCALE), Image.Resampling.BILINEAR)
     canvas = ImageDraw.Draw(image)
-    for thing in scene.things:
-        _draw_thing(canvas, thing)
+    for shape in scene.shapes:
+        _draw_shape(canvas, shape)
     buffer = io.BytesIO()
     image.reduce(_SCALE).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 
 
 def _place(rng: random.Random, radii: Sequence[float]) -> list[tuple[float, float]]:
-    """Returns (along, across) of the centres: apart along the line, close to it across."""
+    """Returns each centre's coordinates (along, across) the line.
+
+    The shapes do not overlap along the line; across it they have a small offset.
+    """
     room = SIDE - 2 * _MARGIN - _GAP * (len(radii) - 1) - 2 * sum(radii)
     cuts = sorted(rng.uniform(0, room) for _ in radii)
     along, edge = [], _MARGIN
-    for radius, cut, last in zip(radii, cuts, [0.0, *cuts], strict=False):
-        along.append(edge + cut - last + radius)
+    for radius, cut, previous in zip(radii, cuts, [0.0, *cuts], strict=False):
+        along.append(edge + cut - previous + radius)
         edge = along[-1] + radius + _GAP
     # Offsets across the line stay below a fifth of the distance, so the relation is clear.
     offset = min([10.0, *(0.2 * (far - near) for near, far in itertools.pairwise(along))])
@@ -200,14 +206,14 @@ def _jitter(rng: random.Random, rgb: Sequence[int], amount: int = 14) -> tuple[i
     return red, green, blue
 
 
-def _draw_thing(canvas: ImageDraw.ImageDraw, thing: Thing) -> None:
-    x, y, radius = thing.x * _SCALE, thing.y * _SCALE, thing.radius * _SCALE
+def _draw_shape(canvas: ImageDraw.ImageDraw, shape: Shape) -> None:
+    x, y, radius = shape.x * _SCALE, shape.y * _SCALE, shape.radius * _SCALE
     box = (x - radius, y - radius, x + radius, y + radius)
-    if thing.shape == "circle":
-        canvas.ellipse(box, fill=thing.rgb)
-    elif thing.shape == "ring":
-        canvas.ellipse(box, outline=thing.rgb, width=round(0.38 * radius))
+    if shape.kind == "circle":
+        canvas.ellipse(box, fill=shape.rgb)
+    elif shape.kind == "ring":
+        canvas.ellipse(box, outline=shape.rgb, width=round(0.38 * radius))
     else:
-        turn = cmath.exp(1j * math.radians(thing.angle))
-        points = (complex(x, y) + radius * turn * point for point in _OUTLINES[thing.shape])
-        canvas.polygon([(point.real, point.imag) for point in points], fill=thing.rgb)
+        turn = cmath.exp(1j * math.radians(shape.angle))
+        points = (complex(x, y) + radius * turn * point for point in _OUTLINES[shape.kind])
+        canvas.polygon([(point.real, point.imag) for point in points], fill=shape.rgb)

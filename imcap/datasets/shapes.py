@@ -20,13 +20,16 @@ from imcap.datasets import scenes, splits
 from imcap.datasets.base import CaptionedImage, Problems, Reader, Settings
 from imcap.errors import UserError
 
-MARKER, IMAGES, CAPTIONS = "shapes.json", "images", "captions.jsonl"
-_DRAWN = re.compile(r"\.?(train|dev|test)-\d{5,}\.jpg(\.\d+)?")
+DESCRIPTION, IMAGES, CAPTIONS = "shapes.json", "images", "captions.jsonl"
+# What a drawing leaves in `images`, unfinished files of one that was killed included.
+_DRAWN = re.compile(
+    rf"({re.escape(filesystem.TEMPORARY)}[0-9a-f]+-)?(train|dev|test)-\d{{5,}}\.jpg"
+)
 _VERSION = 1  # Raise it when the same parameters give other bytes.
 
 
 @dataclasses.dataclass(frozen=True)
-class _Example:
+class _Drawing:
     name: str
     split: str
     scene: scenes.Scene
@@ -37,8 +40,8 @@ class Shapes(Reader):
     """Draws the images and reads them.
 
     `dir` gets `images/{split}-00000.jpg` (the file name is the image id), `captions.jsonl` (the
-    same for other tools; the `table` reader reads it) and the marker `shapes.json`. An interrupted
-    drawing is resumed; a data set of other parameters is replaced.
+    same for other tools; the `table` reader reads it) and `shapes.json`, which describes the data
+    set. An interrupted drawing is resumed; a data set of other parameters is replaced.
 
     Settings: `dir`; `size` (number of images; the train split has every colour and shape from six
     train images on), `ratios`, `seed`.
@@ -54,13 +57,13 @@ class Shapes(Reader):
         """
         folder, parameters = self._folder(), _parameters(self.settings)
         _draw_all(folder, parameters)
-        return _rows(folder, parameters)
+        return _captioned_images(folder, parameters)
 
     def first(self) -> CaptionedImage:
         """Returns the first image; its file is there after `read` only."""
         folder, parameters = self._folder(), _parameters(self.settings)
-        _own_marker(folder)
-        return next(_rows(folder, parameters))
+        _own_description(folder)
+        return next(_captioned_images(folder, parameters))
 
     def count(self) -> dict[str, int]:
         """Returns the number of images by split; draws none."""
@@ -72,10 +75,10 @@ class Shapes(Reader):
         return self.settings.dir
 
 
-def _rows(folder: str, parameters: dict[str, Any]) -> Iterator[CaptionedImage]:
-    for example in _examples(parameters):
-        path = os.path.join(folder, IMAGES, example.name)
-        yield CaptionedImage(example.name, path, example.captions, example.split)
+def _captioned_images(folder: str, parameters: dict[str, Any]) -> Iterator[CaptionedImage]:
+    for drawing in _drawings(parameters):
+        path = os.path.join(folder, IMAGES, drawing.name)
+        yield CaptionedImage(drawing.name, path, drawing.captions, drawing.split)
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
@@ -102,46 +105,46 @@ def _name(split: str, index: int) -> str:
     return f"{split}-{index:05d}.jpg"
 
 
-def _examples(parameters: dict[str, Any]) -> Iterator[_Example]:
+def _drawings(parameters: dict[str, Any]) -> Iterator[_Drawing]:
     """Yields the scenes; each has its own random stream, so each can be made alone."""
     seed = parameters["seed"]
-    known, unknown = scenes.combinations(seed)
+    known, held_out = scenes.combinations(seed)
     for split, count in _counts(parameters).items():
-        pairs = unknown if split == "test" else known
+        pairs = held_out if split == "test" else known
         for index in range(count):
             rng = random.Random(f"{seed}/{split}/{index}")
             scene = scenes.make_scene(rng, pairs, pairs[index % len(pairs)])
-            yield _Example(_name(split, index), split, scene, scenes.describe(rng, scene))
+            yield _Drawing(_name(split, index), split, scene, scenes.describe(rng, scene))
 
 
 def _draw_all(folder: str, parameters: dict[str, Any]) -> None:
     """Makes the folder hold the images of these parameters, drawing those that it lacks."""
-    marker, images = _own_marker(folder), os.path.join(folder, IMAGES)
+    description, images = _own_description(folder), os.path.join(folder, IMAGES)
     try:
         there = _names(images)
         os.makedirs(images, exist_ok=True)
-        if marker and marker["parameters"] != parameters:
+        if description and description["parameters"] != parameters:
             there -= _remove_drawn(images, there)
-        if not _is_complete(marker, parameters, there):
+        if not _is_complete(description, parameters, there):
             _draw_missing(folder, parameters, there)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
-def _own_marker(folder: str) -> dict[str, Any] | None:
-    """Returns the marker of a folder, None for a new one.
+def _own_description(folder: str) -> dict[str, Any] | None:
+    """Returns what `shapes.json` in a folder holds, None for a new folder.
 
     Raises:
       UserError: the folder has images or captions of another origin.
     """
-    marker = _read_marker(folder)
+    description = _read_description(folder)
     has_captions = os.path.exists(os.path.join(folder, CAPTIONS))
-    if marker is None and (has_captions or _names(os.path.join(folder, IMAGES))):
+    if description is None and (has_captions or _names(os.path.join(folder, IMAGES))):
         raise UserError(
             f"{folder}: this folder has files of another data set; name another folder with"
             " config.dataset.dir"
         )
-    return marker
+    return description
 
 
 def _names(images: str) -> set[str]:
@@ -159,43 +162,42 @@ def _remove_drawn(images: str, there: set[str]) -> set[str]:
 
 
 def _is_complete(
-    marker: dict[str, Any] | None, parameters: dict[str, Any], there: set[str]
+    description: dict[str, Any] | None, parameters: dict[str, Any], there: set[str]
 ) -> bool:
-    if not marker or marker["parameters"] != parameters or marker.get("complete") is not True:
+    if description != {"parameters": parameters, "complete": True}:
         return False
     counts = _counts(parameters).items()
     return all(_name(split, index) in there for split, count in counts for index in range(count))
 
 
 def _draw_missing(folder: str, parameters: dict[str, Any], there: set[str]) -> None:
-    # The marker is written first: it tells a later run that the images are this data set's.
-    _write_marker(folder, parameters, complete=False)
+    # The description is written first: it tells a later run that the images are this data set's.
+    _write_description(folder, parameters, complete=False)
     lines = []
-    for example in _examples(parameters):
-        name = f"{IMAGES}/{example.name}"
-        if example.name not in there:
-            _write_image(os.path.join(folder, name), scenes.draw(example.scene))
-        row = {"image": name, "split": example.split, "caption": example.captions}
+    for drawing in _drawings(parameters):
+        name = f"{IMAGES}/{drawing.name}"
+        if drawing.name not in there:
+            _write_image(os.path.join(folder, name), scenes.draw(drawing.scene))
+        row = {"image": name, "split": drawing.split, "caption": drawing.captions}
         lines.append(json.dumps(row) + "\n")
     filesystem.write_text(os.path.join(folder, CAPTIONS), "".join(lines))
-    _write_marker(folder, parameters, complete=True)
+    _write_description(folder, parameters, complete=True)
 
 
-def _read_marker(folder: str) -> dict[str, Any] | None:
+def _read_description(folder: str) -> dict[str, Any] | None:
     try:
-        with open(os.path.join(folder, MARKER), "rb") as file:
-            marker = json.load(file)
-    except FileNotFoundError:
-        return None
+        with open(os.path.join(folder, DESCRIPTION), "rb") as file:
+            description = json.load(file)
     except (OSError, ValueError, RecursionError):
-        marker = {}
-    mine = isinstance(marker, dict) and isinstance(marker.get("parameters"), dict)
-    return marker if mine and marker["parameters"].get("made_by") == "imcap shapes" else None
+        return None
+    parameters = description.get("parameters") if isinstance(description, dict) else None
+    mine = isinstance(parameters, dict) and parameters.get("made_by") == "imcap shapes"
+    return description if mine else None
 
 
-def _write_marker(folder: str, parameters: dict[str, Any], complete: bool) -> None:
-    marker = {"parameters": parameters, "complete": complete}
-    filesystem.write_json(os.path.join(folder, MARKER), marker, indent=2)
+def _write_description(folder: str, parameters: dict[str, Any], complete: bool) -> None:
+    description = {"parameters": parameters, "complete": complete}
+    filesystem.write_json(os.path.join(folder, DESCRIPTION), description, indent=2)
 
 
 def _write_image(path: str, content: bytes) -> None:

@@ -58,7 +58,7 @@ def local_folder(folder: str, cache_dir: str = "", *, with_shards: bool = True) 
         os.makedirs(target, exist_ok=True)
     with _lock(target):
         if not os.path.exists(os.path.join(target, info_lib.COMPLETED)):
-            _copy_summaries(folder, target, content)
+            _copy_description(folder, target, content)
         if with_shards:
             _copy_shards(folder, target, info)
     return target
@@ -82,7 +82,7 @@ def _cache_folder(folder: str, content: str, cache_dir: str) -> str:
 
 @contextlib.contextmanager
 def _lock(target: str) -> Iterator[None]:
-    """Waits until no other process stages into `target`; a killed process holds no lock."""
+    """Waits until no other process copies into `target`; a killed process holds no lock."""
     with open(os.path.join(target, _LOCK), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,8 +106,8 @@ def _missing(target: str, info: Info) -> dict[str, tuple[int, str]]:
     return missing
 
 
-def _copy_summaries(folder: str, target: str, content: str) -> None:
-    """Copies what lies beside the shards, the COMPLETED marker last."""
+def _copy_description(folder: str, target: str, content: str) -> None:
+    """Copies info.json and the vocabulary, and writes the file COMPLETED last."""
     path = os.path.join(target, info_lib.VOCABULARY)
     with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
         filesystem.download(f"{folder}/{info_lib.VOCABULARY}", temporary)

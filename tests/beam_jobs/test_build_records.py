@@ -32,7 +32,7 @@ def rows(built):
     return {row.image_id: row for row in build_reader(built.dataset).read(Problems())}
 
 
-def test_a_finished_folder_holds_shards_summaries_and_the_marker(built):
+def test_a_finished_folder_holds_shards_and_their_description(built):
     names = {path.name for path in Path(built.records.dir).iterdir() if path.is_file()}
     assert names == ALL_SHARDS | {"info.json", "vocab.txt", "failures.jsonl", "COMPLETED"}
     assert Path(built.records.dir, "failures.jsonl").read_text() == ""

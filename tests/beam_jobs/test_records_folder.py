@@ -50,7 +50,7 @@ def test_only_missing_or_corrupted_shards_are_rebuilt(built, copy):
     assert outputs.contents(folder) == outputs.contents(built.records.dir)
 
 
-def test_a_folder_without_its_marker_is_not_finished(copy):
+def test_a_folder_without_the_file_completed_is_not_finished(copy):
     config = copy()
     Path(config.records.dir, "COMPLETED").unlink()
     with pytest.raises(UserError, match="holds no finished records: run `imcap records`"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imcap import filesystem
 from imcap.datasets import Problems, build_reader, scenes
 from imcap.errors import UserError
 
@@ -108,8 +109,8 @@ def test_first_and_count_draw_nothing(tmp_path):
 def test_an_interrupted_drawing_is_resumed(read, tmp_path):
     read("shapes", size=10)
     whole = all_bytes(tmp_path)
-    marker = json.loads((tmp_path / "shapes.json").read_text())
-    (tmp_path / "shapes.json").write_text(json.dumps({**marker, "complete": False}))
+    description = json.loads((tmp_path / "shapes.json").read_text())
+    (tmp_path / "shapes.json").write_text(json.dumps({**description, "complete": False}))
     (tmp_path / "captions.jsonl").unlink()
     (tmp_path / "images/train-00003.jpg").unlink()
     kept = (tmp_path / "images/train-00002.jpg").stat().st_mtime_ns
@@ -128,6 +129,9 @@ def test_lost_images_are_drawn_again(read, tmp_path):
 def test_other_parameters_replace_the_data_set_and_nothing_else(read, tmp_path):
     read("shapes", size=10)
     (tmp_path / "images/mine.jpg").write_bytes(b"x")
+    with filesystem.replacing(str(tmp_path / "images/train-00001.jpg")) as unfinished:
+        Path(unfinished).touch()
+    Path(unfinished).touch()  # As a drawing leaves it that is killed.
     images, _ = read("shapes", size=5, seed=3)
     names = {image.image_id for image in images}
     assert set(os.listdir(tmp_path / "images")) == {*names, "mine.jpg"}
@@ -162,18 +166,18 @@ def test_the_table_reader_takes_its_captions(read):
 
 def test_shapes_lie_within_the_image_and_do_not_touch():
     for _, scene in many_scenes():
-        for thing in scene.things:
-            assert thing.radius <= min(
-                thing.x, thing.y, scenes.SIDE - thing.x, scenes.SIDE - thing.y
+        for shape in scene.shapes:
+            assert shape.radius <= min(
+                shape.x, shape.y, scenes.SIDE - shape.x, scenes.SIDE - shape.y
             )
-        for one, other in itertools.combinations(scene.things, 2):
+        for one, other in itertools.combinations(scene.shapes, 2):
             distance = abs(complex(one.x - other.x, one.y - other.y))
             assert distance > one.radius + other.radius + 2
 
 
 def test_relations_are_those_of_the_dominant_axis():
     for _, scene in many_scenes():
-        for one, other in itertools.pairwise(scene.things):
+        for one, other in itertools.pairwise(scene.shapes):
             along, across = other.x - one.x, abs(other.y - one.y)
             if scene.axis == "y":
                 along, across = other.y - one.y, abs(other.x - one.x)
@@ -182,7 +186,7 @@ def test_relations_are_those_of_the_dominant_axis():
 
 def test_no_two_shapes_of_a_scene_share_colour_and_shape():
     for _, scene in many_scenes():
-        assert len({(t.colour, t.shape) for t in scene.things}) == len(scene.things)
+        assert len({(s.colour, s.kind) for s in scene.shapes}) == len(scene.shapes)
 
 
 def test_small_and_large_are_told_apart_by_their_radius():
@@ -192,9 +196,9 @@ def test_small_and_large_are_told_apart_by_their_radius():
 
 def test_captions_name_every_shape_and_their_relation():
     for rng, scene in many_scenes():
-        first, *rest = scene.things
+        first, *rest = scene.shapes
         for caption in scenes.describe(rng, scene):
-            assert all(thing.words() in caption for thing in scene.things)
+            assert all(shape.words() in caption for shape in scene.shapes)
             if len(rest) != 1:
                 continue
             in_order = caption.index(first.words()) < caption.index(rest[0].words())
@@ -204,15 +208,15 @@ def test_captions_name_every_shape_and_their_relation():
 
 
 @pytest.mark.parametrize("colour", scenes.COLOURS)
-@pytest.mark.parametrize("shape", scenes.SHAPES)
-def test_the_drawn_pixels_have_the_shapes_colour(colour, shape, tmp_path):
+@pytest.mark.parametrize("kind", scenes.SHAPES)
+def test_the_drawn_pixels_have_the_shapes_colour(colour, kind, tmp_path):
     rgb = scenes.COLOURS[colour]
-    thing = scenes.Thing("large", colour, shape, 48.0, 48.0, 15.0, 0.0, rgb)
-    scene = scenes.Scene("x", (thing,), ((220, 220, 220),) * 4)
+    shape = scenes.Shape("large", colour, kind, 48.0, 48.0, 15.0, 0.0, rgb)
+    scene = scenes.Scene("x", (shape,), ((220, 220, 220),) * 4)
     path = tmp_path / "x.jpg"
     path.write_bytes(scenes.draw(scene))
     with Image.open(path) as image:
-        seen = image.getpixel((48, 35) if shape == "ring" else (48, 46))
+        seen = image.getpixel((48, 35) if kind == "ring" else (48, 46))
         corner = image.getpixel((2, 2))
     assert seen == pytest.approx(rgb, abs=25)
     assert corner == pytest.approx((220, 220, 220), abs=4)

@@ -148,7 +148,7 @@ def test_info_is_read_as_it_was_written(tmp_path) -> None:
     assert info.feature_shape == (POSITIONS, CHANNELS)
 
 
-def test_a_folder_is_finished_only_with_its_marker(tmp_path) -> None:
+def test_a_folder_is_finished_only_with_the_file_completed(tmp_path) -> None:
     write_info(tmp_path)
     (tmp_path / records.COMPLETED).unlink()
     line = refusal(records.read_info, str(tmp_path))

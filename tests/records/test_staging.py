@@ -90,7 +90,7 @@ def test_a_second_call_downloads_nothing(cache, downloads):
     assert outputs.identities(folder) == before
 
 
-def test_without_shards_only_the_summaries_are_copied(cache, downloads):
+def test_without_shards_only_the_description_is_copied(cache, downloads):
     folder = staging.local_folder(REMOTE, cache, with_shards=False)
     assert downloads == ["vocab.txt"]
     assert shards(folder) == {}
