@@ -31,7 +31,7 @@ _MAX_UNPACKED = 50_000  # Elements that a worker keeps until their packs are ful
 
 class ReadManifest(beam.PTransform):
     """One element to a data set's rows (`rows`), spread over the workers, and to the kinds of
-    problems found (`problems`): (kind, count, first example)."""
+    problems found (`problems`): (kind, count, where the first is)."""
 
     def __init__(self, dataset: dict[str, Any], limit: int = 0) -> None:
         """`dataset`: a config's `dataset` part; `limit`: images of each split, 0: all."""
@@ -56,7 +56,7 @@ def read_packs(
         IMAGES_READ.inc(len(pack))
         yield pack_rows(pack)
     for kind, count in problems.counts.items():
-        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.examples[kind]))
+        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.first[kind]))
 
 
 def _batched(rows: Iterable[CaptionedImage]) -> Iterator[list[CaptionedImage]]:

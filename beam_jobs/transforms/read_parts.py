@@ -21,7 +21,7 @@ class ReadParts(beam.PTransform):
     """Reads the parts of a data set with many workers.
 
     One element to `rows`, one for each image, and to `problems`, the kinds of problems found:
-    (kind, count, first example).
+    (kind, count, where the first is).
     """
 
     def __init__(self, dataset: dict[str, Any], reader: PartedReader) -> None:
@@ -94,4 +94,4 @@ def _merge(group: tuple[int, Iterable[bytes]]) -> Iterator[CaptionedImage | Any]
 
 def _tagged(problems: Problems) -> Iterator[beam.pvalue.TaggedOutput]:
     for kind, count in problems.counts.items():
-        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.examples[kind]))
+        yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.first[kind]))

@@ -57,7 +57,7 @@ def write_info(
 
     Args:
       reports: of all shards.
-      problems: of all readers: (kind, count, first example).
+      problems: of all readers: (kind, count, where the first is).
       vocabulary: the lines of vocab.txt.
       equals: the groups of equal images.
       settings: what was known before the job.
@@ -82,15 +82,15 @@ def _write(folder: str, name: str, content: str) -> None:
 def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]]:
     """Sums up the kinds of problems of all workers, with an example that is always the same."""
     merged: dict[str, dict[str, Any]] = {}
-    for kind, count, example in sorted(problems, key=lambda problem: (problem[0], problem[2])):
-        merged.setdefault(kind, {"count": 0, "first": example})["count"] += count
+    for kind, count, where in sorted(problems, key=lambda problem: (problem[0], problem[2])):
+        merged.setdefault(kind, {"count": 0, "first": where})["count"] += count
     return merged
 
 
 def _with_line_numbers(
     problems: dict[str, dict[str, Any]], dataset: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Gives the examples line numbers, which the readers of a file's inner parts do not know."""
+    """Gives the places line numbers, which the readers of a file's inner parts do not know."""
     reader = datasets.build_reader(dataset) if problems else None
     if isinstance(reader, PartedReader):
         for problem in problems.values():

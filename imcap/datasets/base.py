@@ -40,7 +40,7 @@ class Settings:
       dir: the data set's folder, normalized (`filesystem.normalize`).
       images: the images' folder, relative to `dir`; empty: as the layout has it.
       captions: the captions' file, relative to `dir`; empty: as the layout has it.
-      ratios: the shares of train, dev and test, in this order or by name.
+      ratios: of train, dev and test, in this order or by name.
       holdout: how many images are moved from train to the split `holdout`.
       restval: whether Karpathy's `restval` images are in train.
       seed: of the split by ratio, and of what is drawn.
@@ -67,20 +67,23 @@ class Settings:
 
 
 class Problems:
-    """Counts what a reader left out, by kind, with the first example of each kind."""
+    """Counts what a reader left out, by kind, with the place of the first of each kind."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self.examples: dict[str, str] = {}
+        self.first: dict[str, str] = {}
 
-    def add(self, kind: str, example: str, count: int = 1) -> None:
-        """Counts `count` more problems of `kind` (a plural noun phrase: `missing images`)."""
+    def add(self, kind: str, where: str, count: int = 1) -> None:
+        """Counts `count` more problems of `kind` (a plural noun phrase: `missing images`).
+
+        `where` is a file with a line, or an image's name.
+        """
         self.counts[kind] = self.counts.get(kind, 0) + count
-        self.examples.setdefault(kind, example)
+        self.first.setdefault(kind, where)
 
     def lines(self) -> list[str]:
-        """Returns one line per kind: its count and the first example."""
-        return [f"{n} {kind} (first: {self.examples[kind]})" for kind, n in self.counts.items()]
+        """Returns one line per kind: its count and the place of the first."""
+        return [f"{n} {kind} (first: {self.first[kind]})" for kind, n in self.counts.items()]
 
 
 class Reader(abc.ABC):

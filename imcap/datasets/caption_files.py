@@ -31,7 +31,7 @@ Captions = dict[str, list[str]]
 
 _NUMBER = re.compile(r"#\d+$")
 _PIPE = re.compile(r"([^|]+)\|\s*\d+\s*\|(.*)", re.DOTALL)
-_PIPE_LOST = re.compile(r"([^|]+)\|\s*\d+\s+(.*)", re.DOTALL)
+_PIPE_WITHOUT_SECOND_DELIMITER = re.compile(r"([^|]+)\|\s*\d+\s+(.*)", re.DOTALL)
 _HEADERS = {"image", "image_name", "file_name", "filename"}
 
 
@@ -73,8 +73,8 @@ class CaptionFileReader(Reader):
         folder = image_folders.data_folder(settings.dir)
         path = image_folders.captions_file(settings.captions, folder, layout.captions)
         images = image_folders.ImageFolders.of(settings.images, folder, layout.images)
-        by_split = splits.assignment(settings, layout.lists, problems)
-        joined = list(join(read_captions(path, problems), images, by_split, problems))
+        assignment = splits.assignment(settings, layout.lists, problems)
+        joined = list(join(read_captions(path, problems), images, assignment, problems))
         kept = splits.hold_out(joined, settings.holdout, settings.seed)
         yield from require_some(kept, f"{folder} ({path})", problems)
 
@@ -101,7 +101,7 @@ def read_captions(path: str, problems: Problems) -> Captions:
 def join(
     captions: Mapping[str, list[str]],
     images: image_folders.ImageFolders,
-    by_split: splits.Assignment,
+    assignment: splits.Assignment,
     problems: Problems,
 ) -> Iterator[CaptionedImage]:
     """Yields the images that have captions, a file and a split, sorted by name; counts the rest.
@@ -109,11 +109,11 @@ def join(
     Args:
       captions: by file name, which becomes the image id.
       images: where the files are.
-      by_split: says each image's split.
+      assignment: says each image's split.
       problems: counts images in no split list, missing ones, and those without captions.
     """
     for name in sorted(captions):
-        split = by_split.split_of(name)
+        split = assignment.split_of(name)
         if split is None:
             problems.add("images in no split list", name)
         elif (path := images.find(name)) is None:
@@ -122,7 +122,7 @@ def join(
             problems.add("images without captions", name)
         else:
             yield CaptionedImage(name, path, tuple(captions[name]), split)
-    _count_uncaptioned(captions, images, dict.fromkeys(by_split.listed()), problems)
+    _count_uncaptioned(captions, images, dict.fromkeys(assignment.listed()), problems)
 
 
 def _count_uncaptioned(
@@ -143,11 +143,11 @@ def _count_uncaptioned(
 def _dialect(path: str) -> Callable[[str, Problems], Iterator[Row]]:
     """Returns the reader for the delimiter that is the first one in most of the first 20 rows."""
     first = (line for _, line in itertools.islice(text_rows.read_lines(path, Problems()), 20))
-    marks = collections.Counter(re.sub(r"[^\t|,;]", "", line)[:1] for line in first)
+    delimiters = collections.Counter(re.sub(r"[^\t|,;]", "", line)[:1] for line in first)
     semicolons = functools.partial(_csv_rows, delimiter=";")
     dialects: dict[str, Callable[[str, Problems], Iterator[Row]]]
     dialects = {"\t": _token_rows, "|": _pipe_rows, ",": _csv_rows, ";": semicolons}
-    return dialects[max(dialects, key=lambda mark: marks[mark])]
+    return dialects[max(dialects, key=lambda delimiter: delimiters[delimiter])]
 
 
 def _token_rows(path: str, problems: Problems) -> Iterator[Row]:
@@ -180,7 +180,7 @@ def _pipe_rows(path: str, problems: Problems) -> Iterator[Row]:
         if index == 0 and line.partition("|")[0].strip().lower() in _HEADERS:
             continue
         match = _PIPE.fullmatch(line)
-        if match is None and (match := _PIPE_LOST.fullmatch(line)):
+        if match is None and (match := _PIPE_WITHOUT_SECOND_DELIMITER.fullmatch(line)):
             problems.add("rows repaired where a delimiter was lost", f"{path}, line {number}")
         if match and (name := match[1].strip()):
             yield f"line {number}", name, match[2].strip()

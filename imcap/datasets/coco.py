@@ -114,7 +114,7 @@ def _read_file(
 
 def _names(path: str, document: Any, problems: Problems) -> dict[int, str]:
     names: dict[int, str] = {}
-    for index, entry in enumerate(entries(path, document, "images")):
+    for index, entry in enumerate(text_rows.json_list(path, document, "images")):
         key, name = _field(entry, "id"), text_rows.clean(_field(entry, "file_name"))
         if not _is_id(key) or not name:
             problems.add("malformed images", f"{path}, images[{index}]")
@@ -125,7 +125,7 @@ def _names(path: str, document: Any, problems: Problems) -> dict[int, str]:
 
 def _captions(path: str, document: Any, problems: Problems) -> dict[int, list[str]]:
     captions: dict[int, list[str]] = {}
-    for index, entry in enumerate(entries(path, document, "annotations")):
+    for index, entry in enumerate(text_rows.json_list(path, document, "annotations")):
         key, caption = _field(entry, "image_id"), _field(entry, "caption")
         if not _is_id(key) or not isinstance(caption, str):
             problems.add("malformed annotations", f"{path}, annotations[{index}]")
@@ -134,18 +134,6 @@ def _captions(path: str, document: Any, problems: Problems) -> dict[int, list[st
         else:
             problems.add("empty captions", f"{path}, annotations[{index}]")
     return captions
-
-
-def entries(path: str, document: Any, key: str) -> list[Any]:
-    """Returns the list under `key` of a JSON document.
-
-    Raises:
-      UserError: when there is no such list.
-    """
-    value = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(value, list):
-        raise UserError(f"{path}: there is no list {key!r} in it; is this the captions file?")
-    return value
 
 
 def _field(entry: Any, key: str) -> Any:

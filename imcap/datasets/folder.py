@@ -37,15 +37,15 @@ class Folder(Reader):
 
     def _split_of(self, root: str) -> Callable[[str], str | None]:
         """Returns what says an image's split: its top folder, or the ratio."""
-        by_folder = {
+        split_of_folder = {
             name: split
             for name in filesystem.folders(root)
             if (split := splits.canonical(name)) in splits.SPLITS
         }
-        if not by_folder:
+        if not split_of_folder:
             return splits.ratio_split(self.settings, root).split_of
-        splits.log_once(f"{root}: split by its folders {', '.join(by_folder)}")
-        return lambda image_id: by_folder.get(image_id.partition("/")[0])
+        splits.log_once(f"{root}: split by its folders {', '.join(split_of_folder)}")
+        return lambda image_id: split_of_folder.get(image_id.partition("/")[0])
 
 
 def _images(

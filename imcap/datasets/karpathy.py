@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imcap import filesystem
-from imcap.datasets import coco, flickr8k, flickr30k, image_folders, splits, text_rows
+from imcap.datasets import flickr8k, flickr30k, image_folders, splits, text_rows
 from imcap.datasets.base import (
     MISSING_IMAGES,
     CaptionedImage,
@@ -64,7 +64,7 @@ def _images(
     path: str, images: image_folders.ImageFolders, keep_restval: bool, problems: Problems
 ) -> Iterator[CaptionedImage]:
     seen: set[str] = set()
-    for index, entry in enumerate(coco.entries(path, text_rows.read_json(path), "images")):
+    for index, entry in enumerate(text_rows.json_list(path, text_rows.read_json(path), "images")):
         where = f"{path}, images[{index}]"
         image = _image(entry, images, keep_restval, where, problems)
         if image is None:

@@ -59,11 +59,11 @@ class PartedReader(Reader):
         """
 
     @abc.abstractmethod
-    def with_line_number(self, example: str) -> str:
-        """Returns a problem's example with a line number where it has an offset in bytes.
+    def with_line_number(self, where: str) -> str:
+        """Returns a problem's place with a line number where it has an offset in bytes.
 
         A part that begins in the middle of a file does not know the lines before it. Counting them
-        reads the file up to the offset, so this is for the one example of a kind that is reported.
+        reads the file up to the offset, so this is for the first problem of each kind only.
         """
 
     def read(self, problems: Problems) -> Iterator[CaptionedImage]:

@@ -125,10 +125,10 @@ def assignment(
 
 def ratio_split(settings: Settings, source: str) -> RatioSplit:
     """Returns the seeded split that `ratios` and `seed` describe, and logs it for `source`."""
-    shares, seed = ratios(settings.ratios), int(settings.seed)
-    written = "/".join(f"{share:g}" for share in shares)
+    given, seed = ratios(settings.ratios), int(settings.seed)
+    written = "/".join(f"{ratio:g}" for ratio in given)
     log_once(f"{source}: split by ratio {written} ({'/'.join(SPLITS)}) with seed {seed}")
-    return RatioSplit(shares, seed)
+    return RatioSplit(given, seed)
 
 
 @functools.cache
@@ -138,26 +138,26 @@ def log_once(line: str) -> None:
 
 
 def ratios(value: Any) -> tuple[float, ...]:
-    """Returns `config.dataset.ratios` as the train, dev and test fractions.
+    """Returns `config.dataset.ratios` as those of train, dev and test.
 
     Args:
-      value: three fractions, or a mapping of split to fraction.
+      value: three numbers, or a mapping of split to number.
 
     Raises:
-      UserError: unless they are three fractions that add up to 1.
+      UserError: unless they are three numbers that add up to 1.
     """
     try:
         given = [value.get(s, 0.0) for s in SPLITS] if hasattr(value, "get") else value
-        fractions = tuple(float(fraction) for fraction in given)
+        found = tuple(float(ratio) for ratio in given)
     except (TypeError, ValueError):
-        fractions = ()
-    is_valid = len(fractions) == 3 and all(0 <= fraction <= 1 for fraction in fractions)
-    if not is_valid or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+        found = ()
+    is_valid = len(found) == 3 and all(0 <= ratio <= 1 for ratio in found)
+    if not is_valid or not math.isclose(sum(found), 1.0, abs_tol=1e-6):
         raise UserError(
-            f"config.dataset.ratios: {value!r} is not three fractions for train, dev and test"
+            f"config.dataset.ratios: {value!r} is not three numbers for train, dev and test"
             " that add up to 1, such as (0.8, 0.1, 0.1)"
         )
-    return fractions
+    return found
 
 
 def hold_out(images: Sequence[CaptionedImage], count: int, seed: int) -> list[CaptionedImage]:

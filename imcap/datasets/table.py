@@ -67,11 +67,11 @@ class Table(PartedReader):
         for where, row in table_rows.read(part, self._columns, problems):
             yield from self._entry(where, row, problems)
 
-    def with_line_number(self, example: str) -> str:
-        """Returns an example with its line number instead of the offset in bytes."""
+    def with_line_number(self, where: str) -> str:
+        """Returns a place with its line number instead of the offset in bytes."""
         for path in self._paths:
-            example = table_files.with_line_number(example, path)
-        return example
+            where = table_files.with_line_number(where, path)
+        return where
 
     def _entry(
         self, where: str, row: dict[str, Any], problems: Problems

@@ -11,8 +11,8 @@ from imcap.datasets import image_folders, table_rows
 from imcap.datasets.parted import Part
 from imcap.errors import UserError
 
-_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-_ENDINGS = (*_SUFFIXES, *(f"{suffix}.gz" for suffix in _SUFFIXES if suffix != ".parquet"))
+_TEXT = (".csv", ".tsv", ".jsonl", ".ndjson")
+_ENDINGS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet")
 PART_BYTES = 64_000_000
 _BLOCK = 1 << 24  # Bytes read at a time.
 
@@ -47,7 +47,7 @@ def _only_table(folder: str) -> str:
     if len(tables) != 1:
         raise UserError(
             f"{folder}: {', '.join(tables) or 'no table'} here; name the table with"
-            f" config.dataset.captions (it ends in {', '.join(_SUFFIXES)})"
+            f" config.dataset.captions (it ends in {', '.join(_ENDINGS)})"
         )
     return filesystem.join(folder, tables[0])
 
@@ -68,19 +68,19 @@ def parts(path: str) -> Iterator[Part]:
         yield Part(path)
 
 
-def with_line_number(example: str, path: str) -> str:
+def with_line_number(where: str, path: str) -> str:
     """Returns `…PATH, byte N` as `…PATH, line M`; anything else unchanged.
 
     Reads the file up to the offset, in blocks.
     """
-    before, found, offset = example.rpartition(f"{path}, byte ")
+    before, found, offset = where.rpartition(f"{path}, byte ")
     if not found or not offset.isdecimal():
-        return example
+        return where
     try:
         with filesystem.open_bytes(path) as handle:
             return f"{before}{path}, line {1 + _count_lines(handle, int(offset))}"
     except (OSError, UserError):
-        return example  # The offset is still right.
+        return where  # The offset is still right.
 
 
 def _count_lines(handle: IO[bytes], end: int) -> int:

@@ -124,7 +124,7 @@ def _csv_header(path: str, wanted: Columns) -> tuple[list[str], str, int]:
         if set(wanted.named()) <= set(names):
             return names, delimiter, max_lines
         headers[delimiter] = names
-    delimiter = max(headers, key=lambda mark: len(headers[mark]))
+    delimiter = max(headers, key=lambda found: len(headers[found]))
     return headers[delimiter], delimiter, max_lines
 
 

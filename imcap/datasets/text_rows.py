@@ -1,4 +1,7 @@
-"""Text files row by row: rows that cannot be read are counted, and never raise."""
+"""Text files row by row, and JSON files.
+
+A row that cannot be read is counted and left out; a file that cannot be read raises UserError.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ MAX_LINES_PER_ROW = 50
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
-def open_bytes(path: str) -> IO[bytes] | gzip.GzipFile:
+def open_unzipped(path: str) -> IO[bytes] | gzip.GzipFile:
     """Opens a file for reading bytes, through gzip when its name ends in `.gz`.
 
     Raises:
@@ -44,9 +47,9 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     Raises:
       UserError: when the file cannot be read to its end, or is UTF-16.
     """
-    with open_bytes(path) as handle:
+    with open_unzipped(path) as handle:
         for number, raw in enumerate(_raw_lines(handle, path), start=1):
-            raw = _without_mark(raw, path) if number == 1 else raw
+            raw = _without_byte_order_mark(raw, path) if number == 1 else raw
             line = _decode(raw, f"{path}, line {number}", problems)
             if line:
                 yield number, line
@@ -57,14 +60,14 @@ def read_part(path: str, start: int, end: int, problems: Problems) -> Iterator[t
 
     So adjacent parts give each line once. Otherwise as `read_lines`.
     """
-    with open_bytes(path) as handle:
+    with open_unzipped(path) as handle:
         # A line that began before `start` belongs to the part before.
         handle.seek(max(start - 1, 0))
         offset = start - 1 + len(handle.readline()) if start else 0
         for raw in _raw_lines(handle, path):
             if offset >= end:
                 return
-            whole = _without_mark(raw, path) if offset == 0 else raw
+            whole = _without_byte_order_mark(raw, path) if offset == 0 else raw
             line = _decode(whole, f"{path}, byte {offset}", problems)
             if line:
                 yield offset, line
@@ -123,14 +126,26 @@ def read_json(path: str) -> Any:
     Raises:
       UserError: when it cannot be read or is not JSON; it names the line where known.
     """
-    with open_bytes(path) as handle:
+    with open_unzipped(path) as handle:
         raw = b"".join(_raw_lines(handle, path))
     try:
-        return json.loads(_without_mark(raw, path))
+        return json.loads(_without_byte_order_mark(raw, path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from error
+
+
+def json_list(path: str, document: Any, key: str) -> list[Any]:
+    """Returns the list under `key` of a JSON document.
+
+    Raises:
+      UserError: when there is no such list.
+    """
+    value = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(value, list):
+        raise UserError(f"{path}: there is no list {key!r} in it; is this the captions file?")
+    return value
 
 
 def json_objects(
@@ -138,7 +153,7 @@ def json_objects(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (number, object) for each numbered line that is a JSON object; counts the others.
 
-    `where` turns a line's number into what a problem's example says.
+    `where` turns a line's number into a problem's place.
     """
     for number, line in lines:
         try:
@@ -204,7 +219,7 @@ def _raw_lines(handle: Iterable[bytes], path: str) -> Iterator[bytes]:
         raise _unreadable(path, error) from error
 
 
-def _without_mark(raw: bytes, path: str) -> bytes:
+def _without_byte_order_mark(raw: bytes, path: str) -> bytes:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}: this is UTF-16; save it as UTF-8")
     return raw.removeprefix(codecs.BOM_UTF8)

@@ -139,8 +139,8 @@ def test_what_is_left_out_is_counted_by_kind(make, read, tmp_path):
         "images in no split list": 2,
         "listed images without captions": 1,
     }
-    assert "line 8" in problems.examples["malformed rows"]
-    assert problems.examples["missing images"] == (
+    assert "line 8" in problems.first["malformed rows"]
+    assert problems.first["missing images"] == (
         f"gone.jpg (tried {tmp_path}/Images/gone.jpg, {tmp_path}/Flickr8k_Dataset/gone.jpg)"
     )
 
@@ -158,7 +158,7 @@ def test_a_line_that_is_not_utf8_is_counted(make, read):
     make({"Flickr8k.token.txt": b"a.jpg#0\tHi\nb.jpg#0\tcaf\xe9\n"}, IMAGES[:2])
     images, problems = read("flickr8k")
     assert [image.image_id for image in images] == ["a.jpg"]
-    assert "Flickr8k.token.txt, line 2" in problems.examples["lines that are not UTF-8"]
+    assert "Flickr8k.token.txt, line 2" in problems.first["lines that are not UTF-8"]
 
 
 def test_utf16_is_an_error_that_says_so(make, read):

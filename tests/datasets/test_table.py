@@ -154,7 +154,7 @@ def test_missing_images_count_once_with_the_paths_tried(make, read, tmp_path):
     images, problems = read("table")
     assert [image.image_id for image in images] == ["a.jpg"]
     assert problems.counts == {"missing images": 2}
-    assert problems.examples["missing images"] == (
+    assert problems.first["missing images"] == (
         f"gone.jpg (tried {tmp_path}/gone.jpg, {tmp_path}/images/gone.jpg),"
         f" {tmp_path}/t.csv, line 2"
     )
@@ -225,7 +225,7 @@ def test_random_bytes_are_read_or_counted_or_a_user_error(make, read, suffix, da
 
 
 @pytest.mark.parametrize(
-    ("example", "expected"),
+    ("where", "expected"),
     [
         ("{path}, byte 0", "{path}, line 1"),
         ("{path}, byte 4", "{path}, line 2"),
@@ -235,8 +235,8 @@ def test_random_bytes_are_read_or_counted_or_a_user_error(make, read, suffix, da
         ("elsewhere.jsonl, byte 4", "elsewhere.jsonl, byte 4"),
     ],
 )
-def test_an_offset_becomes_a_line_number(example, expected, make):
+def test_an_offset_becomes_a_line_number(where, expected, make):
     folder = make({"t.jsonl": "one\ntwo\nthree\nfour\n"}, IMAGES)
     reader = build_reader({"name": "table", "dir": folder})
     path = f"{folder}/t.jsonl"
-    assert reader.with_line_number(example.format(path=path)) == expected.format(path=path)
+    assert reader.with_line_number(where.format(path=path)) == expected.format(path=path)
