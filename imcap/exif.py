@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+JPEG_MAGIC = b"\xff\xd8\xff"  # Every JPEG file begins with these bytes.
 _HEAD = 1024  # Cameras write the tag within this many bytes.
 _ENTRIES = 32  # Entries read of the first directory; cameras write about a dozen.
 _EXIF = b"Exif\0\0"
@@ -29,7 +30,7 @@ def upright(image: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
 
 def read(image_bytes: tf.Tensor) -> tf.Tensor:
     """Returns the orientation of a JPEG, int32 [] in 1..8, and 1 for anything else."""
-    is_jpeg = tf.equal(tf.strings.substr(image_bytes, 0, 3), b"\xff\xd8\xff")
+    is_jpeg = tf.equal(tf.strings.substr(image_bytes, 0, 3), JPEG_MAGIC)
     return tf.cond(is_jpeg, lambda: _read_jpeg(image_bytes), lambda: tf.constant(1))
 
 

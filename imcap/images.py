@@ -1,7 +1,7 @@
-"""Image bytes to a tensor: the only place where an image is decoded and resized.
+"""Image bytes to a tensor: the decoding of every image that a network sees.
 
-Everything here runs inside a TensorFlow graph, so that the records job, evaluation and the
-exported SavedModel see the very same pixels.
+Everything here runs inside a TensorFlow graph, so that the records job, `imcap pretrain` and the
+exported SavedModel get the same pixels.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import tensorflow as tf
 
 from imcap import exif
 
-MAX_PIXELS = 100_000_000
 # Every format declares the size within these bytes, and no whole image is shorter.
 _HEADER_BYTES = 30
-_MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF")
+_MAGICS = (exif.JPEG_MAGIC, b"\x89PNG", b"GIF8", b"BM", b"RIFF")
 _NO_IMAGE = "not a JPEG, PNG, GIF, BMP or WebP image"
-_JPEG = b"\xff\xd8\xff"
 _GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C  # The first byte of a block says which kind it is.
 
 
-def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int) -> tf.Tensor:
     """Decodes and resizes one image.
 
     Args:
@@ -39,7 +37,7 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_PIXELS) 
     return tf.ensure_shape(image, (image_size, image_size, 3))
 
 
-def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Decodes one image to uint8 [height, width, 3] RGB, upright by its EXIF tag.
 
     Arguments and errors are those of `load`.
@@ -47,7 +45,7 @@ def decode(image_bytes: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     has_header = tf.strings.length(image_bytes) >= _HEADER_BYTES
     image = tf.cond(
         # JPEG, the commonest format, skips the checks that the others need.
-        has_header & _starts(image_bytes, _JPEG),
+        has_header & _starts(image_bytes, exif.JPEG_MAGIC),
         lambda: _decode_jpeg(image_bytes, max_pixels),
         lambda: _decode_other(image_bytes, max_pixels),
     )
@@ -162,10 +160,10 @@ def _has_palette(image_bytes: tf.Tensor) -> tf.Tensor:
 def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes a BMP with a palette: TensorFlow's decoder returns indices as if they were greys."""
     indices = tf.io.decode_bmp(image_bytes)[..., 0]
-    pixels, header = (_little_endian_size(image_bytes, at, 4)[1] for at in (10, 14))
-    colors = tf.io.decode_raw(image_bytes, tf.uint8)[14 + header : pixels]
-    colors = colors[: tf.size(colors) // 4 * 4]
-    palette = tf.reshape(colors, (-1, 4))[:, 2::-1]  # Stored as blue, green, red, unused.
+    pixels, header = (_little_endian(image_bytes, start, 4) for start in (10, 14))
+    colours = tf.io.decode_raw(image_bytes, tf.uint8)[14 + header : pixels]
+    colours = colours[: tf.size(colours) // 4 * 4]
+    palette = tf.reshape(colours, (-1, 4))[:, 2::-1]  # Stored as blue, green, red, unused.
     return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
@@ -183,8 +181,8 @@ def declared_size(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     readers = {
         b"\x89PNG\r\n\x1a\n": lambda: _png_size(image_bytes),
-        b"GIF8": lambda: _little_endian_size(image_bytes, 6, 2),
-        b"BM": lambda: tf.abs(_little_endian_size(image_bytes, 18, 4)),
+        b"GIF8": lambda: _size_at(image_bytes, 6, 2),
+        b"BM": lambda: tf.abs(_size_at(image_bytes, 18, 4)),
     }
     size = tf.case(
         [(_starts(image_bytes, magic), read) for magic, read in readers.items()]
@@ -200,10 +198,16 @@ def _bytes_at(image_bytes: tf.Tensor, start: int, length: int) -> tf.Tensor:
     )
 
 
-def _little_endian_size(image_bytes: tf.Tensor, start: int, width: int) -> tf.Tensor:
-    """Reads two adjacent numbers, width first, and returns [height, width]."""
-    numbers = tf.reshape(_bytes_at(image_bytes, start, 2 * width), [2, width])
-    return tf.reduce_sum(numbers * [256**i for i in range(width)], axis=1)[::-1]
+def _little_endian(image_bytes: tf.Tensor, start: int, num_bytes: int) -> tf.Tensor:
+    """Reads one number of `num_bytes` bytes, the lowest first."""
+    digits = _bytes_at(image_bytes, start, num_bytes)
+    return tf.reduce_sum(digits * [256**i for i in range(num_bytes)])
+
+
+def _size_at(image_bytes: tf.Tensor, start: int, num_bytes: int) -> tf.Tensor:
+    """Reads width and height, two adjacent little-endian numbers; returns [height, width]."""
+    width = _little_endian(image_bytes, start, num_bytes)
+    return tf.stack([_little_endian(image_bytes, start + num_bytes, num_bytes), width])
 
 
 def _png_size(image_bytes: tf.Tensor) -> tf.Tensor:

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 
 from imcap import exif, images
 
+MAX_PIXELS = 1_000_000
+
 
 def jpeg(tags: bytes | Image.Exif | None = None, size: tuple[int, int] = (48, 32)) -> bytes:
     coarse = np.random.default_rng(0).integers(0, 256, (2, 3, 3), np.uint8)
@@ -35,7 +37,7 @@ def exif_bytes(value: int, order: str) -> bytes:
 def test_an_image_is_turned_as_by_pillow(value: int, order: str) -> None:
     file = jpeg(exif_bytes(value, order))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file))))
-    decoded = images.decode(tf.constant(file)).numpy()
+    decoded = images.decode(tf.constant(file), MAX_PIXELS).numpy()
     assert decoded.shape == upright.shape
     assert np.abs(decoded.astype(int) - upright).mean() < 2
 
@@ -65,8 +67,8 @@ def test_a_damaged_tag_is_ignored(garbage: bytes) -> None:
 
 def test_images_are_turned_in_a_graph() -> None:
     load = tf.function(
-        lambda raw: images.load(raw, 16), input_signature=[tf.TensorSpec([], tf.string)]
+        lambda raw: images.load(raw, 16, MAX_PIXELS), input_signature=[tf.TensorSpec([], tf.string)]
     )
     sideways = load(tf.constant(jpeg(exif_bytes(6, "little"))))
-    turned = np.rot90(images.load(tf.constant(jpeg()), 16).numpy(), -1)
+    turned = np.rot90(images.load(tf.constant(jpeg()), 16, MAX_PIXELS).numpy(), -1)
     assert np.abs(sideways.numpy() - turned).mean() < 4

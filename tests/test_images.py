@@ -20,6 +20,7 @@ from imcap import images
 from imcap.errors import one_line
 
 WIDTH, HEIGHT = 53, 37
+MAX_PIXELS = 100_000_000
 
 
 def random_image(mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -117,12 +118,12 @@ def webp_declaring(width: int, height: int) -> bytes:
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def decode_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
-    return images.decode(image_bytes)
+    return images.decode(image_bytes, MAX_PIXELS)
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
 def load_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
-    return images.load(image_bytes, 16)
+    return images.load(image_bytes, 16, MAX_PIXELS)
 
 
 def decode(image_bytes: bytes) -> np.ndarray:
@@ -175,7 +176,7 @@ def test_a_gif_is_decoded_without_its_later_frames() -> None:
 
 
 def test_loading_stretches_to_a_square_with_antialiasing() -> None:
-    image = images.load(tf.constant(FILES["png"][0]), 16)
+    image = images.load(tf.constant(FILES["png"][0]), 16, MAX_PIXELS)
     assert image.shape == (16, 16, 3)
     assert image.dtype == tf.float32
     expected = np.asarray(random_image().resize((16, 16), Image.Resampling.BILINEAR))
@@ -229,7 +230,9 @@ def in_tf_data(image_bytes: tf.Tensor) -> object:
     return next(iter(tf.data.Dataset.from_tensors(image_bytes).map(load_in_graph)))
 
 
-@pytest.mark.parametrize("load", [load_in_graph, lambda b: images.load(b, 16), in_tf_data])
+@pytest.mark.parametrize(
+    "load", [load_in_graph, lambda b: images.load(b, 16, MAX_PIXELS), in_tf_data]
+)
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp lossy"])
 def test_reasons_are_one_line_in_eager_graph_and_tf_data(name: str, load: Callable) -> None:
     assert refusal(animation("WEBP"), load) == "an animated WebP"

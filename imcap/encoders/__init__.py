@@ -5,6 +5,7 @@ A further own network is a module with a function like `custom_cnn.build` and a 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 # Functions that build an untrained network from a config's `encoder` part. It takes float32
 # [batch, image_size, image_size, 3], RGB in 0..255.
 ENCODERS = Registry("config.encoder.name", {"custom_cnn": "imcap.encoders.custom_cnn:build"})
+FILE_EXTENSIONS = (".keras", ".h5")
+
+
+def is_file_name(name: str) -> bool:
+    """Tells whether `config.encoder.name` is the path of a saved Keras file."""
+    return os.path.splitext(name)[1] in FILE_EXTENSIONS
 
 
 def build(config: ConfigDict) -> Encoder:

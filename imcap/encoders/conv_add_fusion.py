@@ -1,8 +1,8 @@
-"""Makes residual additions safe for concurrent calls of a network.
+"""Makes residual additions safe for concurrent calls of a network, where TensorFlow fuses them.
 
 On a CPU, TensorFlow fuses a convolution with the addition of a residual. Where something else
-still reads the residual, the kernel cannot add in place; TensorFlow 2.21 then keeps the copy in a
-member of the kernel (`fuse_add_src_` in mkl_conv_ops.cc), which all calls of a graph share. Two
+may still read the residual, the kernel cannot add in place; TensorFlow 2.21 then keeps the copy in
+a member of the kernel (`fuse_add_src_` in mkl_conv_ops.cc), which all calls of a graph share. Two
 concurrent calls crash, or add each other's residuals.
 """
 
@@ -28,7 +28,8 @@ class Copy(keras.layers.Layer):
 
 
 def guard(network: keras.Model) -> keras.Model:
-    """Returns a network of the same layers in which such additions read a copy of the residual.
+    """Returns a network of the same layers in which an addition reads a copy of a residual that
+    something else may still read.
 
     Raises:
       UserError: as `layer_graph.flatten` does.
@@ -51,9 +52,9 @@ def _exposed_inputs(layer: keras.layers.Layer, graph: LayerGraph) -> set[int]:
     exposed = set()
     for index, tensor in enumerate(tensors):
         producers = [graph.producers.get(other) for other in tensors if other != tensor]
-        readers = [reader for reader in graph.consumers[tensor] if reader is not layer]
+        consumers = [consumer for consumer in graph.consumers[tensor] if consumer is not layer]
         for producer in producers:
-            if type(producer) in _FUSED and not _precede(readers, producer, graph):
+            if type(producer) in _FUSED and not _precede(consumers, producer, graph):
                 exposed.add(index)
     return exposed
 

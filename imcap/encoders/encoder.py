@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.encoders import batch_norm_folding, conv_add_fusion, layer_graph, networks
+from imcap.encoders import batch_norm_folding, conv_add_fusion, networks
 from imcap.encoders.networks import Preprocess
 from imcap.errors import UserError
-from imcap.runtime import GemmShape
 
 
 class Encoder(tf.Module):
@@ -51,10 +50,6 @@ class Encoder(tf.Module):
     def digest(self) -> str:
         """Returns a hash of all weights: the same for the same numbers, wherever read from."""
         return self._digest
-
-    def gemm_shapes(self, batch_size: int) -> list[GemmShape]:
-        """Returns the network's largest matrix products (m, k, n), for `runtime.choose_dtype`."""
-        return layer_graph.gemm_shapes(self.network, batch_size, self.image_size)
 
 
 def _as_convolution(preprocess: Preprocess) -> Preprocess:

@@ -6,14 +6,12 @@ import collections
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from imcap.errors import UserError
-from imcap.runtime import GemmShape
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
@@ -24,8 +22,8 @@ class LayerGraph:
 
     Attributes:
       producers: by tensor, the layer that computes it; a network's input has none.
-      consumers: by tensor, the layers that read it, and None where it is an output of the network.
-      inputs: by layer, the tensors that it reads, in the order of its last call.
+      consumers: by tensor, the layers that consume it; None among them is the network's output.
+      inputs: by layer, the tensors that it consumes, in the order of its last call.
       calls: by layer, how often it is called.
     """
 
@@ -163,21 +161,3 @@ def _add_classes() -> tuple[type, ...]:
 def is_add(layer: keras.layers.Layer) -> bool:
     """Tells whether a layer is `keras.layers.Add`, or the operation of `+` and `keras.ops.add`."""
     return isinstance(layer, _add_classes())
-
-
-def gemm_shapes(network: keras.Model, batch_size: int, image_size: int) -> list[GemmShape]:
-    """Returns the three largest matrix products (m, k, n) that a network's convolutions are.
-
-    m is batch * rows * columns, k is height * width * input channels of the kernel, n its filters.
-    """
-    shapes = set()
-
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        outputs = layer(*args, **kwargs)
-        if type(layer) is keras.layers.Conv2D:
-            *kernel, filters = layer.kernel.shape
-            shapes.add((batch_size * math.prod(outputs.shape[1:3]), math.prod(kernel), filters))
-        return outputs
-
-    rebuild(network, call, keras.Input((image_size, image_size, 3)))
-    return sorted(shapes, key=math.prod)[-3:]

@@ -12,11 +12,10 @@ import keras
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.encoders import ENCODERS
+from imcap.encoders import ENCODERS, FILE_EXTENSIONS, is_file_name
 from imcap.errors import UserError
 from imcap.registry import Registry
 
-FILE_EXTENSIONS = (".keras", ".h5")
 # Images [batch, side, side, 3], RGB in 0..255, to what a network takes.
 Preprocess = Callable[[tf.Tensor], tf.Tensor]
 
@@ -33,7 +32,7 @@ def load(config: ConfigDict) -> tuple[keras.Model, Preprocess]:
     """
     if not config.weights:
         keras.utils.set_random_seed(config.seed)  # Not pretrained, yet the same every time.
-    if os.path.splitext(config.name)[1] in FILE_EXTENSIONS:
+    if is_file_name(config.name):
         network, preprocess = _load_file(config.name), tf.identity
     elif config.name in ENCODERS:
         network, preprocess = ENCODERS.load(config.name)(config), tf.identity
@@ -56,15 +55,15 @@ def _build_application(config: ConfigDict) -> tuple[keras.Model, Preprocess]:
 
 
 def _application(name: str) -> Callable[..., keras.Model]:
-    names = [name for name in dir(keras.applications) if name[0].isupper()]
-    entries = {**ENCODERS, **{name: f"keras.applications:{name}" for name in names}}
-    known = Registry(ENCODERS.setting, entries)
-    if name not in names:
+    known = [attribute for attribute in dir(keras.applications) if attribute[0].isupper()]
+    if name not in known:
+        entries = {**ENCODERS, **dict.fromkeys(known, "keras.applications")}
+        advice = Registry(ENCODERS.setting, entries).advice(name)
         raise UserError(
-            f"{known.setting}={name!r}: give a saved Keras file ({', '.join(FILE_EXTENSIONS)}), "
-            f"or {known.advice(name)}"
+            f"{ENCODERS.setting}={name!r}: give a saved Keras file "
+            f"({', '.join(FILE_EXTENSIONS)}), or {advice}"
         )
-    return known.load(name)
+    return getattr(keras.applications, name)
 
 
 def _construct(

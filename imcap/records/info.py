@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import hashing, text
+from imcap import encoders, hashing, text
 from imcap.errors import UserError
 
 SCHEMA_VERSION = 1
@@ -60,8 +60,9 @@ def settings_difference(
 
 def _is_equivalent(key: str, before: Any, value: Any) -> bool:
     if key == "name":
-        is_file = bool(os.path.splitext(value)[1])
-        return is_file and os.path.basename(str(before)) == os.path.basename(value)
+        return encoders.is_file_name(value) and os.path.basename(str(before)) == os.path.basename(
+            value
+        )
     return key == "compute_dtype" and value == "auto"
 
 

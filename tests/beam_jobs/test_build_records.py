@@ -96,7 +96,7 @@ def test_features_are_of_the_image_and_of_the_flipped_one(built, rows, info):
     encoder = encoders.build(built.encoder)
     for example in outputs.examples(built.records.dir, "train"):
         (image_id,) = outputs.values(example, "image_id")
-        image = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32)
+        image = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32, 10**6)
         for key, pixels in (("features", image), ("features_flip", image[:, ::-1])):
             (raw,) = outputs.values(example, key)
             features = np.frombuffer(raw, "<f2").reshape(info["feature_shape"])

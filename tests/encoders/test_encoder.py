@@ -259,12 +259,6 @@ def test_a_network_with_a_network_inside_is_an_encoder(tmp_path) -> None:
     np.testing.assert_allclose(encoder(images()), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_gemm_shapes_are_of_the_largest_convolutions() -> None:
-    encoder = encoders.build(settings(name="custom_cnn", stages=2))
-    # Rows are batch * positions, sums are over 3 * 3 * channels of the input.
-    assert encoder.gemm_shapes(2) == [(2048, 27, 4), (2048, 36, 4), (512, 72, 8)]
-
-
 @pytest.mark.parametrize("name", ["MobileNet", "custom_cnn"])
 def test_an_unknown_layer_is_refused_with_the_last_ones(name: str) -> None:
     line = message(settings(name=name, layer="conv99"))
