@@ -84,8 +84,10 @@ def eval_dataset(
     folder: str, info: records.Info, split: str, *, batch_size: int, start: int = 0, limit: int = 0
 ) -> tf.data.Dataset:
     """Returns a split's batches in the records' order, the last one smaller; they also hold
-    `captions`, the raw strings, ragged [batch, None], and `path`, string [batch]. `start` and
-    `limit`: only that many images (0: all) from that one on, which is counted from 0."""
+    `captions`, the raw strings, ragged [batch, None], and `path`, string [batch].
+
+    Only up to `limit` images (0: all), from image `start` on, counted from 0.
+    """
     shards = _as_dataset(records.shards(folder, info, split))
     dataset = (
         records.interleave(shards, info.compression, cycle=1, readers=1)

@@ -271,8 +271,8 @@ def _predict_dev(
     start = size * strategies.worker_index(strategy)
     size = min(size, num_images - start)
     part = predictor.predict_split("dev", start=start, limit=size) if size > 0 else Predictions()
-    parts = strategies.gather(strategy, part.to_json())
-    return Predictions.concatenate(map(Predictions.from_json, parts))
+    parts = strategies.gather(strategy, part.as_dict())
+    return Predictions.concatenate(map(Predictions.from_dict, parts))
 
 
 def _format_row(row: Row) -> str:

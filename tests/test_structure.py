@@ -77,7 +77,7 @@ MAX_MODULES_OF_IMCAP = 20
 TESTED_IN = {
     # Functions that every reader uses, tested with the files that each reader gets.
     "imcap.datasets.base": "datasets/test_readers.py",
-    "imcap.datasets.caption_files": "datasets/test_flickr8k.py",
+    "imcap.datasets.flickr_captions": "datasets/test_flickr8k.py",
     "imcap.datasets.image_folders": "datasets/test_folder.py",
     "imcap.datasets.parted": "beam_jobs/transforms/test_read_parts.py",
     "imcap.datasets.scenes": "datasets/test_shapes.py",

@@ -10,9 +10,9 @@ are used where they exist; without them a seeded ratio splits the images.
 
 from __future__ import annotations
 
-from imcap.datasets import caption_files
+from imcap.datasets import flickr_captions
 
-LAYOUT = caption_files.Layout(
+LAYOUT = flickr_captions.Layout(
     captions=(
         "results_20130124.token",
         "results.csv",
@@ -32,7 +32,7 @@ LAYOUT = caption_files.Layout(
 )
 
 
-class Flickr30k(caption_files.CaptionFileReader):
+class Flickr30k(flickr_captions.CaptionFileReader):
     """Reads Flickr30k; settings and problems as in `CaptionFileReader`."""
 
     layout = LAYOUT

@@ -10,9 +10,9 @@ without them a seeded ratio splits the images.
 
 from __future__ import annotations
 
-from imcap.datasets import caption_files
+from imcap.datasets import flickr_captions
 
-LAYOUT = caption_files.Layout(
+LAYOUT = flickr_captions.Layout(
     captions=("Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt", "captions.txt"),
     images=(
         "Images",
@@ -27,7 +27,7 @@ LAYOUT = caption_files.Layout(
 )
 
 
-class Flickr8k(caption_files.CaptionFileReader):
+class Flickr8k(flickr_captions.CaptionFileReader):
     """Reads Flickr8k; settings and problems as in `CaptionFileReader`."""
 
     layout = LAYOUT

@@ -31,7 +31,8 @@ class AttentionDecoder(Decoder):
         self.projection_kernel = self.kernel("projection_kernel", channels, units)
         self.projection_bias = self.bias("projection_bias", units)
         self.init_kernel = self.kernel("init_kernel", units, 2 * units)
-        self.query_kernel = self.kernel("query_kernel", units, 2 * units)
+        # The name of a weight decides its initial values: this one is kept.
+        self.query_gate_kernel = self.kernel("query_kernel", units, 2 * units)
         self.word_kernel = self.kernel("word_kernel", size, 4 * units)
         self.recurrent_kernel = self.kernel("recurrent_kernel", 2 * units, 4 * units)
         self.lstm_bias = self.bias("lstm_bias", 4 * units)
@@ -56,7 +57,7 @@ class AttentionDecoder(Decoder):
         }
         return {"values": values}, carry
 
-    def hidden(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+    def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
         """See `Decoder`."""
         dtype = self._training_dtype
         memory, carry = self._start(tf.cast(features, dtype), tf.shape(tokens)[1], dropout)
@@ -80,17 +81,17 @@ class AttentionDecoder(Decoder):
 
     def _kernels(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the kernels of `_advance`, cast once instead of in each step of the loop."""
-        return tf.cast(self.query_kernel, dtype), tf.cast(self.recurrent_kernel, dtype)
+        return tf.cast(self.query_gate_kernel, dtype), tf.cast(self.recurrent_kernel, dtype)
 
     def _advance(
         self,
         inputs: tf.Tensor,
         memory: State,
         carry: State,
-        query_kernel: tf.Tensor,
+        query_gate_kernel: tf.Tensor,
         recurrent_kernel: tf.Tensor,
     ) -> State:
-        query, gate = tf.split(dense(carry["hidden"], query_kernel), 2, axis=-1)
+        query, gate = tf.split(dense(carry["hidden"], query_gate_kernel), 2, axis=-1)
         context, attention = attend(query, memory["values"], self.config.heads)
         context *= tf.sigmoid(gate)
         recurrent = dense(tf.concat([context, carry["hidden"]], -1), recurrent_kernel)

@@ -1,10 +1,9 @@
 """What all decoders share: the interface, the word embedding, the LSTM update and dropout.
 
-`dense`, `lstm` and `Dropout` are functions of tensors instead of Keras layers, not for speed:
-medians of runs in turns in one process, on two busy CPU cores, gave keras.layers.LSTMCell 0.99 of
-the time of `dense` and `lstm` in decoding (20 steps of 192 sequences, 512 units), and Keras' RNN,
-Dense and Dropout 0.77 (160 captions) to 1.00 (80 captions) of the inject decoder's time in a
-training step. The reasons are:
+`dense`, `lstm` and `Dropout` stand in for Keras layers, which are no slower: on two CPU cores
+(medians of 9 runs in turns, 512 units), LSTMCell takes 0.9 of the time of `dense` and `lstm` in 20
+steps of 192 sequences, and RNN, Dense and Dropout take 0.8 in a training step of 80 or 160 captions
+without the vocabulary's logits. The reasons are:
 
 - A resumed training has to draw the dropout masks of the uninterrupted one, on every replica. Those
   of keras.layers.Dropout depend on the state of a generator; stateless ones on a seed only.
@@ -32,7 +31,7 @@ class Decoder(keras.layers.Layer, abc.ABC):
     """Computes the next word's logits from features and the previous words.
 
     `width` is the number of sequences per image that advance together: the captions of an image
-    in training, the beams in decoding. The memory, which `start` computes from the features, is
+    in training, the beam in decoding. The memory, which `start` computes from the features, is
     shared by them all; the carry is the state of each sequence. Decoding is always float32.
     """
 
@@ -51,7 +50,7 @@ class Decoder(keras.layers.Layer, abc.ABC):
           config: a config's `model` part.
           vocab_size: number of token ids.
           channels: of the features.
-          compute_dtype: of matrix products in `hidden`; weights and logits stay float32.
+          compute_dtype: of matrix products in `output_vectors`; weights and logits stay float32.
           seed: with a weight's name it decides that weight's initial values.
         """
         super().__init__(name=config.decoder, autocast=False)
@@ -91,8 +90,8 @@ class Decoder(keras.layers.Layer, abc.ABC):
         """
 
     @abc.abstractmethod
-    def hidden(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
-        """Teacher forcing: the output layer's input for given words.
+    def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+        """Returns the output layer's input for given previous words (teacher forcing).
 
         Args:
           features: [batch, positions, channels].
@@ -115,13 +114,13 @@ class Decoder(keras.layers.Layer, abc.ABC):
           float32 logits [batch, width, vocab_size], and the new carry.
         """
 
-    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+    def logits(self, vectors: tf.Tensor) -> tf.Tensor:
         """[..., embedding_size] to float32 logits [..., vocab_size], with tied word vectors
         (Press and Wolf, 2017)."""
-        kernel = tf.cast(self.embedding, hidden.dtype)
-        flat = tf.reshape(hidden, (-1, kernel.shape[1]))
+        kernel = tf.cast(self.embedding, vectors.dtype)
+        flat = tf.reshape(vectors, (-1, kernel.shape[1]))
         logits = tf.cast(tf.matmul(flat, kernel, transpose_b=True), tf.float32)
-        shape = tf.concat([tf.shape(hidden)[:-1], [self.vocab_size]], axis=0)
+        shape = tf.concat([tf.shape(vectors)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(logits + self.output_bias, shape)
 
     def embed(self, tokens: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -130,11 +129,7 @@ class Decoder(keras.layers.Layer, abc.ABC):
 
 
 class Dropout:
-    """Stateless dropout: the masks are a function of the seed.
-
-    A resumed training needs the masks of the uninterrupted one; those of `keras.layers.Dropout`
-    depend on a generator's state, which differs between replicas.
-    """
+    """Dropout whose masks are a function of the seed (see the module's docstring)."""
 
     def __init__(self, seed: tf.Tensor | None) -> None:
         """`seed`: int32 [2], different for each step and replica; None: nothing is dropped."""
@@ -162,17 +157,18 @@ def dense(x: tf.Tensor, kernel: Any, bias: Any = None) -> tf.Tensor:
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], axis=0))
 
 
-def lstm(gates: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def lstm(sums: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """One LSTM update (Hochreiter and Schmidhuber, 1997).
 
     Args:
-      gates: [..., 4 * units] before their activations: input, forget, candidate, output.
+      sums: [..., 4 * units], of input gate, forget gate, candidate and output gate before their
+        activations.
       cell: [..., units].
 
     Returns:
       The new hidden state and cell, [..., units] each.
     """
-    input_gate, forget_gate, candidate, output_gate = tf.split(gates, 4, axis=-1)
+    input_gate, forget_gate, candidate, output_gate = tf.split(sums, 4, axis=-1)
     # The forget gate's bias starts at 1 (Jozefowicz et al., 2015), so that gradients pass through
     # many steps of an untrained cell.
     cell = tf.sigmoid(forget_gate + 1) * cell + tf.sigmoid(input_gate) * tf.tanh(candidate)

@@ -43,7 +43,7 @@ class InjectDecoder(Decoder):
         hidden, cell = lstm(inputs, tf.zeros([tf.shape(image)[0], self.config.units], image.dtype))
         return {}, {"hidden": repeat(hidden, width), "cell": repeat(cell, width)}
 
-    def hidden(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+    def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
         """See `Decoder`."""
         dtype = self._training_dtype
         _, carry = self._start(tf.cast(features, dtype), tf.shape(tokens)[1], dropout)
@@ -63,8 +63,8 @@ class InjectDecoder(Decoder):
         return self.logits(self._output(carry["hidden"], NO_DROPOUT)), carry
 
     def _advance(self, inputs: tf.Tensor, carry: State, recurrent_kernel: tf.Tensor) -> State:
-        gates = inputs + dense(carry["hidden"], recurrent_kernel)
-        hidden, cell = lstm(gates, carry["cell"])
+        sums = inputs + dense(carry["hidden"], recurrent_kernel)
+        hidden, cell = lstm(sums, carry["cell"])
         return {"hidden": hidden, "cell": cell}
 
     def _output(self, hidden: tf.Tensor, dropout: Dropout) -> tf.Tensor:

@@ -16,7 +16,7 @@ from imcap.text import END, PAD, START, UNKNOWN
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
 
 
-class Captions(NamedTuple):
+class SearchResult(NamedTuple):
     """The captions found, in descending order of `ranks`.
 
     Attributes:
@@ -31,7 +31,7 @@ class Captions(NamedTuple):
     ranks: tf.Tensor
 
 
-class _Beams(NamedTuple):
+class _Beam(NamedTuple):
     """The unfinished and finished sequences of one step, in descending order of rank."""
 
     tokens: tf.Tensor  # int32 [batch, beam, max_length + 1]
@@ -40,11 +40,11 @@ class _Beams(NamedTuple):
     done: tf.Tensor  # bool [batch, beam]
 
 
-def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> Captions:
-    """Beam search with length normalisation (Wu et al., 2016, with a plain power); a beam of 1
+def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> SearchResult:
+    """Beam search with length normalization (Wu et al., 2016, with a plain power); a beam of 1
     is greedy search.
 
-    A beam that has ended stays among the others with its rank, which is its total
+    A sequence that has ended stays among the others with its rank, which is its total
     log-probability divided by `length ** length_penalty`. Padding, START and [UNK] are never
     chosen, nor the same word twice in a row, nor an n-gram (`no_repeat_ngram`) for the second
     time. After `max_length` words only END can follow, and its log-probability counts as that of
@@ -56,40 +56,40 @@ def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> Caption
       config: a config's `decode` part.
 
     Returns:
-      `Captions` with `config.beam_size` captions for each image.
+      `SearchResult` with `config.beam_size` captions for each image.
     """
     width, max_length = config.beam_size, config.max_length
     memory, carry = decoder.start(features, width, NO_DROPOUT)
-    beams = _initial_beams(tf.shape(features)[0], width, max_length + 1)
-    previous = tf.fill(tf.shape(beams.total), START)
+    beam = _initial_beam(tf.shape(features)[0], width, max_length + 1)
+    previous = tf.fill(tf.shape(beam.total), START)
 
-    def is_running(time, beams, *_):
-        return (time <= max_length) & tf.logical_not(tf.reduce_all(beams.done))
+    def is_running(time, beam, *_):
+        return (time <= max_length) & tf.logical_not(tf.reduce_all(beam.done))
 
-    def advance(time, beams, previous, carry):
+    def advance(time, beam, previous, carry):
         logits, carry = decoder.step(previous, memory, carry)
         scores = _mask_forbidden(
-            tf.nn.log_softmax(logits), beams, previous, time, config.no_repeat_ngram
+            tf.nn.log_softmax(logits), beam, previous, time, config.no_repeat_ngram
         )
-        beams, parents = _select(scores, beams, time, config.length_penalty)
+        beam, parents = _select(scores, beam, time, config.length_penalty)
         carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
-        return time + 1, beams, beams.tokens[:, :, time], carry
+        return time + 1, beam, beam.tokens[:, :, time], carry
 
-    _, beams, *_ = tf.while_loop(
-        is_running, advance, (0, beams, previous, carry), maximum_iterations=max_length + 1
+    _, beam, *_ = tf.while_loop(
+        is_running, advance, (0, beam, previous, carry), maximum_iterations=max_length + 1
     )
-    return Captions(
-        beams.tokens,
-        beams.total / tf.maximum(beams.length, 1.0),
-        _ranks(beams.total, beams.length, config.length_penalty),
+    return SearchResult(
+        beam.tokens,
+        beam.total / tf.maximum(beam.length, 1.0),
+        _ranks(beam.total, beam.length, config.length_penalty),
     )
 
 
-def _initial_beams(batch: tf.Tensor, width: int, columns: int) -> _Beams:
-    # All beams are alike at first: mask all but the first, or each caption would come `width`
+def _initial_beam(batch: tf.Tensor, width: int, columns: int) -> _Beam:
+    # All sequences are alike at first: mask all but the first, or each caption would come `width`
     # times.
     total = tf.where(tf.range(width) == 0, 0.0, _MASKED)
-    return _Beams(
+    return _Beam(
         tf.fill([batch, width, columns], PAD),
         tf.tile(total[tf.newaxis], [batch, 1]),
         tf.zeros([batch, width]),
@@ -98,18 +98,18 @@ def _initial_beams(batch: tf.Tensor, width: int, columns: int) -> _Beams:
 
 
 def _mask_forbidden(
-    scores: tf.Tensor, beams: _Beams, previous: tf.Tensor, time: tf.Tensor, ngram: int
+    scores: tf.Tensor, beam: _Beam, previous: tf.Tensor, time: tf.Tensor, ngram: int
 ) -> tf.Tensor:
     """Masks the tokens that may not come next in log-probabilities [batch, beam, vocab_size]."""
     size = scores.shape[-1]
     never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], size), axis=0)
     masked = scores + _MASKED * (never + tf.one_hot(previous, size))
     if ngram:
-        masked = _mask_repeats(masked, beams.tokens, time, ngram)
-    is_last = time == beams.tokens.shape[-1] - 1
+        masked = _mask_repeats(masked, beam.tokens, time, ngram)
+    is_last = time == beam.tokens.shape[-1] - 1
     masked = tf.where(is_last, scores + _all_but(END, size), masked)
     # A finished sequence continues with padding, which adds 0 to its total.
-    return tf.where(beams.done[..., tf.newaxis], _all_but(PAD, size), masked)
+    return tf.where(beam.done[..., tf.newaxis], _all_but(PAD, size), masked)
 
 
 def _all_but(token: int, size: int) -> tf.Tensor:
@@ -137,20 +137,20 @@ def _mask_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram: 
 
 
 def _select(
-    scores: tf.Tensor, beams: _Beams, time: tf.Tensor, length_penalty: float
-) -> tuple[_Beams, tf.Tensor]:
-    """Returns the continuations with the highest ranks and the beams they extend, [batch, beam]."""
+    scores: tf.Tensor, beam: _Beam, time: tf.Tensor, length_penalty: float
+) -> tuple[_Beam, tf.Tensor]:
+    """Returns the continuations of highest rank and the sequences they extend, [batch, beam]."""
     width, size = scores.shape[1], scores.shape[2]
-    total = beams.total[..., tf.newaxis] + scores
-    length = beams.length + tf.cast(tf.logical_not(beams.done), tf.float32)
+    total = beam.total[..., tf.newaxis] + scores
+    length = beam.length + tf.cast(tf.logical_not(beam.done), tf.float32)
     ranks = _ranks(total, length[..., tf.newaxis], length_penalty)
     _, best = tf.math.top_k(tf.reshape(ranks, (-1, width * size)), width)
     parents, chosen = best // size, best % size
-    done = tf.gather(beams.done, parents, batch_dims=1)
-    tokens = tf.gather(beams.tokens, parents, batch_dims=1)
+    done = tf.gather(beam.done, parents, batch_dims=1)
+    tokens = tf.gather(beam.tokens, parents, batch_dims=1)
     column = tf.range(tokens.shape[-1]) == time
     tokens = tf.where(column, chosen[..., tf.newaxis], tokens)
-    return _Beams(
+    return _Beam(
         tokens,
         tf.gather(tf.reshape(total, (-1, width * size)), best, batch_dims=1),
         tf.gather(length, parents, batch_dims=1),
@@ -176,8 +176,8 @@ def log_probability(
       float32 [batch, captions] each: the captions' log-probabilities, and how many tokens they
       are the sums of, END included and START not (0 for a missing caption).
     """
-    hidden = decoder.hidden(features, tokens[..., :-1], NO_DROPOUT)
-    logits, targets = decoder.logits(hidden), tokens[..., 1:]
+    vectors = decoder.output_vectors(features, tokens[..., :-1], NO_DROPOUT)
+    logits, targets = decoder.logits(vectors), tokens[..., 1:]
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
     mask = tf.cast(targets != PAD, tf.float32)
     return -tf.reduce_sum(losses * mask, -1), tf.reduce_sum(mask, -1)

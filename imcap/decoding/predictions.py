@@ -26,7 +26,7 @@ class Caption(NamedTuple):
     Attributes:
       caption: its words, separated by single spaces.
       score: mean log-probability per token, END included.
-      rank: what captions of an image are ordered by; see `beam_search.Captions`.
+      rank: what captions of an image are ordered by; see `beam_search.SearchResult`.
     """
 
     caption: str
@@ -50,15 +50,15 @@ class Predictions:
     references: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     paths: dict[str, str] = dataclasses.field(default_factory=dict)
     loss: float = 0.0
-    num_tokens: float = 0.0
+    num_tokens: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Returns everything as values that JSON holds."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Predictions:
-        """Returns what `to_json` was called on."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Predictions:
+        """Returns what `as_dict` was called on."""
         captions = {key: [Caption(*c) for c in found] for key, found in values["captions"].items()}
         return cls(**{**values, "captions": captions})
 
@@ -72,7 +72,7 @@ class Predictions:
             whole.paths |= part.paths
             whole.num_tokens += part.num_tokens
             loss += part.loss * part.num_tokens
-        whole.loss = loss / max(whole.num_tokens, 1.0)
+        whole.loss = loss / max(whole.num_tokens, 1)
         return whole
 
 
@@ -103,7 +103,7 @@ class Predictor:
     def predict_split(
         self, split: str, *, start: int = 0, limit: int = 0, show_progress: bool = False
     ) -> Predictions:
-        """Captions the images of a split from number `start` (from 0) on: `limit` ones, or all.
+        """Captions up to `limit` images of a split (0: all), from image `start` on, counted from 0.
 
         Raises:
           UserError: the split is not in the records, or a shard is missing or corrupted.
@@ -114,24 +114,24 @@ class Predictor:
         )
         if self._graph is None:
             self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
-        predictions, loss, tokens = Predictions(), 0.0, 0.0
+        predictions, loss, tokens = Predictions(), 0.0, 0
         bar = progress.bar(split, "image", num_images, disable=not show_progress)
         try:
             for batch in dataset:
                 found, log_probabilities, counts = self._graph(batch)
                 _add(predictions, batch, found, self._tokenizer)
                 loss -= float(tf.reduce_sum(log_probabilities))
-                tokens += float(tf.reduce_sum(counts))
+                tokens += int(tf.reduce_sum(counts))
                 bar.update(len(batch["image_id"]))
         except corruption.ERRORS as error:
             corruption.raise_corrupted(self._folder, self._info, split, error)
         bar.close()
-        predictions.loss, predictions.num_tokens = loss / max(tokens, 1.0), tokens
+        predictions.loss, predictions.num_tokens = loss / max(tokens, 1), tokens
         return predictions
 
     def _predict_batch(
         self, batch: dict[str, tf.Tensor]
-    ) -> tuple[beam_search.Captions, tf.Tensor, tf.Tensor]:
+    ) -> tuple[beam_search.SearchResult, tf.Tensor, tf.Tensor]:
         """Returns the captions, and the references' log-probabilities and token counts."""
         features = batch["features"]
         found = beam_search.search(self._decoder, features, self._decode)
@@ -141,7 +141,7 @@ class Predictor:
 def _add(
     predictions: Predictions,
     batch: Mapping[str, tf.Tensor],
-    found: beam_search.Captions,
+    found: beam_search.SearchResult,
     tokenizer: text.Tokenizer,
 ) -> None:
     beam = found.tokens.shape[1]

@@ -13,7 +13,7 @@ from concurrent import futures
 
 from imcap import filesystem, prefetch
 from imcap.errors import UserError
-from imcap.serving.captioner import Alternative, Caption, Captioner, Failure
+from imcap.serving.captioner import Caption, Captioner, Failure, ImageCaptions
 
 _READERS = 4  # Threads that read files.
 
@@ -26,14 +26,14 @@ class Result:
       path: as given to `caption_paths`.
       caption: the best caption; None after an error.
       score: its mean log-probability per token; None after an error.
-      alternatives: the best captions, best first; empty after an error.
+      alternatives: the best captions, `caption` included, best first; empty after an error.
       error: why there is no caption, in one line; None if there is one.
     """
 
     path: str
     caption: str | None = None
     score: float | None = None
-    alternatives: tuple[Alternative, ...] = ()
+    alternatives: tuple[Caption, ...] = ()
     error: str | None = None
 
 
@@ -114,16 +114,17 @@ def _results(
                 yield _result(path, next(answers) if isinstance(content, bytes) else content, top)
 
 
-def _result(path: str, answer: Caption | Failure, top: int) -> Result:
+def _result(path: str, answer: ImageCaptions | Failure, top: int) -> Result:
     if isinstance(answer, Failure):
         return Result(path, error=answer.reason)
-    count = len(answer.alternatives)
+    count = len(answer.captions)
     if top > count:
         raise UserError(
             f"--top={top}: this model gives {count} per image, its beam size; use --top={count}, "
             f"or export it with --config.decode.beam_size={top}"
         )
-    return Result(path, answer.text, answer.score, answer.alternatives[:top])
+    best = answer.captions[0]
+    return Result(path, best.caption, best.score, answer.captions[:top])
 
 
 def _read_ahead(

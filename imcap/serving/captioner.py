@@ -13,13 +13,13 @@ from imcap.serving.saved_model import DEFAULT_SIGNATURE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Alternative:
-    """One hypothesis of the beam search.
+class Caption:
+    """A caption that the beam search found.
 
     Attributes:
       caption: its words.
       score: mean log-probability per token.
-      rank: what the alternatives are sorted by, highest first: total log-probability divided by
+      rank: what an image's captions are sorted by, highest first: total log-probability divided by
         `length ** decode.length_penalty`. None if the model was exported without the output
         `ranks`.
     """
@@ -30,18 +30,14 @@ class Alternative:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Caption:
+class ImageCaptions:
     """The answer to one image.
 
     Attributes:
-      text: the best caption.
-      score: its mean log-probability per token.
-      alternatives: every hypothesis of the beam, best first; the first is `text`.
+      captions: the captions of the beam, best first; at least one.
     """
 
-    text: str
-    score: float
-    alternatives: tuple[Alternative, ...]
+    captions: tuple[Caption, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,15 +63,15 @@ class Captioner:
       signature_defs: every signature by name, as the JSON form of its `SignatureDef`.
     """
 
-    def __init__(self, model_dir: str | os.PathLike[str], *, batch_size: int = 32) -> None:
-        """Loads the model that `saved_model.find_model` finds in `model_dir`.
+    def __init__(self, folder: str | os.PathLike[str], *, batch_size: int = 32) -> None:
+        """Loads the model that `saved_model.find_model` finds in `folder`.
 
         Raises:
           UserError: there is none, it cannot be read, or it is not a captioner.
         """
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: must be at least 1")
-        self.path = saved_model.find_model(os.fspath(model_dir))
+        self.path = saved_model.find_model(os.fspath(folder))
         self.version = saved_model.version(self.path)
         self.batch_size = batch_size
         self.signature_defs = saved_model.read_signature_defs(self.path)
@@ -83,7 +79,7 @@ class Captioner:
         self._model = saved_model.load(self.path)
         self._functions = dict(self._model.signatures)
 
-    def caption(self, images: Sequence[bytes]) -> list[Caption | Failure]:
+    def caption(self, images: Sequence[bytes]) -> list[ImageCaptions | Failure]:
         """Captions encoded images (JPEG, PNG, GIF, BMP or WebP).
 
         Args:
@@ -97,7 +93,7 @@ class Captioner:
         """
         _check_images(images)
         rows = self.predict({"image_bytes": images})
-        return [row if isinstance(row, Failure) else _caption(row) for row in rows]
+        return [row if isinstance(row, Failure) else _image_captions(row) for row in rows]
 
     def score(self, images: Sequence[bytes], captions: Sequence[str]) -> list[float | Failure]:
         """Scores how well `captions[i]` fits `images[i]`: mean log-probability per token.
@@ -177,11 +173,10 @@ def _slice(inputs: Mapping[str, Sequence[bytes]], start: int, stop: int) -> dict
     return {name: values[start:stop] for name, values in inputs.items()}
 
 
-def _caption(row: Mapping[str, Any]) -> Caption:
+def _image_captions(row: Mapping[str, Any]) -> ImageCaptions:
     ranks = row.get("ranks", [None] * len(row["captions"]))
     columns = zip(row["captions"], row["scores"], ranks, strict=True)
-    alternatives = tuple(Alternative(*values) for values in columns)
-    return Caption(row["caption"], row["score"], alternatives)
+    return ImageCaptions(tuple(Caption(*values) for values in columns))
 
 
 def _unstack(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:

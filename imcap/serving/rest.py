@@ -50,9 +50,8 @@ class Target:
     name: str
     version: str | None = None
 
-    @property
-    def not_found(self) -> RequestError:
-        """The refusal if no such model, or no such version of it, is served."""
+    def not_found_error(self) -> RequestError:
+        """Returns the error of a model, or a version of it, that is not served."""
         if self.action == "status":
             which = f"version {self.version}" if self.version else "any versions"
             return RequestError(404, f"Could not find {which} of model {self.name}")

@@ -17,25 +17,25 @@ SIGNATURES = {
 }
 
 
-def find_model(model_dir: str) -> str:
-    """Returns the SavedModel folder that `model_dir` stands for.
+def find_model(folder: str) -> str:
+    """Returns the SavedModel folder that `folder` stands for.
 
-    That is `model_dir` itself, its newest numbered version, or the newest numbered version in its
+    That is `folder` itself, its newest numbered version, or the newest numbered version in its
     `export` folder. Versions without a `saved_model.pb` (still being written) are skipped.
 
     Raises:
       UserError: no model is found.
     """
-    if _is_saved_model(model_dir):
-        return model_dir
-    for folder in (model_dir, os.path.join(model_dir, "export")):
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        versions = [n for n in names if _is_number(n) and _is_saved_model(os.path.join(folder, n))]
+    if _is_saved_model(folder):
+        return folder
+    for parent in (folder, os.path.join(folder, "export")):
+        names = os.listdir(parent) if os.path.isdir(parent) else []
+        versions = [n for n in names if _is_number(n) and _is_saved_model(os.path.join(parent, n))]
         if versions:
-            return os.path.join(folder, max(versions, key=int))
-    problem = "no exported model in it" if os.path.isdir(model_dir) else "no such folder"
+            return os.path.join(parent, max(versions, key=int))
+    problem = "no exported model in it" if os.path.isdir(folder) else "no such folder"
     command = "imcap export --workdir=DIR"
-    raise UserError(f"{model_dir}: {problem} (to make one: {command}, then give DIR or DIR/export)")
+    raise UserError(f"{folder}: {problem} (to make one: {command}, then give DIR or DIR/export)")
 
 
 def version(path: str) -> int:

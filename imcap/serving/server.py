@@ -137,7 +137,7 @@ class _Service:
         target = rest.parse_url(request.method, request.scope["path"])
         model = self._models.get(target.name)
         if model is None or (target.version and int(target.version) != model.version):
-            raise target.not_found
+            raise target.not_found_error()
         if target.action == "status":
             return _Json(rest.status_reply(model.version))
         if target.action == "metadata":
@@ -153,7 +153,7 @@ class _Service:
 async def _read_body(request: Request, limit: int) -> bytearray:
     """Returns a request's body; raises RequestError 413 if it is larger than `limit` bytes."""
     body = bytearray()
-    size = _size_before_sending(request)
+    size = _announced_size(request)
     if size <= limit:
         size = 0
         async for chunk in request.stream():
@@ -168,7 +168,7 @@ async def _read_body(request: Request, limit: int) -> bytearray:
     return body
 
 
-def _size_before_sending(request: Request) -> int:
+def _announced_size(request: Request) -> int:
     """Returns the size of a body that the client sends only after `100 Continue`, else 0.
 
     Such a body can be refused by its Content-Length, before it is sent.
@@ -221,7 +221,7 @@ def serve(
     _check_options(models, max_body_mib, threads)
     # Bind the port first: loading models takes seconds, and a port in use should fail at once.
     with _listen(host, port) as listener:
-        loaded = {name: Captioner(directory) for name, directory in models.items()}
+        loaded = {name: Captioner(folder) for name, folder in models.items()}
         app = create_app(loaded, max_body_mib=max_body_mib, threads=threads)
         url_host = f"[{host}]" if ":" in host else host
         for name, model in loaded.items():

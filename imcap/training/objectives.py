@@ -38,11 +38,11 @@ def cross_entropy(decoder: Decoder, label_smoothing: float = 0.0) -> Objective:
     """
 
     def objective(features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> Losses:
-        hidden = decoder.hidden(features, tokens[..., :-1], dropout)
+        vectors = decoder.output_vectors(features, tokens[..., :-1], dropout)
         targets = tokens[..., 1:]
         # Padding is removed before the output layer, which takes most of a step's time.
         is_token = targets != text.PAD
-        logits = decoder.logits(tf.boolean_mask(hidden, is_token))
+        logits = decoder.logits(tf.boolean_mask(vectors, is_token))
         targets = tf.boolean_mask(targets, is_token)
         entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         if not label_smoothing:

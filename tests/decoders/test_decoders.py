@@ -48,7 +48,7 @@ def make_tokens(seed: int = 0) -> np.ndarray:
 
 def teacher_forced(decoder, features, tokens, dropout=NO_DROPOUT) -> np.ndarray:
     """Logits [batch, width, length, vocabulary]."""
-    return decoder.logits(decoder.hidden(features, tf.constant(tokens), dropout)).numpy()
+    return decoder.logits(decoder.output_vectors(features, tf.constant(tokens), dropout)).numpy()
 
 
 def stepped(decoder, features, tokens) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_graph_equals_eager(kind, heads):
     def graph(features, tokens):
         memory, carry = decoder.start(features, tf.shape(tokens)[1], NO_DROPOUT)
         step_logits, _ = decoder.step(tokens[:, :, 0], memory, carry)
-        return decoder.logits(decoder.hidden(features, tokens, NO_DROPOUT)), step_logits
+        return decoder.logits(decoder.output_vectors(features, tokens, NO_DROPOUT)), step_logits
 
     forced, step_logits = graph(features, tf.constant(tokens))
     np.testing.assert_allclose(forced, teacher_forced(decoder, features, tokens), atol=1e-6)
@@ -153,7 +153,7 @@ def test_gradients_of_every_weight_equal_the_slopes(kind, heads):
     rng = np.random.default_rng(0)
 
     def loss() -> tf.Tensor:
-        logits = decoder.logits(decoder.hidden(features, tf.constant(tokens), NO_DROPOUT))
+        logits = decoder.logits(decoder.output_vectors(features, tf.constant(tokens), NO_DROPOUT))
         return tf.reduce_mean(tf.nn.log_softmax(logits)[..., 3])
 
     with tf.GradientTape() as tape:
@@ -232,7 +232,7 @@ class MeanDecoder(Decoder):
         image = tf.matmul(tf.reduce_mean(features, axis=1), self.projection)
         return {}, {"image": tf.repeat(image[:, tf.newaxis], width, axis=1)}
 
-    def hidden(self, features, tokens, dropout):
+    def output_vectors(self, features, tokens, dropout):
         _, carry = self.start(features, tf.shape(tokens)[1], dropout)
         return carry["image"][:, :, tf.newaxis] + self.embed(tokens, tf.float32)
 
@@ -298,8 +298,8 @@ def test_lstm_equals_keras_with_a_forget_bias_of_one():
     layer = keras.layers.LSTMCell(8, unit_forget_bias=True)
     layer.build((4, 8))
     expected, (_, expected_cell) = layer(inputs, [hidden, cell])
-    gates = inputs @ layer.kernel.numpy() + hidden @ layer.recurrent_kernel.numpy()
-    found, found_cell = lstm(tf.constant(gates), tf.constant(cell))
+    sums = inputs @ layer.kernel.numpy() + hidden @ layer.recurrent_kernel.numpy()
+    found, found_cell = lstm(tf.constant(sums), tf.constant(cell))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found_cell, expected_cell, atol=1e-6)
 

@@ -61,7 +61,7 @@ class Loop(Decoder):
         logits = 5.0 * tf.one_hot(following, self.vocab_size)
         return logits + 0.01 * tf.range(self.vocab_size, dtype=tf.float32), carry
 
-    def hidden(self, features, tokens, dropout):
+    def output_vectors(self, features, tokens, dropout):
         raise NotImplementedError
 
 
@@ -121,8 +121,8 @@ def log_probabilities(decoder: Decoder, features: tf.Tensor, captions) -> np.nda
     """Each caption's total for one image, from the logits of teacher forcing."""
     length = max(map(len, captions))
     tokens = np.array([[START, *c, *[PAD] * (length - len(c))] for c in captions], np.int32)
-    hidden = decoder.hidden(features, tf.constant(tokens[np.newaxis, :, :-1]), NO_DROPOUT)
-    logits = decoder.logits(hidden).numpy()[0].astype(np.float64)
+    vectors = decoder.output_vectors(features, tf.constant(tokens[np.newaxis, :, :-1]), NO_DROPOUT)
+    logits = decoder.logits(vectors).numpy()[0].astype(np.float64)
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     return np.array([sum(logs[i, t, w] for t, w in enumerate(c)) for i, c in enumerate(captions)])
 

@@ -68,11 +68,11 @@ def test_parts_of_a_split_add_up_to_the_whole(predictor, starts):
     whole = predictor.predict_split("dev")
     ends = [*starts[1:], 9]
     parts = [
-        predictor.predict_split("dev", start=start, limit=end - start).to_json()
+        predictor.predict_split("dev", start=start, limit=end - start).as_dict()
         for start, end in zip(starts, ends, strict=True)
     ]
-    parts = [*json.loads(json.dumps(parts)), Predictions().to_json()]
-    found = Predictions.concatenate(map(Predictions.from_json, parts))
+    parts = [*json.loads(json.dumps(parts)), Predictions().as_dict()]
+    found = Predictions.concatenate(map(Predictions.from_dict, parts))
     assert list(found.captions) == list(whole.captions)
     assert score_predictions(found).as_dict() == score_predictions(whole).as_dict()
     assert (found.references, found.paths) == (whole.references, whole.paths)

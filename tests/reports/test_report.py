@@ -84,7 +84,13 @@ def test_report_holds_title_scores_settings_and_rows(tmp_path):
         assert shown in text
     for shown in ("beam size", "1.jpg", "a dog runs", "the dog runs", "-0.5000", "0.5000"):
         assert shown in text
-    for shown in ("2 more captions", "a cat sits", "-1.2500", "rank -2.5000", "(empty caption)"):
+    for shown in (
+        "2 more captions",
+        "a cat sits",
+        "-1.2500",
+        "with length penalty -2.5000",
+        "(empty caption)",
+    ):
         assert shown in text
 
 

@@ -12,7 +12,7 @@ from grey_model import OTHER, png
 from refusals import refusal
 
 from imcap.serving import caption_files
-from imcap.serving.captioner import Alternative, Captioner
+from imcap.serving.captioner import Caption, Captioner
 
 
 def find(*arguments: object) -> list[str]:
@@ -65,8 +65,8 @@ def test_results_are_in_order_and_failures_have_reasons(version_dir, images):
     (images / "gone.jpg").symlink_to(images / "nowhere.jpg")
     results = caption(Captioner(version_dir, batch_size=2), images, top=2)
     assert [result.caption for result in results] == ["grey 10", None, "grey 20", None, "grey 30"]
-    first = Alternative("grey 10", results[0].score, rank=-10 / 128)
-    assert results[0].alternatives == (first, Alternative(OTHER, 0.0, rank=-9.0))
+    first = Caption("grey 10", results[0].score, rank=-10 / 128)
+    assert results[0].alternatives == (first, Caption(OTHER, 0.0, rank=-9.0))
     assert results[1].path == str(images / "aa.jpg")
     assert results[1].error.startswith("Unknown image file format.")
     assert results[3].error == "cannot be read: No such file or directory"

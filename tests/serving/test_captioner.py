@@ -10,26 +10,25 @@ from grey_model import OTHER, WHITE, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imcap.serving.captioner import Alternative, Captioner, Failure
+from imcap.serving.captioner import Caption, Captioner, Failure
 
 
-def test_a_caption_has_a_score_and_alternatives_with_ranks(model):
+def test_captions_have_scores_and_ranks(model):
     (answer,) = model.caption([png(64)])
-    assert (answer.text, answer.score) == ("grey 64", -0.25)
-    expected = (Alternative("grey 64", -0.25, rank=-0.5), Alternative(OTHER, 0.0, rank=-9.0))
-    assert answer.alternatives == expected
+    expected = (Caption("grey 64", -0.25, rank=-0.5), Caption(OTHER, 0.0, rank=-9.0))
+    assert answer.captions == expected
 
 
 def test_a_model_without_ranks_gives_rank_none(model_without_ranks):
     (answer,) = model_without_ranks.caption([png(64)])
-    assert answer.alternatives == (Alternative("grey 64", -0.25, None), Alternative(OTHER, 0, None))
+    assert answer.captions == (Caption("grey 64", -0.25, None), Caption(OTHER, 0, None))
 
 
-def test_the_alternatives_of_an_export_are_sorted_by_rank(landscape_export, landscape_data):
+def test_the_captions_of_an_export_are_sorted_by_rank(landscape_export, landscape_data):
     images = [path.read_bytes() for path in sorted(landscape_data.rglob("*.jpg"))[:4]]
     assert images
     for answer in Captioner(landscape_export).caption(images):
-        ranks = [alternative.rank for alternative in answer.alternatives]
+        ranks = [caption.rank for caption in answer.captions]
         assert len(ranks) > 1
         assert ranks == sorted(ranks, reverse=True)
 
@@ -37,7 +36,9 @@ def test_the_alternatives_of_an_export_are_sorted_by_rank(landscape_export, land
 def test_more_images_than_a_batch_are_answered_in_order(model):
     levels = list(range(0, 110, 11))
     answers = model.caption([png(level) for level in levels])
-    assert [answer.text for answer in answers] == [f"grey {level}" for level in levels]
+    assert [answer.captions[0].caption for answer in answers] == [
+        f"grey {level}" for level in levels
+    ]
 
 
 def test_no_images_give_no_answers(model):
@@ -60,7 +61,7 @@ def test_a_bad_image_does_not_affect_the_others(model, images):
     assert len(answers) == len(images)
     for image, answer in zip(images, answers, strict=True):
         if isinstance(image, int):
-            assert answer.text == f"grey {image}"
+            assert answer.captions[0].caption == f"grey {image}"
         else:
             assert isinstance(answer, Failure) and not answer.out_of_memory
 
@@ -109,5 +110,7 @@ def test_a_batch_size_below_1_is_refused(version_dir):
 
 def test_several_threads_may_call_at_once(model):
     with futures.ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda level: model.caption([png(level)])[0].text, range(24)))
+        answers = list(
+            pool.map(lambda level: model.caption([png(level)])[0].captions[0].caption, range(24))
+        )
     assert answers == [f"grey {level}" for level in range(24)]

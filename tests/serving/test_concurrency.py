@@ -54,8 +54,9 @@ def count_differences(workdir: str, images: list[bytes]) -> int:
         for index in itertools.islice(itertools.cycle(range(len(batches))), first, first + CALLS):
             found = captioner.caption(batches[index])
             for answer, wanted in zip(found, expected[index], strict=True):
-                scores = [[a.score for a in caption.alternatives] for caption in (answer, wanted)]
-                if answer.text != wanted.text or not np.allclose(*scores, atol=1e-4):
+                scores = [[c.score for c in image.captions] for image in (answer, wanted)]
+                texts = [image.captions[0].caption for image in (answer, wanted)]
+                if texts[0] != texts[1] or not np.allclose(*scores, atol=1e-4):
                     differences.append(index)
 
     threads = [threading.Thread(target=call, args=(first,)) for first in range(THREADS)]

@@ -25,7 +25,9 @@ def test_cross_entropy_with_label_smoothing_of_all_tokens_but_padding(smoothing)
     features = tf.constant(rng.normal(size=(2, 3, 4)), tf.float32)
     tokens = np.array([[[2, 5, 6, 3], [2, 7, 3, 0]], [[2, 8, 4, 5], [0, 0, 0, 0]]], np.int32)
 
-    logits = decoder.logits(decoder.hidden(features, tf.constant(tokens[..., :-1]), NO_DROPOUT))
+    logits = decoder.logits(
+        decoder.output_vectors(features, tf.constant(tokens[..., :-1]), NO_DROPOUT)
+    )
     logits = logits.numpy().astype(np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     targets = tokens[..., 1:]
