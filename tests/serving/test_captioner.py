@@ -68,7 +68,7 @@ def test_a_bad_image_does_not_affect_the_others(model, images):
 
 def test_too_little_memory_is_not_a_bad_image(model):
     good, huge = model.caption([png(7), png(WHITE)])
-    assert good.text == "grey 7"
+    assert good.captions[0].caption == "grey 7"
     assert huge.out_of_memory and "memory limit" in huge.reason
 
 
