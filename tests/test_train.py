@@ -237,7 +237,7 @@ def test_a_checkpoint_of_another_vocabulary_of_the_same_size_is_refused(
 
 
 def test_a_checkpoint_without_a_vocabulary_digest_is_refused(tmp_path, landscape_data):
-    """Those of earlier versions have none."""
+    """Those of imcap 0.1.0 have none."""
     config = landscapes.make_config(tmp_path, landscape_data)
     step = tf.Variable(60, dtype=tf.int64)
     manager = tf.train.CheckpointManager(

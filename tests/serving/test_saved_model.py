@@ -52,13 +52,13 @@ def test_another_saved_model_is_refused_with_the_missing_signature(tmp_path):
     assert expected in refusal(Captioner, str(tmp_path))
 
 
-def test_a_damaged_model_is_refused_by_name(version_dir, tmp_path):
-    damaged = shutil.copytree(version_dir, tmp_path / "1")
-    shutil.rmtree(damaged / "variables")
-    assert refusal(Captioner, str(damaged)).startswith(f"{damaged}: cannot be loaded: ")
-    (damaged / "saved_model.pb").write_bytes(b"\xff\xfe not a model")
-    expected = f"{damaged}/saved_model.pb: cannot be read: "
-    assert refusal(Captioner, str(damaged)).startswith(expected)
+def test_a_corrupted_model_is_refused_by_name(version_dir, tmp_path):
+    corrupted = shutil.copytree(version_dir, tmp_path / "1")
+    shutil.rmtree(corrupted / "variables")
+    assert refusal(Captioner, str(corrupted)).startswith(f"{corrupted}: cannot be loaded: ")
+    (corrupted / "saved_model.pb").write_bytes(b"\xff\xfe not a model")
+    expected = f"{corrupted}/saved_model.pb: cannot be read: "
+    assert refusal(Captioner, str(corrupted)).startswith(expected)
 
 
 def test_a_model_s_name_is_its_folder_s():
