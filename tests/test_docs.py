@@ -74,7 +74,7 @@ def wrong_flags(line: str) -> set[str]:
     given = set(re.findall(r"--(\w+)(?=[=\s]|$)", line)) - {"config", "help"}
     command = cli.COMMANDS[name]
     # The records job also takes Beam's flags.
-    return (given & FLAGS.keys() if command.takes_unknown else given) - set(command.flags)
+    return (given & FLAGS.keys() if command.takes_unknown else given) - set(command.flag_names)
 
 
 @pytest.mark.parametrize("page", PAGES)
