@@ -126,14 +126,14 @@ def _read_samples(
     image_ids: list[str],
 ) -> list[attention_maps.Sample]:
     """Returns what attention maps are drawn of; only the images' own shards are read again."""
-    positions = {image_id: i for i, image_id in enumerate(predictions.captions)}
-    wanted = {positions[image_id] for image_id in image_ids}
+    indices = {image_id: index for index, image_id in enumerate(predictions.captions)}
+    wanted = {indices[image_id] for image_id in image_ids}
     features = attention_maps.read_features(folder, info, split, wanted)
     return [
         attention_maps.Sample(
             image_id,
             image_paths[image_id],
-            features[positions[image_id]],
+            features[indices[image_id]],
             predictions.captions[image_id][0].caption,
         )
         for image_id in image_ids

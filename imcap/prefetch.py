@@ -1,4 +1,4 @@
-"""Work that threads do ahead of whoever takes its results."""
+"""Results of futures in order, with a bounded number of them running."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(begun: Iterator[Future[T]], window: int) -> Iterator[T]:
-    """Returns the results of work in its order; what a piece raises is raised in its place.
+def in_order(submissions: Iterator[Future[T]], window: int) -> Iterator[T]:
+    """Returns the results of futures in their order; raises what one raised when its turn comes.
 
     Args:
-      begun: each step of it begins a piece of work.
-      window: pieces that are begun before the first is asked for; from then on, one more is begun
-        for each one taken.
+      submissions: gives futures; taking the next one submits its task.
+      window: futures that are submitted at once, by the call; from then on, one more for each
+        result that is taken.
     """
-    return _results(collections.deque(itertools.islice(begun, window)), begun)
+    return _results(collections.deque(itertools.islice(submissions, window)), submissions)
 
 
-def _results(waiting: collections.deque[Future[T]], begun: Iterator[Future[T]]) -> Iterator[T]:
+def _results(
+    waiting: collections.deque[Future[T]], submissions: Iterator[Future[T]]
+) -> Iterator[T]:
     try:
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(itertools.islice(begun, 1))
+            waiting.extend(itertools.islice(submissions, 1))
             yield result
     finally:
-        for future in waiting:  # Of a consumer that gave up.
+        for future in waiting:  # The consumer stopped early.
             future.cancel()

@@ -1,4 +1,4 @@
-"""Work that threads do ahead of whoever takes its results."""
+"""Results of futures in order, with a bounded number of them running."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import processes
 import pytest
 
-from imcap.prefetch import ahead
+from imcap.prefetch import in_order
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def test_results_come_in_their_order_whoever_is_first(threads, window):
         time.sleep(0.01 * (n % 3 == 0))
         return n
 
-    assert list(ahead((threads.submit(work, n) for n in range(20)), window)) == list(range(20))
-    assert list(ahead(iter([]), window)) == []
+    assert list(in_order((threads.submit(work, n) for n in range(20)), window)) == list(range(20))
+    assert list(in_order(iter([]), window)) == []
 
 
 def test_as_many_begin_at_once_as_the_window_holds_and_one_more_for_each_taken(threads):
     begun = []
-    results = ahead((threads.submit(begun.append, n) for n in range(100)), 3)
+    results = in_order((threads.submit(begun.append, n) for n in range(100)), 3)
     threads.shutdown()
     assert begun == [0, 1, 2]
     with pytest.raises(RuntimeError, match="after shutdown"):  # It asks for the fourth.
@@ -39,7 +39,7 @@ def test_as_many_begin_at_once_as_the_window_holds_and_one_more_for_each_taken(t
 
 
 def test_what_the_work_raises_is_raised_in_its_place(threads):
-    results = ahead((threads.submit(divmod, 6, n) for n in (2, 3, 0, 1)), 4)
+    results = in_order((threads.submit(divmod, 6, n) for n in (2, 3, 0, 1)), 4)
     assert [next(results), next(results)] == [(3, 0), (2, 0)]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -52,7 +52,7 @@ def test_work_that_nobody_will_take_is_not_done(threads):
         time.sleep(0.05)
         done.append(n)
 
-    results = ahead((threads.submit(work, n) for n in range(100)), 20)
+    results = in_order((threads.submit(work, n) for n in range(100)), 20)
     next(results)
     results.close()
     threads.shutdown()
@@ -64,10 +64,10 @@ def test_work_under_way_does_not_break_the_end_of_the_process():
     script = (
         "import sys, tensorflow as tf\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from imcap.prefetch import ahead\n"
+        "from imcap.prefetch import in_order\n"
         "threads = ThreadPoolExecutor(2)\n"
         "work = tf.function(lambda: tf.linalg.inv(tf.random.uniform([700, 700])))\n"
-        "results = ahead((threads.submit(work) for _ in range(50)), 20)\n"
+        "results = in_order((threads.submit(work) for _ in range(50)), 20)\n"
         "next(results)\n"
         "sys.exit(2)\n"
     )
@@ -80,13 +80,13 @@ def test_work_under_way_does_not_break_the_end_of_the_process():
 ENDING = """
 import atexit, threading, time
 from concurrent.futures import ThreadPoolExecutor
-from imcap.prefetch import ahead
+from imcap.prefetch import in_order
 # The consumer gets the time to see how its results end.
 atexit.register(lambda: consumer.join(20))
 
 def consume():
     try:
-        for _ in ahead((threads.submit(time.sleep, {work_seconds}) for _ in range({count})), 4):
+        for _ in in_order((threads.submit(time.sleep, {work_seconds}) for _ in range({count})), 4):
             begun.set()
             time.sleep({consumer_seconds})
         print("complete", flush=True)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from imcap import filesystem, images
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError, one_line
-from imcap.prefetch import ahead
+from imcap.prefetch import in_order
 
 _CORES = os.cpu_count() or 1
 _REMOTE_READERS = 32  # More than cores: waiting for a bucket takes no core.
@@ -43,7 +43,7 @@ def decode_ahead(
       window: images at most that are read before they are asked for.
     """
     load = _loader(image_size, max_pixels)
-    return ahead((_begin(row, load) for row in rows), window)
+    return in_order((_begin(row, load) for row in rows), window)
 
 
 def _begin(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Future[Decoded]:

@@ -26,7 +26,7 @@ from beam_jobs.transforms.decode_images import Decoded, decode_ahead
 from beam_jobs.transforms.encoder_graph import EncoderGraph
 from imcap import encoders, filesystem, hashing, records, text
 from imcap.datasets import CaptionedImage
-from imcap.prefetch import ahead
+from imcap.prefetch import in_order
 
 # Two batches at once: at the end of every layer some cores wait for the others, 7% of the time
 # with ResNet50 on two cores, unless there is another batch to work on.
@@ -258,7 +258,7 @@ def _features(
         return batch, encode(images, flip) if images else []
 
     # While both threads are at a batch, the next one waits for them.
-    return ahead((_cnn_threads().submit(work, batch) for batch in batches), _CNN_THREADS + 1)
+    return in_order((_cnn_threads().submit(work, batch) for batch in batches), _CNN_THREADS + 1)
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def score_bleu(
         f"bleu{n}": MetricScore(bleu)
         for n, bleu in zip(_ORDERS, _corpus_bleu(words, predicted), strict=True)
     }
-    return {**bleus, "bleu4": bleus["bleu4"]._replace(images=sentences)}
+    return {**bleus, "bleu4": bleus["bleu4"]._replace(per_image=sentences)}
 
 
 def _corpus_bleu(references: list[list[list[str]]], hypotheses: list[list[str]]) -> list[float]:

@@ -27,11 +27,11 @@ class MetricScore(NamedTuple):
 
     Attributes:
       corpus: the value for all images together.
-      images: each image's own value, in the order of the references; None if it has none.
+      per_image: each image's own value, in the order of the references; None if it has none.
     """
 
     corpus: float
-    images: Sequence[float] | None = None
+    per_image: Sequence[float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +84,9 @@ def score_captions(
     results = _run_scorers(references, hypotheses)
     per_image = {
         image_id: {
-            key: float(result.images[index])
+            key: float(result.per_image[index])
             for key, result in results.items()
-            if result.images is not None
+            if result.per_image is not None
         }
         for index, image_id in enumerate(references)
     }

@@ -54,7 +54,7 @@ def attention_weights(
 
 
 def read_features(
-    folder: str, info: records.Info, split: str, positions: Collection[int]
+    folder: str, info: records.Info, split: str, indices: Collection[int]
 ) -> dict[int, tf.Tensor]:
     """Returns the features of single images, reading only the shards that hold them.
 
@@ -62,21 +62,21 @@ def read_features(
       folder: the records folder.
       info: its info.json.
       split: of the images.
-      positions: of the images in the split, counted from 0 in the records' order.
+      indices: of the images in the split, counted from 0 in the records' order.
 
     Returns:
-      position -> features [positions, channels] in the records' dtype.
+      index -> features [positions, channels] in the records' dtype.
     """
     found, first = {}, 0
     for path, length in records.shards(folder, info, split):
-        wanted = {position for position in positions if first <= position < first + length}
+        wanted = {index for index in indices if first <= index < first + length}
         if wanted:
             last = max(wanted) - first
             shard = records.dataset([path], info.compression).take(last + 1)
-            for position, serialized in enumerate(shard, first):
-                if position in wanted:
+            for index, serialized in enumerate(shard, first):
+                if index in wanted:
                     parsed = records.parse(serialized[tf.newaxis], info)
-                    found[position] = parsed["features"][0]
+                    found[index] = parsed["features"][0]
         first += length
     return found
 

@@ -29,9 +29,7 @@ _LARGEST = 1e30  # Matplotlib's axes overflow beyond; only a training that diver
 def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
     """Plots a training's losses (left) and dev scores (right) over its steps.
 
-    If a step is there twice, after a training was resumed from an earlier checkpoint, its last row
-    counts. Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a truncated
-    last row.
+    Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a row without a step.
 
     Args:
       csv_path: history.csv with the columns `step`, `loss` and `dev_loss`; of the metrics' columns
@@ -98,7 +96,7 @@ def draw_attention(
 def _read_history(
     path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Returns the named columns, float64 [n] in step order; NaN for empty or absent cells."""
+    """Returns the named columns, float64 [n] in the file's order; NaN for empty or absent cells."""
     names = (*required, *optional)
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -112,8 +110,7 @@ def _read_history(
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read as a history.csv: {reason}") from error
-    by_step = {row[0]: row for row in rows if not math.isnan(row[0])}
-    table = np.array([by_step[step] for step in sorted(by_step)]).reshape(-1, len(names))
+    table = np.array([row for row in rows if not math.isnan(row[0])]).reshape(-1, len(names))
     return dict(zip(names, table.T, strict=True))
 
 

@@ -31,8 +31,7 @@ class ReportRow:
 
     Attributes:
       image_id: the id, shown and searched.
-      image_path: the image's file; for None, a missing or an unreadable file, the reason is shown
-        instead of the image.
+      image_path: the image's file; where it cannot be read, the reason is shown.
       caption: the predicted caption.
       score: the model's mean log-probability per token of `caption`.
       references: the reference captions.
@@ -41,7 +40,7 @@ class ReportRow:
     """
 
     image_id: str
-    image_path: str | os.PathLike[str] | None
+    image_path: str | os.PathLike[str]
     caption: str
     score: float
     references: Sequence[str]

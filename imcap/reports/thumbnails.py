@@ -30,12 +30,8 @@ def load_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> Image.Imag
     return upright
 
 
-def embed_thumbnail(
-    path: str | os.PathLike[str] | None, side: int = SIDE
-) -> tuple[str | None, str]:
+def embed_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> tuple[str | None, str]:
     """Returns a thumbnail as a JPEG data URI, or None and the reason why there is none."""
-    if path is None:
-        return None, "no image given"
     name = os.path.basename(os.fspath(path))
     try:
         thumbnail = load_thumbnail(path, side)

@@ -132,7 +132,7 @@ def _read_ahead(
 ) -> Generator[tuple[str, bytes | Failure], None, None]:
     """Yields path and content in order; up to `window` files are read before they are needed."""
     with futures.ThreadPoolExecutor(_READERS) as pool:
-        yield from prefetch.ahead((pool.submit(_read, os.fspath(p)) for p in paths), window)
+        yield from prefetch.in_order((pool.submit(_read, os.fspath(p)) for p in paths), window)
 
 
 def _read(path: str) -> tuple[str, bytes | Failure]:
