@@ -20,20 +20,20 @@ def measure(name: str, config: ConfigDict, flags: FlagValues) -> list[Row]:
 
     Args:
       name: one of NAMES.
-      config: for `input` resolved, with finished records; of others the encoder counts.
+      config: `input` needs it resolved and with finished records; the others use its `encoder`
+        part only.
       flags: `imcap bench`'s.
 
     Raises:
       UserError: a flag is missing or has a bad value.
     """
-    from imcap.benchmarks import input, records, scale
+    from imcap.benchmarks import input_reading, records, scale
 
     if name == "input":
-        return input.benchmark_input(config, flags.repeats)
+        return input_reading.benchmark_input(config, flags.repeats)
+    encoder = (config.encoder.name, config.encoder.weights)
     if name == "scale":
-        return scale.benchmark_scale(flags.image_dir, config.encoder, flags.num_images)
+        return scale.benchmark_scale(flags.image_dir, *encoder, flags.num_images)
     if not flags.image_dir:
         raise UserError("imcap bench records needs --image_dir=DIR")
-    return records.benchmark_records(
-        flags.image_dir, config.encoder, flags.num_images, flags.repeats
-    )
+    return records.benchmark_records(flags.image_dir, *encoder, flags.num_images, flags.repeats)

@@ -42,24 +42,35 @@ class Row:
       value: the median of the runs.
       unit: of `value`, such as `images/s`, `ms` or `MB`.
       ratio: `value` divided by that of the limit or peer in the same run; None if there is none.
-      to_reach: the smallest `ratio` wanted; if it is negative, less is better, and the largest
-        `ratio` wanted is `-to_reach`. None if no ratio is wanted.
+      at_least: the smallest `ratio` wanted; None if there is none.
+      at_most: the largest `ratio` wanted; None if there is none.
     """
 
     name: str
     value: float
     unit: str
     ratio: float | None = None
-    to_reach: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def met(self) -> bool | None:
-        """Whether `ratio` is what `to_reach` wants; None if it wants nothing."""
-        if self.ratio is None or self.to_reach is None:
+        """Whether `ratio` is as wanted; None if there is no ratio, or none is wanted."""
+        if self.ratio is None or (self.at_least is None and self.at_most is None):
             return None
-        if self.to_reach < 0:
-            return self.ratio <= -self.to_reach
-        return self.ratio >= self.to_reach
+        is_enough = self.at_least is None or self.ratio >= self.at_least
+        return is_enough and (self.at_most is None or self.ratio <= self.at_most)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the row as the JSON file holds it; its `to_reach` is `-at_most` or `at_least`."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "unit": self.unit,
+            "ratio": self.ratio,
+            "to_reach": self.at_least if self.at_most is None else -self.at_most,
+            "met": self.met,
+        }
 
 
 def machine() -> dict[str, Any]:
@@ -85,12 +96,15 @@ def _cpu_name() -> str:
 
 def format_table(rows: Sequence[Row]) -> str:
     """Returns the rows as a table, a line each."""
-    lines = [f"{'':44} {'value':>10} {'unit':10} {'ratio':>7} {'reach':>7}"]
+    lines = [f"{'':44} {'value':>10} {'unit':10} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         ratio = f"{row.ratio:7.2f}" if row.ratio is not None else " " * 7
-        reach = f"{row.to_reach:7.2f}" if row.to_reach is not None else " " * 7
+        wanted = f">= {row.at_least:.2f}" if row.at_least is not None else ""
+        wanted = f"<= {row.at_most:.2f}" if row.at_most is not None else wanted
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-        lines.append(f"{row.name:44} {row.value:10.1f} {row.unit:10} {ratio} {reach} {verdict}")
+        lines.append(
+            f"{row.name:44} {row.value:10.1f} {row.unit:10} {ratio} {wanted:>10} {verdict}"
+        )
     return "\n".join(lines)
 
 
@@ -103,7 +117,7 @@ def write_json(path: str, benchmark: str, rows: Sequence[Row]) -> None:
         "benchmark": benchmark,
         "command": re.sub(r"=/\S*/", "=", " ".join(["imcap", *sys.argv[1:]])),
         "machine": machine(),
-        "rows": [{**dataclasses.asdict(row), "met": row.met} for row in rows],
+        "rows": [row.as_dict() for row in rows],
     }
     filesystem.write_json(path, content, indent=2)
 

@@ -1,6 +1,6 @@
 """The records job and what it is compared with, each in a process of its own.
 
-    python -m imcap.benchmarks.records_peers PEER FOLDER ENCODER WEIGHTS COUNT
+    python -m imcap.benchmarks.records_peers CONTENDER FOLDER ENCODER WEIGHTS COUNT
 
 encodes the first COUNT images of the data set in FOLDER and prints the figures as JSON.
 """
@@ -32,7 +32,7 @@ from imcap.encoders import networks
 
 _BATCH_SIZES = (16, 32, 64)
 _PROBE_BATCHES = 4
-_BEAM_BATCH = 32
+_RUN_INFERENCE_BATCH = 32
 
 Figures = dict[str, float]  # images_per_second, startup_seconds, total_seconds and others.
 
@@ -148,8 +148,8 @@ def measure_run_inference(folder: str, encoder: ConfigDict, count: int) -> Figur
             TFModelHandlerTensor(
                 model,
                 model_type=ModelType.SAVED_MODEL,
-                min_batch_size=_BEAM_BATCH,
-                max_batch_size=_BEAM_BATCH,
+                min_batch_size=_RUN_INFERENCE_BATCH,
+                max_batch_size=_RUN_INFERENCE_BATCH,
             )
         )
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
@@ -211,7 +211,7 @@ def _figures(start: float, first: float, count: int) -> Figures:
 
 
 # Each is called with the data set's folder, a config's `encoder` part and the number of images.
-PEERS: dict[str, Callable[[str, ConfigDict, int], Figures]] = {
+CONTENDERS: dict[str, Callable[[str, ConfigDict, int], Figures]] = {
     "limit": measure_network,
     "imcap": measure_records_job,
     "run_inference": measure_run_inference,
@@ -219,16 +219,16 @@ PEERS: dict[str, Callable[[str, ConfigDict, int], Figures]] = {
 }
 
 
-def main(peer: str, folder: str, name: str, weights: str, count: str) -> None:
-    """Measures a peer and prints its figures, `peak_mb` included."""
+def main(contender: str, folder: str, name: str, weights: str, count: str) -> None:
+    """Measures a contender and prints its figures, `peak_mb` included."""
     encoder = config_lib.default().encoder
     encoder.name, encoder.weights = name, weights
     if os.path.exists(image_sets.drawn_table(folder)):
         encoder.image_size = image_sets.DRAWN_SIZE
-    if peer == "imcap":  # As the command does.
+    if contender == "imcap":  # As the command does.
         runtime.share_one_heap()
         runtime.assume_frozen_weights()
-    figures = PEERS[peer](folder, encoder, int(count))
+    figures = CONTENDERS[contender](folder, encoder, int(count))
     print(json.dumps({**figures, "peak_mb": common.peak_memory_mb()}))
 
 

@@ -23,7 +23,7 @@ from imcap.training import distributed_batches, strategies
 
 _READERS = (1, 2, 4)
 _STEPS = 30  # Of training, per measurement.
-_WAIT_TO_REACH = 0.02
+_WAIT_AT_MOST = 0.02
 _DROP_CACHES = "/proc/sys/vm/drop_caches"
 
 
@@ -45,17 +45,17 @@ def benchmark_input(
     info = records.read_info(config.records.dir)
     rows = []
     is_cold_possible = drop_caches and os.access(_DROP_CACHES, os.W_OK)
-    temperatures = ("cold", "warm") if is_cold_possible else ("warm",)
-    for temperature in temperatures:
+    page_caches = ("cold", "warm") if is_cold_possible else ("warm",)
+    for page_cache in page_caches:
         for readers in _READERS:
-            rows += _compare_reading(config, info, readers, temperature, repeats)
+            rows += _compare_reading(config, info, readers, page_cache, repeats)
     return rows + _compare_training(config, info, repeats)
 
 
 def _compare_reading(
-    config: ConfigDict, info: records.Info, readers: int, temperature: str, repeats: int
+    config: ConfigDict, info: records.Info, readers: int, page_cache: str, repeats: int
 ) -> list[common.Row]:
-    """Compares training batches with a plain read; `temperature`: of the page cache."""
+    """Compares training batches with a plain read; `page_cache`: cold or warm."""
     paths = [path for path, _ in records.shards(config.records.dir, info, "train")]
     steps = input_pipeline.steps_per_epoch(info, config.train.batch_size)
     images = steps * config.train.batch_size
@@ -70,9 +70,9 @@ def _compare_reading(
         for _ in _batches(config, info, readers).take(steps):
             pass
 
-    times = _measure_in_turns({"bare": bare, "ready": ready}, temperature == "cold", repeats)
+    times = _measure_in_turns({"bare": bare, "ready": ready}, page_cache == "cold", repeats)
     ratio = statistics.median(a / b for a, b in zip(times["bare"], times["ready"], strict=True))
-    name = f"{temperature}, {readers} readers"
+    name = f"{page_cache}, {readers} readers"
     medians = {key: statistics.median(value) for key, value in times.items()}
     return [
         common.Row(f"bare TFRecordDataset, {name}", size / medians["bare"], "MB/s"),
@@ -129,17 +129,19 @@ def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> l
     shares, ratios = [], []
     for _ in range(repeats):
         in_memory = [next(batches) for _ in range(_STEPS)]
-        fed = _time(functools.partial(_run_steps, step, in_memory))
+        in_memory_seconds = _time(functools.partial(_run_steps, step, in_memory))
         del in_memory
-        streamed, waited = _time_stream(step, batches)
-        shares.append(waited / streamed)
-        ratios.append(fed / streamed)
+        pipeline_seconds, waited = _time_stream(step, batches)
+        shares.append(waited / pipeline_seconds)
+        ratios.append(in_memory_seconds / pipeline_seconds)
     share = statistics.median(shares)
     name = "training: share of the time waiting for data"
     return [
-        common.Row(name, share, "of a step", share, -_WAIT_TO_REACH),
+        common.Row(name, share, "of a step", share, at_most=_WAIT_AT_MOST),
         common.Row(
-            "training: held batches' time against the stream's", statistics.median(ratios), "times"
+            "training: time of batches in memory / time of the pipeline's",
+            statistics.median(ratios),
+            "times",
         ),
     ]
 
