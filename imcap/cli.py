@@ -95,12 +95,12 @@ def evaluate(parsed: Parsed) -> None:
 @command("scores", "workdir", arguments="[WORKDIR …]")
 def scores(parsed: Parsed) -> None:
     """print the scores found in workdirs as one table"""
-    from imcap.metrics import tables
+    from imcap.metrics import files, tables
 
     workdirs = parsed.rest or [parsed.workdir]
     print(tables.format_table(workdirs))
     for workdir in workdirs:
-        for split in tables.read_scores(workdir):
+        for split in files.read_scores(workdir):
             print(os.path.join(workdir, "eval", split, "report.html"))
 
 

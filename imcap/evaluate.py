@@ -12,8 +12,8 @@ from imcap import config as config_lib
 from imcap import filesystem, records
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics.diversity import measure_diversity
+from imcap.metrics.files import METRICS_FILE
 from imcap.metrics.scores import Scores
-from imcap.metrics.tables import METRICS_FILE
 from imcap.records import corruption, staging
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints

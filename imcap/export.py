@@ -14,7 +14,7 @@ from imcap import config as config_lib
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
-from imcap.metrics import tables
+from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
 from imcap.training import checkpoints
@@ -138,7 +138,7 @@ def export_model(config: ConfigDict, workdir: str) -> str:
         decode=config.decode,
         epochs=config.train.epochs,
         seed=config.seed,
-        scores=tables.read_scores(workdir),
+        scores=files.read_scores(workdir),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)
 

@@ -90,6 +90,7 @@ TESTED_IN = {
     "imcap.encoders.networks": "encoders/test_encoder.py",
     # Scorers of one interface.
     "imcap.metrics.cider": "metrics/test_scores.py",
+    "imcap.metrics.files": "metrics/test_score_tables.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
     "imcap.metrics.tables": "metrics/test_score_tables.py",
     "imcap.records.shards": "records/test_schema.py",

@@ -1,30 +1,12 @@
-"""The scores that evaluations have written: reading metrics.json, and a table of them."""
+"""Tables of the scores that evaluations have written."""
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Mapping, Sequence
 
-from imcap import filesystem, metrics
+from imcap import metrics
 from imcap.errors import UserError
-
-METRICS_FILE = "metrics.json"
-
-
-def read_scores(workdir: str) -> dict[str, dict[str, float | int | str]]:
-    """Returns split -> the content of its metrics.json, for each split evaluated in a workdir.
-
-    Raises:
-      UserError: a metrics.json is corrupted.
-    """
-    found = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(workdir), "eval", "*", METRICS_FILE))):
-        scores = filesystem.read_json(path)
-        if not isinstance(scores, dict) or "images" not in scores:
-            raise UserError(f"{path} is corrupted: run `imcap eval` again")
-        found[os.path.basename(os.path.dirname(path))] = scores
-    return found
+from imcap.metrics import files
 
 
 def format_figures(scores: Mapping[str, float | int | str]) -> list[str]:
@@ -41,7 +23,7 @@ def format_table(workdirs: Sequence[str]) -> str:
     labels = [metrics.label(key) for key in metrics.METRICS]
     lines = [_row("run", "split", "images", labels)]
     for workdir in workdirs:
-        found = read_scores(workdir)
+        found = files.read_scores(workdir)
         if not found:
             raise UserError(f"{workdir} holds no scores: run `imcap eval` first")
         for split, scores in found.items():

@@ -28,7 +28,7 @@ def render(
       decode: a config's `decode` part.
       epochs: at most, of the training.
       seed: of the run.
-      scores: split -> the content of its metrics.json (`tables.read_scores`).
+      scores: split -> the content of its metrics.json (`files.read_scores`).
     """
     rows, columns = info.feature_grid
     size = info.preprocessing["image_size"]

@@ -7,7 +7,7 @@ import json
 import pytest
 from refusals import refusal
 
-from imcap.metrics import tables
+from imcap.metrics import files, tables
 
 SCORES = {"bleu1": 0.6, "bleu2": 0.4, "bleu3": 0.3, "bleu4": 0.2, "rouge_l": 0.5, "cider": 0.75}
 
@@ -46,4 +46,4 @@ def test_corrupted_scores_are_named(tmp_path, content):
     write_scores(tmp_path, "dev", {})
     path = tmp_path / "eval" / "dev" / "metrics.json"
     path.write_text(content)
-    assert refusal(tables.read_scores, str(tmp_path)).startswith(f"{path} is corrupted")
+    assert refusal(files.read_scores, str(tmp_path)).startswith(f"{path} is corrupted")
