@@ -89,8 +89,8 @@ def _write_report(
     settings: Mapping[str, Any],
     image_paths: Mapping[str, str],
 ) -> None:
-    rows = [
-        report.ReportRow(
+    images = [
+        report.ReportImage(
             image_id=image_id,
             image_path=image_paths[image_id],
             caption=best.caption,
@@ -101,11 +101,11 @@ def _write_report(
         )
         for image_id, (best, *others) in predictions.captions.items()
     ]
-    diversity = measure_diversity({row.image_id: row.caption for row in rows})
+    diversity = measure_diversity({image.image_id: image.caption for image in images})
     report.write_report(
         os.path.join(folder, "report.html"),
         title=title,
-        rows=rows,
+        images=images,
         scores={**scores.as_dict(), **diversity},
         settings=settings,
     )

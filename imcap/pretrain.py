@@ -54,17 +54,17 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
         logging.info("%s: pretrained already", path)
         return path
     settings = config.encoder.pretrain
-    rows = _readable_rows(config.dataset, config.encoder.max_pixels)
-    if not rows:
+    captioned = _readable_images(config.dataset, config.encoder.max_pixels)
+    if not captioned:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no readable training image")
     keras.utils.set_random_seed(config.seed)
     config_lib.save(config, workdir)
-    words, targets = visual_words(rows, settings.words)
+    words, targets = visual_words(captioned, settings.words)
     network = encoders.ENCODERS.load(config.encoder.name)(config.encoder)
-    batch_size = min(settings.batch_size, len(rows))
+    batch_size = min(settings.batch_size, len(captioned))
     classifier = _classifier(network, len(words))
-    _compile(classifier, settings.learning_rate, len(rows) // batch_size * settings.epochs)
-    dataset = _dataset(rows, targets, config.encoder, batch_size, config.seed)
+    _compile(classifier, settings.learning_rate, len(captioned) // batch_size * settings.epochs)
+    dataset = _dataset(captioned, targets, config.encoder, batch_size, config.seed)
     _fit(classifier, dataset, settings.epochs, os.path.join(workdir, _CHECKPOINTS))
     _save(network, path)
     shutil.rmtree(os.path.join(workdir, _CHECKPOINTS), ignore_errors=True)
@@ -79,31 +79,31 @@ def _check_name(name: str) -> None:
         )
 
 
-def _readable_rows(config: ConfigDict, max_pixels: int) -> list[CaptionedImage]:
-    """Returns the training rows of a data set whose images can be decoded; logs the others.
+def _readable_images(config: ConfigDict, max_pixels: int) -> list[CaptionedImage]:
+    """Returns the training images of a data set that can be decoded; logs the others.
 
     Args:
       config: a config's `dataset` part.
       max_pixels: images that declare more are refused.
     """
     found = datasets.build_reader(config).read(datasets.Problems())
-    rows = [row for row in found if row.split == "train"]
-    if not rows:
+    captioned = [image for image in found if image.split == "train"]
+    if not captioned:
         return []
 
     def check(index: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([images.decode(tf.io.read_file(path), max_pixels)]):
             return tf.identity(index)
 
-    dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(rows)), _paths(rows)))
+    dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(captioned)), _paths(captioned)))
     dataset = dataset.map(check, num_parallel_calls=os.cpu_count()).ignore_errors()
     readable = {int(index) for index in dataset.with_options(records.NO_AUTOTUNE)}
-    unreadable = [row for index, row in enumerate(rows) if index not in readable]
+    unreadable = [image for index, image in enumerate(captioned) if index not in readable]
     if unreadable:
-        logging.warning("%d of %d training images are left out", len(unreadable), len(rows))
-    for row in unreadable[:_LOGGED]:
-        logging.warning("%s: %s", row.path, _reason(row.path, max_pixels))
-    return [rows[index] for index in sorted(readable)]
+        logging.warning("%d of %d training images are left out", len(unreadable), len(captioned))
+    for image in unreadable[:_LOGGED]:
+        logging.warning("%s: %s", image.path, _reason(image.path, max_pixels))
+    return [captioned[index] for index in sorted(readable)]
 
 
 def _reason(path: str, max_pixels: int) -> str:
@@ -114,21 +114,21 @@ def _reason(path: str, max_pixels: int) -> str:
     return "cannot be read"  # It could be read this time.
 
 
-def visual_words(rows: Sequence[CaptionedImage], count: int) -> tuple[list[str], np.ndarray]:
+def visual_words(captioned: Sequence[CaptionedImage], count: int) -> tuple[list[str], np.ndarray]:
     """Returns the words that distinguish images best, and which image has which.
 
     Args:
-      rows: captioned images.
+      captioned: the images with their captions.
       count: words at most.
 
     Returns:
       The words, and float32 [images, words] of 0 and 1. The words are those of the largest
       variance p * (1 - p), p being the share of images that have the word.
     """
-    captions = text.standardize_all([" ".join(row.captions) for row in rows])
+    captions = text.standardize_all([" ".join(image.captions) for image in captioned])
     bags = [set(caption.split()) for caption in captions]
     counts = collections.Counter(word for bag in bags for word in bag)
-    total = len(rows)
+    total = len(captioned)
     ranked = sorted(counts, key=lambda word: (-counts[word] * (total - counts[word]), word))
     words = ranked[:count]
     targets = np.array([[word in bag for word in words] for bag in bags], np.float32)
@@ -199,12 +199,12 @@ def _save(network: keras.Model, path: str) -> None:
         network.save_weights(temporary)
 
 
-def _paths(rows: Sequence[CaptionedImage]) -> list[bytes]:
-    return [os.fsencode(row.path) for row in rows]
+def _paths(captioned: Sequence[CaptionedImage]) -> list[bytes]:
+    return [os.fsencode(image.path) for image in captioned]
 
 
 def _dataset(
-    rows: Sequence[CaptionedImage],
+    captioned: Sequence[CaptionedImage],
     targets: np.ndarray,
     config: ConfigDict,
     batch_size: int,
@@ -218,8 +218,8 @@ def _dataset(
     def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return images.load(tf.io.read_file(path), config.image_size, config.max_pixels), target
 
-    dataset = tf.data.Dataset.from_tensor_slices((_paths(rows), targets))
-    dataset = dataset.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
+    dataset = tf.data.Dataset.from_tensor_slices((_paths(captioned), targets))
+    dataset = dataset.shuffle(len(captioned), seed=seed, reshuffle_each_iteration=True)
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return dataset.prefetch(2).with_options(records.NO_AUTOTUNE)

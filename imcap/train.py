@@ -20,7 +20,7 @@ from imcap.records import corruption, staging
 from imcap.reports import plots
 from imcap.training import checkpoints, distributed_batches, objectives, steps, strategies
 from imcap.training.checkpoints import Checkpoints, Metadata
-from imcap.training.history import History, Row
+from imcap.training.history import Epoch, History
 from imcap.training.meter import Meter
 from imcap.training.optimizer import build_optimizer
 from imcap.training.steps import Batch, TrainState
@@ -100,7 +100,7 @@ def _train(
         meter.update(step, loss)
         if step % steps_per_epoch == 0:
             epoch = step // steps_per_epoch
-            row = _epoch_row(state, epoch, meter.rate())
+            row = _training_columns(state, epoch, meter.rate())
             state.sums.assign(tf.zeros([3]))
             if num_dev_images and _is_scored(epoch, config.train):
                 row |= _evaluate(predictor, strategy, summaries, step, num_dev_images)
@@ -108,7 +108,7 @@ def _train(
             summaries.scalars(step, {k: v for k, v in row.items() if v is not None})
             if is_chief:
                 plots.draw_history(history.path, os.path.join(workdir, "history.png"))
-                logging.info("%s", _format_row(row))
+                logging.info("%s", _format_epoch(row))
             if history.is_best(column):
                 saved.save_best()
             saved.save_last()
@@ -219,8 +219,8 @@ def _log_continuation(first_step: int, total_steps: int, steps_per_epoch: int) -
         logging.info("continues at step %d of %d, epoch %d", first_step, total_steps, epoch)
 
 
-def _epoch_row(state: TrainState, epoch: int, rate: float) -> Row:
-    """Returns what the epoch's steps have summed up."""
+def _training_columns(state: TrainState, epoch: int, rate: float) -> Epoch:
+    """Returns the columns of what the epoch's steps have summed up."""
     loss, tokens, _ = state.sums.numpy()
     return {
         "epoch": epoch,
@@ -249,7 +249,7 @@ def _evaluate(
     summaries: EventWriter,
     step: int,
     num_images: int,
-) -> Row:
+) -> Epoch:
     """Returns the dev columns of an epoch's row; each worker captions a part of the images."""
     predictions = _predict_dev(predictor, strategy, num_images)
     scores = score_predictions(predictions)
@@ -275,8 +275,8 @@ def _predict_dev(
     return Predictions.concatenate(map(Predictions.from_dict, parts))
 
 
-def _format_row(row: Row) -> str:
+def _format_epoch(epoch: Epoch) -> str:
     return " ".join(
         f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
-        for key, value in row.items()
+        for key, value in epoch.items()
     )

@@ -30,13 +30,13 @@ def small_config(workdir: Path, **changes: object) -> ConfigDict:
     return tiny_config(workdir, **settings)
 
 
-def row(name: str, *captions: str) -> CaptionedImage:
+def captioned_image(name: str, *captions: str) -> CaptionedImage:
     return CaptionedImage(name, f"{name}.jpg", captions, "train")
 
 
-def train_rows(config: ConfigDict) -> list[CaptionedImage]:
-    rows = datasets.build_reader(config.dataset).read(datasets.Problems())
-    return [row for row in rows if row.split == "train"]
+def training_images(config: ConfigDict) -> list[CaptionedImage]:
+    found = datasets.build_reader(config.dataset).read(datasets.Problems())
+    return [image for image in found if image.split == "train"]
 
 
 @pytest.fixture(scope="module")
@@ -123,25 +123,25 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, recwarn) -> None:
     assert not [w for w in recwarn if "Skipping" in str(w.message)]
 
 
-def replace_with_pages(rows: list[CaptionedImage]) -> None:
-    for row in rows:
-        Path(row.path).write_bytes(b"<html>This is an HTML page, not an image.</html>")
+def replace_with_pages(captioned: list[CaptionedImage]) -> None:
+    for image in captioned:
+        Path(image.path).write_bytes(b"<html>This is an HTML page, not an image.</html>")
 
 
 def test_unreadable_images_are_left_out_and_counted_with_the_reason(tmp_path, caplog) -> None:
     config = small_config(tmp_path, dataset__size=20, encoder__pretrain__epochs=1)
-    bad = train_rows(config)[3:5]
+    bad = training_images(config)[3:5]
     replace_with_pages(bad)
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     assert encoders.build(config.encoder).feature_shape == (64, 8)
     lines = [record.getMessage() for record in caplog.records if record.name == "absl"]
     assert lines[0] == "2 of 16 training images are left out"
-    assert lines[1:] == [f"{row.path}: an HTML page" for row in bad]
+    assert lines[1:] == [f"{image.path}: an HTML page" for image in bad]
 
 
 def test_images_that_are_all_unreadable_are_refused(tmp_path) -> None:
     config = small_config(tmp_path, dataset__size=10, encoder__pretrain__epochs=1)
-    replace_with_pages(train_rows(config))
+    replace_with_pages(training_images(config))
     with pytest.raises(UserError, match=r"holds no readable training image$"):
         pretrain.pretrain_encoder(config, str(tmp_path))
     assert os.listdir(tmp_path) == ["shapes"]
@@ -164,25 +164,28 @@ def test_a_data_set_without_training_images_is_refused(tmp_path) -> None:
 
 
 def test_visual_words_are_ranked_by_variance() -> None:
-    rows = [
-        row("1", "the red dog", "a dog"),
-        row("2", "the red cat"),
-        row("3", "the dog"),
-        row("4", "the blue cat"),
-        row("5", "the red bird"),
+    captioned = [
+        captioned_image("1", "the red dog", "a dog"),
+        captioned_image("2", "the red cat"),
+        captioned_image("3", "the dog"),
+        captioned_image("4", "the blue cat"),
+        captioned_image("5", "the red bird"),
     ]
     # Shares: the 5/5; red 3/5, dog 2/5, cat 2/5; a, blue, bird 1/5.
-    words, targets = pretrain.visual_words(rows, 4)
+    words, targets = pretrain.visual_words(captioned, 4)
     assert words == ["cat", "dog", "red", "a"]
     assert targets.dtype == np.float32
     expected = [[0, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]]
     np.testing.assert_array_equal(targets, expected)
-    everything, _ = pretrain.visual_words(rows, 100)
+    everything, _ = pretrain.visual_words(captioned, 100)
     assert everything == ["cat", "dog", "red", "a", "bird", "blue", "the"]
 
 
 def test_visual_words_are_standardized_and_counted_once_per_image() -> None:
-    rows = [row("1", "Dog! dog, DOG.", "the dog's dog"), row("2", "the cat")]
-    words, targets = pretrain.visual_words(rows, 10)
+    captioned = [
+        captioned_image("1", "Dog! dog, DOG.", "the dog's dog"),
+        captioned_image("2", "the cat"),
+    ]
+    words, targets = pretrain.visual_words(captioned, 10)
     assert words == ["cat", "dog", "dogs", "the"]
     np.testing.assert_array_equal(targets, [[0, 1, 1, 1], [1, 0, 0, 1]])

@@ -26,7 +26,7 @@ _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportRow:
+class ReportImage:
     """One image of the report.
 
     Attributes:
@@ -52,7 +52,7 @@ def write_report(
     path: str | os.PathLike[str],
     *,
     title: str,
-    rows: Iterable[ReportRow],
+    images: Iterable[ReportImage],
     scores: Mapping[str, float],
     settings: Mapping[str, object],
 ) -> None:
@@ -61,20 +61,20 @@ def write_report(
     Args:
       path: of the HTML file; its folder exists.
       title: heading and document title.
-      rows: the images, in this order without JavaScript; the script sorts them.
+      images: in this order without JavaScript; the script sorts them.
       scores: corpus figures by key (`Scores.as_dict()` and the like).
       settings: how the captions were made, by key (split, beam size, ...).
 
     Raises:
       UserError: the file cannot be written.
     """
-    rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row.scores))
+    images = list(images)
+    columns = list(dict.fromkeys(name for image in images for name in image.scores))
     script = html.load_inline("report.js")
     stream = html.load_template("report.html").stream(
         title=title,
-        cards=_cards(rows, columns),
-        count=len(rows),
+        cards=_cards(images, columns),
+        count=len(images),
         columns=[metrics.label(name) for name in columns],
         first_sort=columns.index("cider") if "cider" in columns else len(columns),
         scores={metrics.label(name): _format(value) for name, value in scores.items()},
@@ -92,24 +92,24 @@ def _script_digest(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def _cards(rows: Sequence[ReportRow], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    """Yields the template's values for each row; threads make the thumbnails in advance."""
-    side = next(side for most, side in _THUMBNAIL_SIDES if len(rows) <= most)
+def _cards(images: Sequence[ReportImage], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yields the template's values for each image; threads make the thumbnails in advance."""
+    side = next(side for most, side in _THUMBNAIL_SIDES if len(images) <= most)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        images = pool.map(lambda row: thumbnails.embed_thumbnail(row.image_path, side), rows)
-        for row, (image, reason) in zip(rows, images, strict=True):
-            values = [row.scores.get(name) for name in columns]
+        embedded = pool.map(lambda one: thumbnails.embed_thumbnail(one.image_path, side), images)
+        for image, (thumbnail, reason) in zip(images, embedded, strict=True):
+            values = [image.scores.get(name) for name in columns]
             yield {
-                "row": row,
                 "image": image,
+                "thumbnail": thumbnail,
                 "reason": reason,
                 "figures": [_format(value) for value in values],
-                "score": _format(row.score),
+                "score": _format(image.score),
                 "alternatives": [
                     (other.caption, _format(other.score), _format(other.rank))
-                    for other in row.alternatives
+                    for other in image.alternatives
                 ],
-                "sort_values": [_number(value) for value in (*values, row.score)],
+                "sort_values": [_number(value) for value in (*values, image.score)],
             }
 
 

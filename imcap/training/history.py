@@ -16,7 +16,7 @@ COLUMNS = (
     "dev_loss",
     *(f"dev_{key}" for key in metrics.METRICS),
 )
-Row = dict[str, float | int]
+Epoch = dict[str, float | int]  # By column.
 
 
 class History:
@@ -30,9 +30,9 @@ class History:
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
 
-    def append(self, row: Row, *, write: bool = True) -> None:
+    def append(self, epoch: Epoch, *, write: bool = True) -> None:
         """Adds an epoch; a column without a value stays empty. `write`: to the file, too."""
-        self.rows.append({key: _format(row.get(key)) for key in COLUMNS})
+        self.rows.append({key: _format(epoch.get(key)) for key in COLUMNS})
         if not write:
             return
         with (

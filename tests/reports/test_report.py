@@ -20,7 +20,9 @@ from imcap.decoding.predictions import Caption
 from imcap.errors import UserError
 from imcap.reports import report
 
-ROW = report.ReportRow("1.jpg", "no/1.jpg", "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5})
+IMAGE = report.ReportImage(
+    "1.jpg", "no/1.jpg", "a dog runs", -0.5, ("the dog runs",), {"cider": 0.5}
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -49,10 +51,10 @@ class Page(html.parser.HTMLParser):
         return [Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) for uri in uris]
 
 
-def write(folder, rows, **parts):
+def write(folder, images, **parts):
     """Writes a report and returns it as text."""
     parts = {"title": "Test", "scores": {}, "settings": {}} | parts
-    report.write_report(folder / "report.html", rows=rows, **parts)
+    report.write_report(folder / "report.html", images=images, **parts)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -65,15 +67,15 @@ def save_image(path, size=(320, 200), mode="RGB", seed=0, **options):
     return path
 
 
-def test_report_holds_title_scores_settings_and_rows(tmp_path):
-    row = dataclasses.replace(
-        ROW, alternatives=(Caption("a cat sits", -1.25, -2.5), Caption("", -2.0, -4.0))
+def test_report_holds_title_scores_settings_and_images(tmp_path):
+    image = dataclasses.replace(
+        IMAGE, alternatives=(Caption("a cat sits", -1.25, -2.5), Caption("", -2.0, -4.0))
     )
     text = "".join(
         Page(
             write(
                 tmp_path,
-                [row],
+                [image],
                 title="Dev split",
                 scores={"bleu4": 0.21375, "cider": 0.5, "images": 1000, "distinct_captions": 7},
                 settings={"beam_size": 3, "split": "dev"},
@@ -96,7 +98,7 @@ def test_report_holds_title_scores_settings_and_rows(tmp_path):
 
 def test_report_needs_no_other_file(tmp_path):
     page = Page(
-        write(tmp_path, [dataclasses.replace(ROW, image_path=save_image(tmp_path / "1.jpg"))])
+        write(tmp_path, [dataclasses.replace(IMAGE, image_path=save_image(tmp_path / "1.jpg"))])
     )
     links = [
         a for _, attributes in page.tags for a in attributes if a in ("href", "srcset", "action")
@@ -115,7 +117,7 @@ def test_image_that_cannot_be_shown_gives_the_reason(tmp_path):
     whole = save_image(tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     paths = [tmp_path / f"{n}.jpg" for n in ("gone", "text", "folder", "cut", "whole")]
-    page = Page(write(tmp_path, [dataclasses.replace(ROW, image_path=path) for path in paths]))
+    page = Page(write(tmp_path, [dataclasses.replace(IMAGE, image_path=path) for path in paths]))
     assert len(page.thumbnails()) == 1
     assert len([a for a in page.all("div") if a.get("class") == "missing"]) == 4
     text = "".join(page.text)
@@ -137,19 +139,19 @@ HOSTILE = [
 ]
 
 
-def hostile_row(text):
-    return report.ReportRow(
+def hostile_image(text):
+    return report.ReportImage(
         text, f"{text}.jpg", text, -1.0, (text,), {text: 0.5}, (Caption(text, -1.0, -2.0),)
     )
 
 
 def test_markup_is_escaped(tmp_path):
     plain = Page(
-        write(tmp_path, [hostile_row("x")], title="x", scores={"x": 1}, settings={"x": "x"})
+        write(tmp_path, [hostile_image("x")], title="x", scores={"x": 1}, settings={"x": "x"})
     )
     for text in HOSTILE:
         parts = {"title": text, "scores": {text: text}, "settings": {text: text}}
-        page = Page(write(tmp_path, [hostile_row(text)], **parts))
+        page = Page(write(tmp_path, [hostile_image(text)], **parts))
         assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
         assert [list(a) for _, a in page.tags] == [list(a) for _, a in plain.tags]
         assert page.text.count(text) >= 7
@@ -158,21 +160,21 @@ def test_markup_is_escaped(tmp_path):
 @settings(max_examples=40, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), min_size=1))
 def test_any_text_is_read_back_unchanged(tmp_path_factory, text):
-    page = Page(write(tmp_path_factory.mktemp("any"), [dataclasses.replace(ROW, caption=text)]))
+    page = Page(write(tmp_path_factory.mktemp("any"), [dataclasses.replace(IMAGE, caption=text)]))
     assert text in page.text and len(page.all("script")) == 1
 
 
 def test_file_name_that_is_not_unicode_is_shown(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
-    assert "caf?.jpg" in write(tmp_path, [dataclasses.replace(ROW, image_id=name)])
+    assert "caf?.jpg" in write(tmp_path, [dataclasses.replace(IMAGE, image_id=name)])
 
 
 def test_missing_and_infinite_scores_are_null(tmp_path):
-    rows = [
-        dataclasses.replace(ROW, scores={"cider": float("nan")}, score=float("-inf")),
-        dataclasses.replace(ROW, scores={"bleu4": np.float32(0.25)}),
+    images = [
+        dataclasses.replace(IMAGE, scores={"cider": float("nan")}, score=float("-inf")),
+        dataclasses.replace(IMAGE, scores={"bleu4": np.float32(0.25)}),
     ]
-    cards = Page(write(tmp_path, rows)).all("article")
+    cards = Page(write(tmp_path, images)).all("article")
     values = [json.loads(card["data-values"]) for card in cards]
     assert values == [[None, None, None], [None, 0.25, -0.5]]
 
@@ -181,14 +183,14 @@ def test_report_without_images_says_so(tmp_path):
     assert "no images in this report" in write(tmp_path, [])
 
 
-def test_same_rows_give_the_same_bytes(tmp_path):
-    rows = [
+def test_same_images_give_the_same_bytes(tmp_path):
+    images = [
         dataclasses.replace(
-            ROW, image_id=str(i), image_path=save_image(tmp_path / f"{i}.jpg", seed=i)
+            IMAGE, image_id=str(i), image_path=save_image(tmp_path / f"{i}.jpg", seed=i)
         )
         for i in range(8)
     ]
-    assert write(tmp_path, rows) == write(tmp_path, iter(rows))
+    assert write(tmp_path, images) == write(tmp_path, iter(images))
 
 
 def test_failure_keeps_the_former_report(tmp_path):
@@ -196,16 +198,16 @@ def test_failure_keeps_the_former_report(tmp_path):
         def __str__(self):
             raise RuntimeError("cannot be printed")
 
-    former = write(tmp_path, [ROW])
+    former = write(tmp_path, [IMAGE])
     with pytest.raises(RuntimeError, match="cannot be printed"):
-        write(tmp_path, [ROW], settings={"beam_size": Unprintable()})
+        write(tmp_path, [IMAGE], settings={"beam_size": Unprintable()})
     assert os.listdir(tmp_path) == ["report.html"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == former
 
 
 def test_report_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none/report\.html cannot be written: No such file"):
-        write(tmp_path / "none", [ROW])
+        write(tmp_path / "none", [IMAGE])
 
 
 def test_thousand_images_stay_below_15_megabytes(tmp_path):
@@ -213,18 +215,18 @@ def test_thousand_images_stay_below_15_megabytes(tmp_path):
     noisy = np.asarray(Image.open(save_image(tmp_path / "base.png", (224, 224)))) + noise
     path = tmp_path / "1.jpg"
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=95)
-    row = dataclasses.replace(ROW, image_path=path, references=["a dog runs on the grass"] * 5)
-    text = write(tmp_path, [row] * 1000)
+    image = dataclasses.replace(IMAGE, image_path=path, references=["a dog runs on the grass"] * 5)
+    text = write(tmp_path, [image] * 1000)
     assert text.count("<img ") == 1000 and len(text) < 15e6
-    (thumbnail,) = Page(write(tmp_path, [row] + [ROW] * 1600)).thumbnails()
+    (thumbnail,) = Page(write(tmp_path, [image] + [IMAGE] * 1600)).thumbnails()
     assert thumbnail.size == (128, 128)
 
 
 # --- in a browser ---
 
 
-def opened(browser, folder, rows, **parts):
-    write(folder, rows, **parts)
+def opened(browser, folder, images, **parts):
+    write(folder, images, **parts)
     browser.get((pathlib.Path(folder) / "report.html").as_uri())
     assert browser.get_log("browser") == []  # nothing refused by the policy, no script error
     return browser
@@ -244,14 +246,16 @@ def click(browser, selector):
 @pytest.fixture
 def sortable(browser, tmp_path):
     figures = {"10.jpg": (0.2, 0.9, -1.0), "9.jpg": (0.3, 0.1, -3.0), "2.jpg": (0.1, 0.5, -2.0)}
-    rows = [
-        report.ReportRow(i, f"no/{i}", f"caption {i}", score, ("a dog",), {"bleu4": b, "cider": c})
+    images = [
+        report.ReportImage(
+            i, f"no/{i}", f"caption {i}", score, ("a dog",), {"bleu4": b, "cider": c}
+        )
         for i, (b, c, score) in figures.items()
     ]
-    rows.append(
-        report.ReportRow("7.jpg", "no/7.jpg", "A Red kite", -9.0, ("the sky",), {"cider": 0.3})
+    images.append(
+        report.ReportImage("7.jpg", "no/7.jpg", "A Red kite", -9.0, ("the sky",), {"cider": 0.3})
     )
-    return opened(browser, tmp_path, rows)
+    return opened(browser, tmp_path, images)
 
 
 def test_best_cider_is_first_and_the_order_reverses(sortable):
@@ -290,14 +294,14 @@ def test_filter_finds_ids_and_words(sortable):
 
 
 def test_markup_in_a_caption_does_not_run(browser, tmp_path):
-    opened(browser, tmp_path, [hostile_row(text) for text in HOSTILE], title="safe")
+    opened(browser, tmp_path, [hostile_image(text) for text in HOSTILE], title="safe")
     captions = [e.text for e in browser.find_elements("class name", "caption")]
     assert sorted(captions) == sorted(HOSTILE)
     assert browser.title == "safe"
 
 
 def test_other_scripts_do_not_run(browser, tmp_path):
-    opened(browser, tmp_path, [ROW], title="safe")
+    opened(browser, tmp_path, [IMAGE], title="safe")
     browser.execute_script(
         "const script = document.createElement('script');"
         "script.textContent = \"document.title = 'ran'\"; document.body.append(script);"
@@ -308,6 +312,6 @@ def test_other_scripts_do_not_run(browser, tmp_path):
 
 def test_images_are_shown(browser, tmp_path):
     path = save_image(tmp_path / "1.jpg", (640, 320))
-    opened(browser, tmp_path, [dataclasses.replace(ROW, image_path=path)])
+    opened(browser, tmp_path, [dataclasses.replace(IMAGE, image_path=path)])
     shown = "const i = document.querySelector('img'); return [i.naturalWidth, i.naturalHeight]"
     assert browser.execute_script(shown) == [224, 112]
