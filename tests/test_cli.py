@@ -89,7 +89,7 @@ def mistakes(tmp_path_factory):
         ("bench records --config=shapes", "needs --image_dir=DIR"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(mistakes, tmp_path, arguments, message):
+def test_a_mistake_is_one_line_and_writes_no_config(mistakes, tmp_path, arguments, message):
     names = {"tmp": mistakes, "config": CONFIG, "workdir": f"--workdir={tmp_path / 'run'}"}
     command = [argument.format(**names) for argument in arguments.split()]
     if command[0] == "records":

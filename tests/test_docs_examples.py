@@ -1,4 +1,7 @@
-"""The examples of docs/serving.md and docs/python-api.md run, with the model of another test."""
+"""The examples of docs/serving.md and docs/python-api.md run.
+
+Those that need a model run with the one of tests/support/grey_model.py.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,14 @@ def test_every_example_compiles():
     for page in ("serving.md", "python-api.md"):
         for block in blocks(page, "python"):
             compile(block, page, "exec")
+
+
+def test_python_api_run_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    loss, scores, exported = run(find_block("python-api.md", "build_records("), capsys)
+    assert float(loss) > 0
+    assert all(float(score) >= 0 for score in scores.split())
+    assert Path(exported, "saved_model.pb").exists()
 
 
 def test_serving_caption_example(folder, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -27,6 +28,7 @@ def test_html_shows_images_with_captions_and_tokens(folder):
     page = (folder / "inspect.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 4
     assert "sky over the" in page
+    assert re.search(r"<small>a \w+ sky over the", page)  # The tokens, decoded.
 
 
 def test_other_vocabulary_is_refused(folder):

@@ -274,13 +274,11 @@ def test_an_automatic_compute_dtype_is_chosen_once_and_kept(image_set, tmp_path)
     assert json.loads(settings.read_text())["encoder"]["compute_dtype"] == chosen
     assert chosen in ("float32", "bfloat16")
     before = outputs.identities(config.records.dir)
-    with config.unlocked():
-        config.encoder.compute_dtype = {"float32": "bfloat16", "bfloat16": "float32"}[chosen]
+    config.encoder.compute_dtype = {"float32": "bfloat16", "bfloat16": "float32"}[chosen]
     with pytest.raises(UserError, match=f"encoder.compute_dtype='{chosen}', now"):
         build_records.build_records(config)
     for same in ("auto", chosen):
-        with config.unlocked():
-            config.encoder.compute_dtype = same
+        config.encoder.compute_dtype = same
         build_records.build_records(config)
     assert outputs.identities(config.records.dir) == before
 

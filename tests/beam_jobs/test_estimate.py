@@ -72,7 +72,7 @@ def test_the_number_of_shards_follows_the_wanted_size():
     assert estimate.choose_num_shards({"train": 2_500_000, "dev": 1_000}, shard_mb=1.0) == 3
 
 
-def test_a_chosen_number_of_shards_stays_when_images_come(image_set, tmp_path):
+def test_a_chosen_number_of_shards_stays_for_another_shard_mb(image_set, tmp_path):
     config = landscapes.make_records_config(tmp_path, image_set, records__num_shards=0)
     build_records.build_records(config)
     config.records.shard_mb = 0.001  # A fresh folder would now get more.

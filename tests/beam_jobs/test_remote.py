@@ -59,10 +59,12 @@ def test_a_sample_gives_the_same_bytes(config):
 def test_new_words_rewrite_the_tokens(config):
     build_records.build_records(config())
     before = shards(memory_files.download("memory://out/records"))
-    # Were an image read again, it would fail now.
-    memory_files.FILES["memory://data/set/00.jpg"] += b"?"
+    # Were an image decoded again, it would fail now.
+    memory_files.FILES["memory://data/set/00.jpg"] = b"no image"
     build_records.build_records(config(text__min_count=2))
-    after = shards(memory_files.download("memory://out/records"))
+    found = memory_files.download("memory://out/records")
+    assert found["failures.jsonl"].strip() == b""
+    after = shards(found)
     assert before.keys() == after.keys()
     assert before != after
 

@@ -35,8 +35,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     config = shapes.get_config()
     config.update_from_flattened_dict(SETTINGS)
     config = config_lib.resolve(config, str(workdir))
-    with config.unlocked():
-        unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
+    unweighted = ConfigDict({**config.encoder.to_dict(), "weights": ""})
     network, _ = networks.load(unweighted)
     network.save_weights(config.encoder.weights)
     build_records.build_records(config)

@@ -132,8 +132,7 @@ def test_a_split_without_a_readable_record_is_refused(tiny_run, tmp_path) -> Non
 
 def test_training_and_evaluation_skip_corrupted_records(corrupted, caplog) -> None:
     config, info, _ = corrupted("dev", flip_a_byte)
-    with config.unlocked():
-        config.records.skip_corrupted = True
+    config.records.skip_corrupted = True
     workdir = os.path.dirname(config.records.dir)
     history = train.train_and_evaluate(config, workdir, "none").history
     assert history.rows

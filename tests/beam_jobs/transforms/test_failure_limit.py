@@ -27,11 +27,7 @@ def test_anything_else_is_refused(limit):
         failure_limit.allowed(limit, 200)
 
 
-def _spoil(data: Path, count: int) -> None:
-    _spoil_from(data, 0, count)
-
-
-def _spoil_from(data: Path, start: int, count: int) -> None:
+def _spoil(data: Path, count: int, start: int = 0) -> None:
     for number in range(start, start + count):
         (data / f"{number:02d}.jpg").write_bytes(b"this is text, whatever its name says")
 
@@ -70,13 +66,12 @@ def _remove(data: Path, count: int) -> None:
 def test_missing_files_count_as_failed_images(tmp_path):
     data = landscapes.write_images(tmp_path / "images")
     _remove(data, 2)
-    _spoil_from(data, 2, 3)
+    _spoil(data, 3, start=2)
     config = landscapes.make_records_config(tmp_path, data, records__max_failures="5")
     info = build_records.build_records(config)
     assert info.counts["failed"] == 5
     assert info.problems["missing images"]["count"] == 2
-    with config.unlocked():
-        config.records.max_failures = "4"
+    config.records.max_failures = "4"
     with pytest.raises(UserError, match=r"5 of 24 images failed, .*max_failures=4"):
         build_records.build_records(config, overwrite=True)
 
