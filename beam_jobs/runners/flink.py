@@ -38,7 +38,7 @@ _NO_RESTARTS = (
 )
 
 
-def complete(beam_args: Sequence[str]) -> list[str]:
+def complete_options(beam_args: Sequence[str]) -> list[str]:
     """Returns Beam's options with what Flink needs besides; those of other runners as they are.
 
     `--runner=flink --flink_master=HOST:PORT` is enough: the parallelism is the number of slots,
@@ -53,13 +53,13 @@ def complete(beam_args: Sequence[str]) -> list[str]:
     if not _is_flink(options):
         return args
     args.append("--runner=FlinkRunner")
-    if master := cluster(options):
+    if master := cluster_address(options):
         defaults = _cluster_options(master) | _environment(options)
         args += [f"--{key}={value}" for key, value in defaults.items() if not _has(args, key)]
     return args + _job_server(PipelineOptions(args))
 
 
-def cluster(options: PipelineOptions) -> str | None:
+def cluster_address(options: PipelineOptions) -> str | None:
     """Returns HOST:PORT of the cluster that a job runs on; None if it does not run on one."""
     master = options.view_as(FlinkRunnerOptions).flink_master
     return master if _is_flink(options) and master not in flink_runner.MAGIC_HOST_NAMES else None

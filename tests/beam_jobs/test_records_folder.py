@@ -23,7 +23,7 @@ def test_a_finished_folder_stays_unchanged(built, copy, capsys):
     build_records.build_records(config)
     assert outputs.identities(config.records.dir) == before
     assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
-    assert "skipped=24" in capsys.readouterr().err
+    assert "reused=24" in capsys.readouterr().err
 
 
 def test_only_missing_or_corrupted_shards_are_rebuilt(built, copy):
@@ -104,6 +104,16 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
             assert outputs.values(after, key) == outputs.values(before, key)
         assert text.UNKNOWN not in outputs.values(before, "caption_tokens")
         assert text.UNKNOWN in outputs.values(after, "caption_tokens")
+
+
+def test_another_vocabulary_gives_the_bytes_of_a_fresh_job(copy, tmp_path):
+    changed = copy(text__min_count=3)
+    build_records.build_records(changed)
+    fresh = copy(text__min_count=3, records__dir=str(tmp_path / "fresh"))
+    build_records.build_records(fresh)
+    names = [*outputs.identities(fresh.records.dir), records.VOCABULARY]
+    again, anew = (outputs.contents(config.records.dir) for config in (changed, fresh))
+    assert {name: again[name] for name in names} == {name: anew[name] for name in names}
 
 
 def test_images_removed_from_the_data_set_leave_the_records(tmp_path):

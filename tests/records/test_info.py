@@ -1,16 +1,90 @@
-"""info.json's account of the encoder, and the refusal of another one."""
+"""info.json: what it tells, the refusal of corrupted files and of another encoder."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
+from pathlib import Path
 
 import pytest
+from record_infos import CHANNELS, POSITIONS, make_info
 from refusals import refusal
 
 from imcap import config as config_lib
 from imcap import records
 from imcap.errors import UserError
+
+
+def write_info(folder: Path, **changes: object) -> Path:
+    values = {**dataclasses.asdict(make_info()), **changes}
+    (folder / records.COMPLETED).touch()
+    (folder / records.INFO).write_text(json.dumps(values), "utf-8")
+    return folder / records.INFO
+
+
+def test_info_is_read_as_it_was_written(tmp_path) -> None:
+    write_info(tmp_path)
+    info = records.read_info(str(tmp_path))
+    assert info == make_info()
+    assert info.feature_shape == (POSITIONS, CHANNELS)
+
+
+def test_a_folder_is_finished_only_with_the_file_completed(tmp_path) -> None:
+    write_info(tmp_path)
+    (tmp_path / records.COMPLETED).unlink()
+    line = refusal(records.read_info, str(tmp_path))
+    assert line.startswith(f"{tmp_path} holds no finished records: run `imcap records`")
+    assert refusal(records.read_info, str(tmp_path / "none")).startswith(f"{tmp_path / 'none'} ")
+
+
+def test_another_schema_is_refused_by_its_number(tmp_path) -> None:
+    path = write_info(tmp_path, schema_version=99)
+    assert refusal(records.read_info, str(tmp_path)) == (
+        f"{path} has schema 99; this imcap reads {records.SCHEMA_VERSION}"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b'{"schema_version": 1}',
+        b'{"schema_version": 1, "feature_shape": 3, "feature_grid": []}',
+    ],
+)
+def test_a_corrupted_info_is_refused_by_path(tmp_path, content: bytes) -> None:
+    path = write_info(tmp_path)
+    path.write_bytes(content)
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
+    path.unlink()
+    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
+
+
+def test_an_info_with_unknown_fields_is_refused(tmp_path) -> None:
+    path = write_info(tmp_path, surprise=1)
+    line = refusal(records.read_info, str(tmp_path))
+    assert line.startswith(f"{path} is corrupted (")
+    assert "surprise" in line
+
+
+def test_a_missing_split_is_refused_with_those_there() -> None:
+    info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}, "dev": {"shard_lengths": [1]}})
+    assert info.num_images("train") == 5
+    line = refusal(info.num_images, "test")
+    assert line == "the records hold no split 'test', only dev, train"
+
+
+@pytest.mark.parametrize("content", [b"", b"dog\ncat\n", b"\xff\xfe\x00", b"[START]\n[END]\n\xff"])
+def test_a_corrupted_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> None:
+    path = tmp_path / records.VOCABULARY
+    path.write_bytes(content)
+    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} ")
+    path.unlink()
+    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} cannot be read: ")
 
 
 @pytest.fixture
@@ -72,26 +146,3 @@ def test_a_network_file_may_have_moved_but_not_changed(encoder) -> None:
     encoder.name = "other.keras"
     with pytest.raises(UserError, match="name='other"):
         info.check_encoder("r", encoder)
-
-
-@pytest.mark.parametrize("folder", ["data", "/data/", "~/data", "gs://bucket/data"])
-def test_an_image_path_survives_the_record(folder) -> None:
-    path = os.path.join(os.path.expanduser(folder), "sub", "a.jpg")
-    assert records.path_in_record(path, folder) == "sub/a.jpg"
-    assert records.image_path(b"sub/a.jpg", folder) == path
-    assert records.image_path("sub/a.jpg", "elsewhere") == "elsewhere/sub/a.jpg"
-
-
-def test_an_image_outside_the_folder_keeps_its_path() -> None:
-    assert records.path_in_record("/data2/a.jpg", "/data") == "/data2/a.jpg"
-    assert records.image_path("/data2/a.jpg", "/data") == "/data2/a.jpg"
-    assert records.image_path("gs://bucket/a.jpg", "/data") == "gs://bucket/a.jpg"
-
-
-def test_only_flipped_training_records_hold_two_views() -> None:
-    assert records.view_keys("train", flip=True) == (records.FEATURES, records.FLIPPED)
-    assert (
-        records.view_keys("train", flip=False)
-        == records.view_keys("dev", flip=True)
-        == ("features",)
-    )

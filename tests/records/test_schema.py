@@ -1,43 +1,20 @@
-"""Records: the schema, the names that must never change, and refused files."""
+"""The schema of a record: what is written is read, and the bytes that never change."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
-from refusals import refusal
+from record_infos import CHANNELS, POSITIONS, make_info
 
-from imcap import records
+from imcap import records, text
 
-POSITIONS, CHANNELS = 6, 4
 CAPTIONS = ("A dog runs .", "Zwei Hunde – naß", "")
 TOKENS = tuple(np.array(ids, np.int32) for ids in ([2, 4, 5, 6, 3], [2, 1, 1, 1, 3], [2, 3]))
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
-
-
-def make_info(dtype: str = "float32", splits: dict | None = None) -> records.Info:
-    return records.Info(
-        schema_version=records.SCHEMA_VERSION,
-        splits=splits or {},
-        feature_shape=(POSITIONS, CHANNELS),
-        feature_grid=(2, 3),
-        feature_dtype=dtype,
-        compression="",
-        encoder={},
-        preprocessing={},
-        text={},
-        vocabulary_digest="",
-        counts={},
-        problems={},
-        versions={},
-        dataset={},
-    )
 
 
 def make_features(dtype: str = "float32", seed: int = 0) -> np.ndarray:
@@ -118,128 +95,40 @@ def test_the_same_record_is_the_same_bytes() -> None:
     assert reordered.SerializeToString(deterministic=True) == record
 
 
-def test_shard_names() -> None:
-    assert records.shard_name("train", 0, 16) == "train-00000-of-00016.tfrecord"
-    assert records.shard_name("dev", 123, 100_000) == "dev-00123-of-100000.tfrecord"
+@pytest.mark.parametrize("folder", ["data", "/data/", "~/data", "gs://bucket/data"])
+def test_an_image_path_survives_the_record(folder) -> None:
+    path = os.path.join(os.path.expanduser(folder), "sub", "a.jpg")
+    assert records.path_in_record(path, folder) == "sub/a.jpg"
+    assert records.image_path(b"sub/a.jpg", folder) == path
+    assert records.image_path("sub/a.jpg", "elsewhere") == "elsewhere/sub/a.jpg"
 
 
-def test_a_digest_depends_on_where_records_end_and_on_their_order() -> None:
-    def digest(*parts: bytes) -> str:
-        running = records.Digest()
-        for part in parts:
-            running.update(part)
-        return running.hexdigest()
-
-    assert digest(b"ab", b"c") == digest(b"ab", b"c")
-    assert len({digest(), digest(b"abc"), digest(b"ab", b"c"), digest(b"c", b"ab")}) == 4
+def test_an_image_outside_the_folder_keeps_its_path() -> None:
+    assert records.path_in_record("/data2/a.jpg", "/data") == "/data2/a.jpg"
+    assert records.image_path("/data2/a.jpg", "/data") == "/data2/a.jpg"
+    assert records.image_path("gs://bucket/a.jpg", "/data") == "gs://bucket/a.jpg"
 
 
-def write_info(folder: Path, **changes: object) -> Path:
-    values = {**dataclasses.asdict(make_info()), **changes}
-    (folder / records.COMPLETED).touch()
-    (folder / records.INFO).write_text(json.dumps(values), "utf-8")
-    return folder / records.INFO
-
-
-def test_info_is_read_as_it_was_written(tmp_path) -> None:
-    write_info(tmp_path)
-    info = records.read_info(str(tmp_path))
-    assert info == make_info()
-    assert info.feature_shape == (POSITIONS, CHANNELS)
-
-
-def test_a_folder_is_finished_only_with_the_file_completed(tmp_path) -> None:
-    write_info(tmp_path)
-    (tmp_path / records.COMPLETED).unlink()
-    line = refusal(records.read_info, str(tmp_path))
-    assert line.startswith(f"{tmp_path} holds no finished records: run `imcap records`")
-    assert refusal(records.read_info, str(tmp_path / "none")).startswith(f"{tmp_path / 'none'} ")
-
-
-def test_another_schema_is_refused_by_its_number(tmp_path) -> None:
-    path = write_info(tmp_path, schema_version=99)
-    assert refusal(records.read_info, str(tmp_path)) == (
-        f"{path} has schema 99; this imcap reads {records.SCHEMA_VERSION}"
+def test_only_flipped_training_records_hold_two_views() -> None:
+    assert records.view_keys("train", flip=True) == (records.FEATURES, records.FLIPPED)
+    assert (
+        records.view_keys("train", flip=False)
+        == records.view_keys("dev", flip=True)
+        == ("features",)
     )
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"\xff\xfe\x00",
-        b'{"schema_version": 1}',
-        b'{"schema_version": 1, "feature_shape": 3, "feature_grid": []}',
-    ],
-)
-def test_a_corrupted_info_is_refused_by_path(tmp_path, content: bytes) -> None:
-    path = write_info(tmp_path)
-    path.write_bytes(content)
-    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
-    path.unlink()
-    assert refusal(records.read_info, str(tmp_path)).startswith(f"{path} is corrupted (")
-
-
-def test_an_info_with_unknown_fields_is_refused(tmp_path) -> None:
-    path = write_info(tmp_path, surprise=1)
-    line = refusal(records.read_info, str(tmp_path))
-    assert line.startswith(f"{path} is corrupted (")
-    assert "surprise" in line
-
-
-def test_a_missing_split_is_refused_with_those_there() -> None:
-    info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}, "dev": {"shard_lengths": [1]}})
-    assert info.num_images("train") == 5
-    line = refusal(info.num_images, "test")
-    assert line == "the records hold no split 'test', only dev, train"
-
-
-def test_a_shard_that_ends_too_early_is_an_error(tmp_path) -> None:
-    path = str(tmp_path / "shard")
-    with tf.io.TFRecordWriter(path) as writer:
-        writer.write(b"1")
-    shards = tf.data.Dataset.from_tensors((path, tf.constant(2, tf.int64)))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="ends too early"):
-        list(records.interleave(shards, "", 1, 1))
-
-
-def test_shards_without_images_are_passed_over() -> None:
-    info = make_info(splits={"train": {"shard_lengths": [2, 0, 3]}})
-    assert records.shards("r", info, "train") == [
-        ("r/train-00000-of-00003.tfrecord", 2),
-        ("r/train-00002-of-00003.tfrecord", 3),
-    ]
-
-
-@pytest.mark.parametrize("content", [b"", b"dog\ncat\n", b"\xff\xfe\x00", b"[START]\n[END]\n\xff"])
-def test_a_corrupted_vocabulary_is_refused_by_path(tmp_path, content: bytes) -> None:
-    path = tmp_path / records.VOCABULARY
-    path.write_bytes(content)
-    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} ")
-    path.unlink()
-    assert refusal(records.read_vocabulary, str(tmp_path)).startswith(f"{path} cannot be read: ")
-
-
-@pytest.mark.parametrize("compression", ["", "GZIP"])
-def test_shards_are_read_in_order_and_several_at_a_time_take_turns(tmp_path, compression) -> None:
-    paths = [str(tmp_path / name) for name in "abc"]
-    for path in paths:
-        with tf.io.TFRecordWriter(path, compression) as writer:
-            for number in (b"1", b"2"):
-                writer.write(path[-1].encode() + number)
-
-    def read(cycle: int, length: int) -> list[bytes]:
-        shards = tf.data.Dataset.from_tensor_slices(
-            (paths, tf.fill([3], tf.cast(length, tf.int64)))
-        )
-        return list(records.interleave(shards, compression, cycle, 2).as_numpy_iterator())
-
-    in_order = [b"a1", b"a2", b"b1", b"b2", b"c1", b"c2"]
-    assert list(records.dataset(paths, compression).as_numpy_iterator()) == in_order
-    assert read(1, 2) == in_order
-    assert read(2, 2) == [b"a1", b"b1", b"a2", b"b2", b"c1", b"c2"]
-    assert read(8, 2) == [b"a1", b"b1", b"c1", b"a2", b"b2", b"c2"]
-    assert read(8, 1) == [b"a1", b"b1", b"c1"]
+def test_retokenizing_changes_only_the_tokens() -> None:
+    serialized = [make_record(image_id=image_id) for image_id in ("1.jpg", "2.jpg")]
+    tokenizer = text.Tokenizer(["[START]", "[END]", "dog"], max_length=3)
+    dataset = tf.data.Dataset.from_tensor_slices(serialized)
+    new = records.retokenize(dataset, tokenizer.encode)
+    for old_record, new_record in zip(serialized, new, strict=True):
+        before, after = map(tf.train.Example.FromString, (old_record, new_record))
+        feature = after.features.feature
+        assert list(feature["caption_lengths"].int64_list.value) == [5, 5, 2]
+        tokens = list(feature["caption_tokens"].int64_list.value)
+        assert tokens == [2, 1, 4, 1, 3, 2, 1, 1, 1, 3, 2, 3]  # START, unknown, dog, unknown, END
+        for key in ("caption_tokens", "caption_lengths"):
+            feature[key].CopyFrom(before.features.feature[key])
+        assert after.SerializeToString(deterministic=True) == old_record

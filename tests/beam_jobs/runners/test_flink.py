@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
 import json
@@ -13,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import landscapes
 import pytest
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -21,13 +19,10 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.portability.api import beam_provision_api_pb2 as provision
-from apache_beam.portability.api import endpoints_pb2
 from apache_beam.version import __version__ as beam_version
-from google.protobuf import text_format
+from refusals import refusal
 
-from beam_jobs.runners import flink, runner_options, worker
-from imcap.errors import UserError
+from beam_jobs.runners import flink
 
 RESTARTS = {"key": "restart-strategy.type", "value": "fixed-delay"}
 
@@ -60,24 +55,17 @@ def installed(tmp_path: Path) -> list[str]:
     return [f"--job_server_java_launcher={sys.executable}", f"--flink_job_server_jar={jar}"]
 
 
-def refusal(*args: str) -> str:
-    with pytest.raises(UserError) as error:
-        flink.complete(args)
-    assert "\n" not in str(error.value)
-    return str(error.value)
-
-
 @pytest.mark.parametrize(
     "args", [[], ["--direct_num_workers=2"], ["--runner=SparkRunner", "--parallelism=3"]]
 )
 def test_other_runners_options_stay_as_they_are(args):
-    assert flink.complete(args) == args
+    assert flink.complete_options(args) == args
 
 
 @pytest.mark.parametrize("name", ["flink", "Flink", "FlinkRunner"])
 def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, caplog):
     master = job_manager(version="1.20.1", slots=6)
-    args = flink.complete([f"--runner={name}", f"--flink_master={master}", *installed])
+    args = flink.complete_options([f"--runner={name}", f"--flink_master={master}", *installed])
     options = PipelineOptions(args)
     assert options.view_as(StandardOptions).runner == "FlinkRunner"
     assert options.view_as(FlinkRunnerOptions).flink_version == "1.20"
@@ -100,13 +88,15 @@ def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, caplog)
     ],
 )
 def test_the_cluster_is_known_from_the_options(args, master):
-    assert flink.cluster(PipelineOptions(args)) == master
+    assert flink.cluster_address(PipelineOptions(args)) == master
 
 
 def test_what_the_user_says_stays(job_manager, installed):
     given = ["--parallelism=2", "--environment_type=EXTERNAL", "--environment_config=host:50000"]
     master = job_manager(slots=6)
-    args = flink.complete(["--runner=flink", f"--flink_master={master}", *given, *installed])
+    args = flink.complete_options(
+        ["--runner=flink", f"--flink_master={master}", *given, *installed]
+    )
     options = PipelineOptions(args)
     assert options.view_as(FlinkRunnerOptions).parallelism == 2
     assert options.view_as(PortableOptions).environment_type == "EXTERNAL"
@@ -115,7 +105,7 @@ def test_what_the_user_says_stays(job_manager, installed):
 
 def test_a_cluster_without_restarts_is_logged(job_manager, installed, caplog):
     master = job_manager(settings=({"key": "rest.port", "value": "8081"},))
-    flink.complete(["--runner=flink", f"--flink_master={master}", *installed])
+    flink.complete_options(["--runner=flink", f"--flink_master={master}", *installed])
     assert "restart-strategy.type: fixed-delay" in caplog.text
 
 
@@ -123,7 +113,9 @@ def test_a_cluster_that_is_not_there_is_refused(installed):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         master = f"127.0.0.1:{closed.getsockname()[1]}"
-        message = refusal("--runner=flink", f"--flink_master={master}", *installed)
+        message = refusal(
+            flink.complete_options, ["--runner=flink", f"--flink_master={master}", *installed]
+        )
     assert message.startswith(f"--flink_master={master}: no Flink JobManager answers there (")
     assert "Connection refused" in message
     assert message.endswith("such as HOST:8081")
@@ -133,19 +125,23 @@ def test_another_server_than_a_job_manager_is_refused(job_manager, installed, tm
     master = job_manager()
     (tmp_path / "answers" / "overview").write_text("<html>")
     assert "no Flink JobManager" in refusal(
-        "--runner=flink", f"--flink_master={master}", *installed
+        flink.complete_options, ["--runner=flink", f"--flink_master={master}", *installed]
     )
     (tmp_path / "answers" / "overview").write_text("[1]")
     assert "no Flink JobManager" in refusal(
-        "--runner=flink", f"--flink_master={master}", *installed
+        flink.complete_options, ["--runner=flink", f"--flink_master={master}", *installed]
     )
     (tmp_path / "answers" / "overview").unlink()
-    assert "File not found" in refusal("--runner=flink", f"--flink_master={master}", *installed)
+    assert "File not found" in refusal(
+        flink.complete_options, ["--runner=flink", f"--flink_master={master}", *installed]
+    )
 
 
 def test_a_flink_that_beam_does_not_run_on_is_refused(job_manager, installed):
     master = job_manager(version="1.12.7")
-    message = refusal("--runner=flink", f"--flink_master={master}", *installed)
+    message = refusal(
+        flink.complete_options, ["--runner=flink", f"--flink_master={master}", *installed]
+    )
     known = ", ".join(FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS)
     assert message == (
         f"--flink_master={master} is a Flink 1.12 cluster; Beam {beam_version} runs on Flink "
@@ -154,25 +150,32 @@ def test_a_flink_that_beam_does_not_run_on_is_refused(job_manager, installed):
 
 
 def test_a_cluster_without_slots_is_refused(job_manager, installed):
-    message = refusal("--runner=flink", f"--flink_master={job_manager(slots=0)}", *installed)
+    message = refusal(
+        flink.complete_options,
+        ["--runner=flink", f"--flink_master={job_manager(slots=0)}", *installed],
+    )
     assert message.endswith("has no task slot: start a TaskManager")
 
 
 def test_a_machine_without_java_is_refused():
-    message = refusal("--runner=flink", "--job_server_java_launcher=no-such-java")
+    message = refusal(
+        flink.complete_options, ["--runner=flink", "--job_server_java_launcher=no-such-java"]
+    )
     assert message.startswith("Beam's job server for Flink runs on Java, and there is no no-such")
 
 
 def test_a_missing_jar_is_refused(tmp_path):
     launcher = f"--job_server_java_launcher={sys.executable}"
     jar = f"--flink_job_server_jar={tmp_path / 'lost.jar'}"
-    assert refusal("--runner=flink", launcher, jar) == f"{jar}: no such file"
+    assert (
+        refusal(flink.complete_options, ["--runner=flink", launcher, jar]) == f"{jar}: no such file"
+    )
 
 
 def test_the_job_server_is_that_of_the_cluster_s_version(job_manager, tmp_path):
     jar = tmp_path / f"beam-runners-flink-1.19-job-server-{beam_version}.jar"
     jar.touch()  # In the cache, so that nothing is fetched.
-    args = flink.complete(
+    args = flink.complete_options(
         [
             "--runner=flink",
             f"--flink_master={job_manager(version='1.19.0')}",
@@ -185,40 +188,4 @@ def test_the_job_server_is_that_of_the_cluster_s_version(job_manager, tmp_path):
 
 def test_a_job_server_that_runs_already_needs_neither_java_nor_jar():
     args = ["--runner=flink", "--job_endpoint=host:8099", "--job_server_java_launcher=no-java"]
-    assert flink.complete(args) == [*args, "--runner=FlinkRunner"]
-
-
-def test_workers_in_other_folders_find_the_paths(tmp_path):
-    config = landscapes.make_records_config(
-        Path("run"), Path("images"), encoder__name="encoder.keras"
-    )
-    (tmp_path / "encoder.keras").touch()
-    with contextlib.chdir(tmp_path):
-        found = runner_options.absolute_paths(config)
-    assert found.dataset.dir == str(tmp_path / "images")
-    assert found.records.dir == str(tmp_path / "run" / "records")
-    assert found.encoder.name == str(tmp_path / "encoder.keras")
-    assert config.records.dir == "run/records"
-
-
-@pytest.mark.parametrize("folder", ["gs://bucket/images", ""])
-def test_paths_that_hold_everywhere_stay(folder, tmp_path):
-    config = landscapes.make_records_config(tmp_path, tmp_path, dataset__dir=folder)
-    assert runner_options.absolute_paths(config).dataset.dir == folder
-
-
-def test_a_worker_learns_of_its_runner_and_of_the_job():
-    info = provision.ProvisionInfo(
-        control_endpoint=endpoints_pb2.ApiServiceDescriptor(url="localhost:1234"),
-        logging_endpoint=endpoints_pb2.ApiServiceDescriptor(url="localhost:5678"),
-        runner_capabilities=["beam:a:v1", "beam:b:v1"],
-    )
-    info.pipeline_options.update({"beam:option:pickle_library:v1": "cloudpickle"})
-    variables = worker.environment("7-1", info)
-    assert variables["WORKER_ID"] == "7-1"
-    assert variables["RUNNER_CAPABILITIES"] == "beam:a:v1 beam:b:v1"
-    options = json.loads(variables["PIPELINE_OPTIONS"])
-    assert options == {"beam:option:pickle_library:v1": "cloudpickle"}
-    for name, url in (("CONTROL", "localhost:1234"), ("LOGGING", "localhost:5678")):
-        text = variables[f"{name}_API_SERVICE_DESCRIPTOR"]
-        assert text_format.Parse(text, endpoints_pb2.ApiServiceDescriptor()).url == url
+    assert flink.complete_options(args) == [*args, "--runner=FlinkRunner"]

@@ -1,7 +1,11 @@
-"""Beam's own options on the command line."""
+"""Beam's own options on the command line, and the paths that workers elsewhere are given."""
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
+import landscapes
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.flink_runner import FlinkRunner
@@ -56,3 +60,22 @@ def test_a_runner_that_is_not_there_is_named(name):
     with pytest.raises(UserError, match=f"--runner={name}: ") as refused:
         runner_options.create_runner(PipelineOptions([f"--runner={name}"]))
     assert "\n" not in str(refused.value)
+
+
+def test_workers_in_other_folders_find_the_paths(tmp_path):
+    config = landscapes.make_records_config(
+        Path("run"), Path("images"), encoder__name="encoder.keras"
+    )
+    (tmp_path / "encoder.keras").touch()
+    with contextlib.chdir(tmp_path):
+        found = runner_options.absolute_paths(config)
+    assert found.dataset.dir == str(tmp_path / "images")
+    assert found.records.dir == str(tmp_path / "run" / "records")
+    assert found.encoder.name == str(tmp_path / "encoder.keras")
+    assert config.records.dir == "run/records"
+
+
+@pytest.mark.parametrize("folder", ["gs://bucket/images", ""])
+def test_paths_that_hold_everywhere_stay(folder, tmp_path):
+    config = landscapes.make_records_config(tmp_path, tmp_path, dataset__dir=folder)
+    assert runner_options.absolute_paths(config).dataset.dir == folder
