@@ -16,11 +16,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs import estimate, progress, records_folder, records_pipeline
-from beam_jobs.records_folder import Settings
+from beam_jobs import estimate, progress_bar, records_folder, records_pipeline
+from beam_jobs.records_folder import RecordsSettings
 from beam_jobs.runners import flink, job_errors, runner_options
 from beam_jobs.transforms import encoder_graph, failure_limit
-from beam_jobs.transforms.check_manifest import check_splits
+from beam_jobs.transforms.check_manifest import check_splits, warn_without_dev
 from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, hashing, records, runtime, text
 from imcap.errors import UserError
@@ -52,7 +52,7 @@ def build_records(
     if workdir:
         config_lib.check_run(config, workdir)
     resolved = config
-    options = PipelineOptions(flink.complete(beam_args), pickle_library="cloudpickle")
+    options = PipelineOptions(flink.complete_options(beam_args), pickle_library="cloudpickle")
     FileSystems.set_options(options)
     runner = runner_options.create_runner(options)
     if not runner_options.is_local(options):
@@ -67,28 +67,30 @@ def build_records(
     records_folder.prepare(config.records.dir, settings, overwrite=overwrite)
     if workdir:
         config_lib.save(resolved, workdir)
-    model, fingerprint = shared.Shared(), hashing.digest_of(settings)
+    shared_graph, fingerprint = shared.Shared(), hashing.digest_of(settings)
     # Workers that are threads of this process find the graph that is built already.
-    graph = model.acquire(
+    graph = shared_graph.acquire(
         lambda: encoder_graph.EncoderGraph(config.encoder, config.records.dtype, encoder),
         fingerprint,
     )
     pipeline = beam.Pipeline(runner=runner, options=options)
-    records_pipeline.add_transforms(pipeline, config, settings, reader, encoder, model, given)
+    records_pipeline.add_transforms(
+        pipeline, config, settings, reader, encoder, shared_graph, given
+    )
     runtime.return_large_blocks()  # For the manifest's shuffles, which come before the encoder.
     with (
-        job_errors.raised_in_one_line(flink.cluster(options)),
-        progress.ProgressBar(
+        job_errors.raised_in_one_line(flink.cluster_address(options)),
+        progress_bar.ProgressBar(
             config.records.dir, local=not filesystem.is_remote(config.records.dir)
         ),
     ):
         pipeline.run().wait_until_finish()
-    del graph
+    del graph  # `shared_graph` keeps it only as long as somebody refers to it.
     return _finished_info(config.records.dir, config.dataset.dir)
 
 
 def summarize(folder: str, info: records.Info) -> list[str]:
-    """Returns lines that say what a job kept and what it skipped."""
+    """Returns lines that say what a job kept and what it left out."""
     counts = info.counts
     splits = ", ".join(f"{split} {info.num_images(split)}" for split in sorted(info.splits))
     return [
@@ -113,15 +115,15 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
     if workdir:
         config_lib.check_run(config, workdir)
     failure_limit.allowed(config.records.max_failures, total=1)
-    with estimate.read_manifest(config.dataset, config.records.limit) as (splits, first):
+    with estimate.read_overview(config.dataset, config.records.limit) as (splits, timed_rows):
         check_splits(splits, needs_train=not config.text.vocabulary)
-        progress.warn_without_dev(splits)
+        warn_without_dev(splits)
         _given_vocabulary(config.text.vocabulary)
         encoder = encoders.build(config.encoder)
         before = records_folder.read_settings(config.records.dir)
         config = _with_choices(config, encoder, before, splits)
         _check_settings(config, encoder, before)
-        rate = estimate.images_per_second(first, config.encoder, encoder, config.dataset.dir)
+        rate = estimate.images_per_second(timed_rows, config.encoder, encoder, config.dataset.dir)
     wanted = config.records
     sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
     lines = estimate.describe(
@@ -132,7 +134,7 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
 
 
 def _check_dataset(
-    config: ConfigDict, reader: datasets.Reader, before: Settings | None
+    config: ConfigDict, reader: datasets.Reader, before: RecordsSettings | None
 ) -> dict[str, int] | None:
     """Raises a bad setting's or the reader's UserError in one line, before any worker starts.
 
@@ -163,7 +165,7 @@ def _given_vocabulary(path: str) -> list[str] | None:
 def _with_choices(
     config: ConfigDict,
     encoder: encoders.Encoder,
-    before: Settings | None,
+    before: RecordsSettings | None,
     splits: dict[str, int] | None,
 ) -> ConfigDict:
     """Fills in what the config leaves to the job: as in the folder before, or chosen now.
@@ -191,8 +193,8 @@ def _with_choices(
 
 
 def _check_settings(
-    config: ConfigDict, encoder: encoders.Encoder, before: Settings | None
-) -> Settings:
+    config: ConfigDict, encoder: encoders.Encoder, before: RecordsSettings | None
+) -> RecordsSettings:
     """Returns the folder's settings: `before`, where there are some and they are equivalent.
 
     Reports hold their fingerprint, so that an equivalent spelling must not change them.
@@ -202,7 +204,7 @@ def _check_settings(
     return before or settings
 
 
-def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> Settings:
+def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSettings:
     """Returns what determines a folder's features: records of other settings do not mix."""
     return records.encoder_settings(config.encoder, encoder.digest()) | {
         "records": {

@@ -23,16 +23,16 @@ _RECORD_BYTES = 1_000  # About what a record holds besides features.
 _TIMED_IMAGES = 64
 
 
-class Manifest(NamedTuple):
+class Overview(NamedTuple):
     """What a dry run reads of a data set.
 
     Attributes:
       splits: images by split.
-      first: rows of the first images, whose files are there.
+      timed_rows: of the first images, whose files are there.
     """
 
     splits: dict[str, int]
-    first: list[CaptionedImage]
+    timed_rows: list[CaptionedImage]
 
 
 def count_images(reader: datasets.Reader, limit: int = 0) -> dict[str, int]:
@@ -41,7 +41,7 @@ def count_images(reader: datasets.Reader, limit: int = 0) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def read_manifest(dataset: ConfigDict, limit: int = 0) -> Iterator[Manifest]:
+def read_overview(dataset: ConfigDict, limit: int = 0) -> Iterator[Overview]:
     """Reads all rows once, and no image; what has to be drawn is there until the block ends.
 
     Args:
@@ -59,17 +59,17 @@ def read_manifest(dataset: ConfigDict, limit: int = 0) -> Iterator[Manifest]:
     with tempfile.TemporaryDirectory() as folder:
         size = min(dataset.size, _TIMED_IMAGES)
         sample = datasets.build_reader({**dataset.to_dict(), "dir": folder, "size": size})
-        yield Manifest(count_images(reader, limit), list(sample.read(datasets.Problems())))
+        yield Overview(count_images(reader, limit), list(sample.read(datasets.Problems())))
 
 
-def _scan(reader: datasets.Reader, limit: int) -> Manifest:
+def _scan(reader: datasets.Reader, limit: int) -> Overview:
     splits: collections.Counter[str] = collections.Counter()
-    first: list[CaptionedImage] = []
-    for row in manifest.first(reader.read(datasets.Problems()), limit):
+    timed_rows: list[CaptionedImage] = []
+    for row in manifest.limited(reader.read(datasets.Problems()), limit):
         splits[row.split] += 1
-        if len(first) < _TIMED_IMAGES:
-            first.append(row)
-    return Manifest(dict(splits), first)
+        if len(timed_rows) < _TIMED_IMAGES:
+            timed_rows.append(row)
+    return Overview(dict(splits), timed_rows)
 
 
 def split_bytes(

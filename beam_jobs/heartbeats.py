@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from imcap import filesystem
 
 _SECONDS = 1.0  # Between two heartbeats of a shard.
-_ALL = "all.json"
+_TOTALS = "totals.json"
 
 
 class Heartbeat:
@@ -20,8 +20,9 @@ class Heartbeat:
         self._path = FileSystems.join(folder, "progress", f"{split}-{shard:05d}.json")
         self._next = 0.0
 
-    def beat(self, *, done: int = 0, failed: int = 0, skipped: int = 0, last: bool = False) -> bool:
-        """Writes how many images are done, failed ones included, and how many needed no work.
+    def beat(self, *, done: int = 0, failed: int = 0, reused: int = 0, last: bool = False) -> bool:
+        """Writes how many images are done, failed ones included, and how
+        many are those of a shard that was finished before.
 
         Returns:
           Whether it was written: if a second has passed, or it is the shard's `last`.
@@ -29,27 +30,27 @@ class Heartbeat:
         is_due = last or time.monotonic() >= self._next
         if is_due:
             self._next = time.monotonic() + _SECONDS
-            counts = {"done": done, "failed": failed, "skipped": skipped}
+            counts = {"done": done, "failed": failed, "reused": reused}
             filesystem.write_json(self._path, counts, durable=False)
         return is_due
 
 
-def write_manifest(folder: str, splits: Mapping[str, int], missing: int) -> None:
+def write_totals(folder: str, splits: Mapping[str, int], missing: int) -> None:
     """Writes how many images there are: by split, and those whose files are missing."""
     total = sum(splits.values()) + missing
     counts = {"total": total, "done": missing, "failed": missing, "splits": dict(splits)}
-    filesystem.write_json(_path(folder), counts, durable=False)
+    filesystem.write_json(_totals_path(folder), counts, durable=False)
 
 
 def read_splits(folder: str) -> dict[str, int] | None:
     """Returns the images by split; None before the manifest has been read."""
-    return (filesystem.read_json(_path(folder)) or {}).get("splits")
+    return (filesystem.read_json(_totals_path(folder)) or {}).get("splits")
 
 
 def total_progress(folder: str) -> dict[str, int]:
-    """Sums the heartbeats of all shards: images done, failed, skipped, and in all (`total`)."""
+    """Sums the heartbeats of all shards: images done, failed, reused, and in all (`total`)."""
     pattern = FileSystems.join(folder, "progress", "*.json")
-    sums = {"done": 0, "failed": 0, "skipped": 0, "total": 0}
+    sums = {"done": 0, "failed": 0, "reused": 0, "total": 0}
     for metadata in FileSystems.match([pattern])[0].metadata_list:
         counts = filesystem.read_json(metadata.path) or {}
         for key in sums:
@@ -57,5 +58,5 @@ def total_progress(folder: str) -> dict[str, int]:
     return sums
 
 
-def _path(folder: str) -> str:
-    return FileSystems.join(folder, "progress", _ALL)
+def _totals_path(folder: str) -> str:
+    return FileSystems.join(folder, "progress", _TOTALS)

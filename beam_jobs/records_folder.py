@@ -13,16 +13,17 @@ from imcap.errors import UserError
 
 _SHARDS = "*-?????-of-?????.tfrecord"
 
-Settings = dict[str, dict[str, Any]]
+# What determines the features: `build_records.records_settings` makes it.
+RecordsSettings = dict[str, dict[str, Any]]
 
 
-def read_settings(folder: str) -> Settings | None:
+def read_settings(folder: str) -> RecordsSettings | None:
     """Returns the settings that a folder's records are made with; None in a new folder."""
     settings = filesystem.read_json(_settings_path(folder))
     return settings if isinstance(settings, dict) else None
 
 
-def check_settings(folder: str, made: Settings | None, now: Settings) -> None:
+def check_settings(folder: str, made: RecordsSettings | None, now: RecordsSettings) -> None:
     """Raises UserError naming the first setting that differs: their records do not mix."""
     if made is None:
         return
@@ -34,7 +35,7 @@ def check_settings(folder: str, made: Settings | None, now: Settings) -> None:
         )
 
 
-def prepare(folder: str, settings: Settings, *, overwrite: bool) -> None:
+def prepare(folder: str, settings: RecordsSettings, *, overwrite: bool) -> None:
     """Makes a folder ready for a job: it is not finished until the job is.
 
     Args:

@@ -6,7 +6,7 @@ import apache_beam as beam
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
-from beam_jobs.records_folder import Settings
+from beam_jobs.records_folder import RecordsSettings
 from beam_jobs.transforms import (
     duplicates,
     encode_shards,
@@ -23,10 +23,10 @@ from imcap.datasets.parted import PartedReader
 def add_transforms(
     pipeline: beam.Pipeline,
     config: ConfigDict,
-    settings: Settings,
+    settings: RecordsSettings,
     reader: datasets.Reader,
     encoder: encoders.Encoder,
-    model: shared.Shared,
+    shared_graph: shared.Shared,
     given_vocabulary: list[str] | None = None,
 ) -> None:
     """Adds the job to a pipeline.
@@ -34,10 +34,10 @@ def add_transforms(
     Args:
       pipeline: of any runner.
       config: with every choice made.
-      settings: see `records_settings`.
+      settings: see `build_records.records_settings`.
       reader: of `config.dataset`.
       encoder: what `config.encoder` describes.
-      model: finds the EncoderGraph that the threads of a process share.
+      shared_graph: finds the EncoderGraph that the threads of a process share.
       given_vocabulary: the lines of vocab.txt; None: the job makes one of the train captions.
     """
     folder = config.records.dir
@@ -50,15 +50,15 @@ def add_transforms(
     lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
         lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
     )
-    equals = _duplicates(pipeline, rows, config.records.find_duplicates)
+    duplicate_groups = _duplicates(pipeline, rows, config.records.find_duplicates)
     reports = (
         rows
         | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
         | "EncodeShard"
         >> beam.ParDo(
-            encode_shards.EncodeShard(_shard_settings(config, settings), model),
+            encode_shards.EncodeShard(_shard_settings(config, settings), shared_graph),
             beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(equals | "Leaks" >> beam.FlatMap(duplicates.leaks)),
+            beam.pvalue.AsList(duplicate_groups | "Leaks" >> beam.FlatMap(duplicates.leaks)),
         )
     )
     _ = (
@@ -70,7 +70,7 @@ def add_transforms(
             beam.pvalue.AsIter(reports),
             beam.pvalue.AsIter(read["problems"]),
             beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(equals),
+            beam.pvalue.AsList(duplicate_groups),
             _info_settings(config, settings, encoder),
         )
     )
@@ -103,7 +103,7 @@ def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[l
     )
 
 
-def _shard_settings(config: ConfigDict, settings: Settings) -> encode_shards.ShardSettings:
+def _shard_settings(config: ConfigDict, settings: RecordsSettings) -> encode_shards.ShardSettings:
     return encode_shards.ShardSettings(
         folder=config.records.dir,
         data_folder=config.dataset.dir,
@@ -119,7 +119,7 @@ def _shard_settings(config: ConfigDict, settings: Settings) -> encode_shards.Sha
 
 
 def _info_settings(
-    config: ConfigDict, settings: Settings, encoder: encoders.Encoder
+    config: ConfigDict, settings: RecordsSettings, encoder: encoders.Encoder
 ) -> write_info.InfoSettings:
     return write_info.InfoSettings(
         folder=config.records.dir,

@@ -12,10 +12,10 @@ from pathlib import Path
 import processes
 import pytest
 
-# From the ground up. A module imports from its own floor and from those below; commands import no
-# other command. `X` names a module or a whole package, `X.__init__` only the package's own file:
+# From the lowest level up. A module imports from its own level and from lower ones; commands import
+# no other command. `X` names a module or a whole package, `X.__init__` only the package's own file:
 # it holds a registry of names, which the config's checks read.
-FLOORS = {
+LEVELS = {
     "imcap": {
         "base": (
             "errors",
@@ -50,7 +50,7 @@ FLOORS = {
     },
     "beam_jobs": {
         "base": ("heartbeats", "records_folder", "runners", "shard_reports"),
-        "transforms": ("progress", "transforms"),
+        "transforms": ("progress_bar", "transforms"),
         "pipeline": ("estimate", "records_pipeline"),
         "commands": ("build_records",),
         "package": ("__init__",),
@@ -65,7 +65,7 @@ LIGHT = (
     "registry",
 )  # Imported before any work is accepted.
 HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
-KNOWING_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
+MAY_IMPORT_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
 PRINTING = (
     "imcap.cli",
     "imcap.benchmarks.records_peers",  # A process of its own, which returns its figures so.
@@ -93,7 +93,6 @@ TESTED_IN = {
     "imcap.metrics.files": "metrics/test_score_tables.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
     "imcap.metrics.tables": "metrics/test_score_tables.py",
-    "imcap.records.shards": "records/test_schema.py",
     "imcap.reports.html": "reports/test_report.py",
     "imcap.reports.model_card": "test_export.py",
     # Parts of the training loop, tested by training.
@@ -102,9 +101,7 @@ TESTED_IN = {
     "imcap.training.steps": "test_train.py",
     "imcap.training.tensorboard": "test_train.py",
     # Parts of the records job that only a whole job shows.
-    "beam_jobs.heartbeats": "beam_jobs/test_progress.py",
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",
-    "beam_jobs.runners.worker": "beam_jobs/runners/test_flink.py",
     "beam_jobs.transforms.check_manifest": "beam_jobs/test_build_records.py",
     "beam_jobs.transforms.write_info": "beam_jobs/test_build_records.py",
 }
@@ -113,7 +110,7 @@ TESTED_IN = {
 @functools.cache
 def modules() -> dict[str, Path]:
     """Returns the files of imcap and beam_jobs by dotted name; a package's ends in `.__init__`."""
-    paths = [p for top in FLOORS for p in (processes.ROOT / top).rglob("*.py")]
+    paths = [p for top in LEVELS for p in (processes.ROOT / top).rglob("*.py")]
     names = [path.relative_to(processes.ROOT).with_suffix("").as_posix() for path in paths]
     return {name.replace("/", "."): path for name, path in zip(names, paths, strict=True)}
 
@@ -139,7 +136,7 @@ def own(names: set[str]) -> set[str]:
     """Returns which of our modules the names are."""
     named = names | {f"{name}.__init__" for name in names}
     # `from imcap import text` runs imcap/__init__.py, too, which imports nothing at its top.
-    return (named & modules().keys()) - {f"{top}.__init__" for top in FLOORS}
+    return (named & modules().keys()) - {f"{top}.__init__" for top in LEVELS}
 
 
 @functools.cache
@@ -148,53 +145,53 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(own(imported_names(ast.walk(tree(module)))) - {module})
 
 
-def floor_name(module: str) -> str | None:
-    """Returns what FLOORS calls the module: its longest prefix there."""
+def level_name(module: str) -> str | None:
+    """Returns what LEVELS calls the module: its longest prefix there."""
     top, _, rest = module.partition(".")
-    names = {name for floor in FLOORS[top].values() for name in floor}
+    names = {name for level in LEVELS[top].values() for name in level}
     parts = rest.split(".")
     prefixes = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
     return next((prefix for prefix in prefixes if prefix in names), None)
 
 
-def floor(module: str) -> tuple[str, int]:
-    """Returns the package a module belongs to and the number of its floor there."""
-    top, name = module.split(".")[0], floor_name(module)
-    (number,) = (n for n, names in enumerate(FLOORS[top].values()) if name in names)
+def level(module: str) -> tuple[str, int]:
+    """Returns the package a module belongs to and the number of its level there."""
+    top, name = module.split(".")[0], level_name(module)
+    (number,) = (n for n, names in enumerate(LEVELS[top].values()) if name in names)
     return top, number
 
 
-def test_every_module_has_a_floor():
-    assert [module for module in modules() if floor_name(module) is None] == []
+def test_every_module_has_a_level():
+    assert [module for module in modules() if level_name(module) is None] == []
 
 
-def test_floors_name_only_what_exists():
-    for top, floors in FLOORS.items():
-        named = {name for names in floors.values() for name in names}
-        assert named - {floor_name(m) for m in modules() if m.startswith(f"{top}.")} == set()
+def test_levels_name_only_what_exists():
+    for top, levels in LEVELS.items():
+        named = {name for names in levels.values() for name in names}
+        assert named - {level_name(m) for m in modules() if m.startswith(f"{top}.")} == set()
 
 
-def test_modules_import_from_their_floor_or_below():
-    upward = [
+def test_modules_import_from_their_level_or_below():
+    from_higher = [
         f"{module} imports {found}"
         for module in modules()
         for found in imports(module)
-        if floor(found)[0] == floor(module)[0]
-        and floor(found)[1] > floor(module)[1]
+        if level(found)[0] == level(module)[0]
+        and level(found)[1] > level(module)[1]
         and module != f"{found.rpartition('.')[0]}.__init__"  # A package's own module.
     ]
-    assert upward == []
+    assert from_higher == []
 
 
 def test_commands_do_not_import_commands():
-    commands = {f"{top}.{name}" for top in FLOORS for name in FLOORS[top]["commands"]}
+    commands = {f"{top}.{name}" for top in LEVELS for name in LEVELS[top]["commands"]}
     found = {module: imports(module) & commands for module in commands}
     assert {module: names for module, names in found.items() if names} == {}
 
 
 def test_only_cli_and_benchmarks_import_beam_jobs():
-    knowing = {m for m in modules() if any(i.startswith("beam_jobs.") for i in imports(m))}
-    outside = {m for m in knowing if not m.startswith(("beam_jobs.", *KNOWING_BEAM_JOBS))}
+    importing = {m for m in modules() if any(i.startswith("beam_jobs.") for i in imports(m))}
+    outside = {m for m in importing if not m.startswith(("beam_jobs.", *MAY_IMPORT_BEAM_JOBS))}
     assert outside == set()
 
 

@@ -1,10 +1,11 @@
-"""What a manifest must hold before the CNN is worth its time."""
+"""Checks of the manifest that are made before any image is encoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 import apache_beam as beam
+from absl import logging
 from apache_beam.metrics import Metrics
 
 from beam_jobs import heartbeats
@@ -55,13 +56,13 @@ def _check(
     max_failures: str,
     needs_train: bool,
 ) -> None:
-    found = [(count, example) for kind, count, example in problems if kind == MISSING_IMAGES]
+    found = [(count, first) for kind, count, first in problems if kind == MISSING_IMAGES]
     missing = sum(count for count, _ in found)
-    heartbeats.write_manifest(folder, splits, missing)
+    heartbeats.write_totals(folder, splits, missing)
     check_splits(splits, needs_train=needs_train)
     if missing:
         Metrics.counter("imcap", "images_failed").inc(missing)
-        reasons = [f"{MISSING_IMAGES}, such as {min(example for _, example in found)}"] * missing
+        reasons = [f"{MISSING_IMAGES}, such as {min(first for _, first in found)}"] * missing
         failure_limit.check(folder, max_failures, reasons)
 
 
@@ -73,4 +74,15 @@ def check_splits(splits: Mapping[str, int], *, needs_train: bool) -> None:
             f"no image is in the split train ({counts}): give some images that split, or, for "
             "records that are only to be scored, name the vocabulary with "
             "--config.text.vocabulary=FILE"
+        )
+
+
+def warn_without_dev(splits: Mapping[str, int]) -> None:
+    """Logs a warning if there is no dev split, which training scores itself on."""
+    if not splits.get("dev"):
+        counts = ", ".join(f"{split} {count}" for split, count in sorted(splits.items()))
+        logging.warning(
+            "no image is in the split dev (%s): training will not score captions, and "
+            "`imcap eval` needs another --split",
+            counts,
         )

@@ -1,4 +1,4 @@
-"""Images that are in a data set twice, byte by byte, and those among them in two splits."""
+"""Images whose files hold the same bytes, and which of them to leave out of a split."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _compare(element: tuple[int, Iterable[bytes]]) -> Iterator[Group]:
 
 
 def leaks(group: Group) -> list[str]:
-    """Returns the image_ids of a group to skip, so that the image is in one split only."""
+    """Returns the image_ids of a group to leave out, so that the image is in one split only."""
     splits = {split for split, _ in group}
     keeper = min(splits, key=lambda split: (_RANK.get(split, 0), split))
     return [image_id for split, image_id in group if split != keeper]

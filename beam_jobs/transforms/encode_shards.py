@@ -30,7 +30,7 @@ from imcap.prefetch import in_order
 
 # Two batches at once: at the end of every layer some cores wait for the others, 7% of the time
 # with ResNet50 on two cores, unless there is another batch to work on.
-_CNN_THREADS = 2
+_ENCODER_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +67,13 @@ class _Task(NamedTuple):
 
     Attributes:
       report: filled in as the work goes on.
-      images: manifest rows.
+      num_images: manifest rows of the shard.
       batches: the images, read and decoded ahead.
       vocabulary: the lines of vocab.txt.
     """
 
     report: Report
-    images: int
+    num_images: int
     batches: Iterator[list[Decoded]]
     vocabulary: list[str]
 
@@ -81,15 +81,15 @@ class _Task(NamedTuple):
 class EncodeShard(beam.DoFn):
     """Encodes the images of one shard, unless it is finished already.
 
-    Takes ((split, shard), packs of rows), the vocabulary and the image_ids to skip; yields the
+    Takes ((split, shard), packs of rows), the vocabulary and the image_ids to leave out; yields the
     shard's report.
     """
 
-    def __init__(self, settings: ShardSettings, model: shared.Shared) -> None:
-        """`model`: finds the EncoderGraph that the threads of a process share."""
+    def __init__(self, settings: ShardSettings, shared_graph: shared.Shared) -> None:
+        """`shared_graph`: finds the EncoderGraph that the threads of a process share."""
         self._settings = settings
-        self._shared = model
-        names = ("kept", "failed", "skipped", "retokenized")
+        self._shared_graph = shared_graph
+        names = ("kept", "failed", "reused", "retokenized")
         self._counters = {n: Metrics.counter("imcap", f"images_{n}") for n in names}
         self._counters |= {n: Metrics.counter("imcap", n) for n in ("captions", "bytes")}
         self._rate = Metrics.distribution("imcap", "images_per_second")  # Of each shard.
@@ -104,18 +104,22 @@ class EncodeShard(beam.DoFn):
 
     def process(
         self, element: tuple[tuple[str, int], Iterable[bytes]], vocabulary: list[str],
-        skipped: list[str],
+        leaked: list[str],
     ) -> Iterator[Report]:  # fmt: skip
         (split, shard), packs = element
-        skipped_ids = frozenset(skipped)
-        rows = [row for row in manifest.rows_of(packs) if row.image_id not in skipped_ids]
+        leaked_ids = frozenset(leaked)
+        rows = [row for row in manifest.rows_of(packs) if row.image_id not in leaked_ids]
         report = self._expected(split, shard, rows, vocabulary)
         finished = read_report(self._settings.folder, split, shard, self._settings.num_shards)
-        if finished and finished.is_same_work(report) and not self._can_retry(finished, rows):
+        if (
+            finished
+            and finished.is_same_work(report)
+            and not self._is_failure_readable(finished, rows)
+        ):
             yield self._reuse(finished, report, len(rows), vocabulary)
             return
         task = _Task(report, len(rows), _batches(self._decode(rows), self._batch_size), vocabulary)
-        # This shard's images are being read while the one before goes through the CNN.
+        # This shard's images are being read while the one before is encoded.
         before, self._waiting = self._waiting, task
         if before:
             yield self._encode_shard(before)
@@ -141,7 +145,7 @@ class EncodeShard(beam.DoFn):
             text=hashing.digest_of([vocabulary, self._settings.max_length]),
         )
 
-    def _can_retry(self, report: Report, rows: Sequence[CaptionedImage]) -> bool:
+    def _is_failure_readable(self, report: Report, rows: Sequence[CaptionedImage]) -> bool:
         """Tells whether an image that failed can be read by now."""
         failed = {failure["image_id"] for failure in report.failures}
         again = self._decode([row for row in rows if row.image_id in failed])
@@ -152,15 +156,15 @@ class EncodeShard(beam.DoFn):
         return decode_ahead(rows, size, max_pixels, window=2 * self._batch_size)
 
     def _reuse(
-        self, finished: Report, report: Report, images: int, vocabulary: list[str]
+        self, finished: Report, report: Report, num_images: int, vocabulary: list[str]
     ) -> Report:
         """Takes over a finished shard; tokens of other text settings are made anew."""
         heartbeat = Heartbeat(self._settings.folder, report.split, report.shard)
         if finished.text != report.text:
             finished = self._retokenize(finished, report.text, vocabulary)
             self._counters["retokenized"].inc(finished.images)
-        heartbeat.beat(skipped=images, last=True)
-        self._counters["skipped"].inc(images)
+        heartbeat.beat(reused=num_images, last=True)
+        self._counters["reused"].inc(num_images)
         return finished
 
     def _retokenize(self, finished: Report, fingerprint: str, vocabulary: list[str]) -> Report:
@@ -183,7 +187,7 @@ class EncodeShard(beam.DoFn):
 
     def _encode_shard(self, task: _Task) -> Report:
         report, settings, began = task.report, self._settings, time.monotonic()
-        encode = self._shared.acquire(
+        encode = self._shared_graph.acquire(
             lambda: EncoderGraph(self._encoder, settings.dtype), settings.fingerprint
         )
         heartbeat = Heartbeat(settings.folder, report.split, report.shard)
@@ -191,7 +195,7 @@ class EncodeShard(beam.DoFn):
         report = write_shard(
             settings.folder, report, settings.num_shards, serialized, settings.compression
         )
-        heartbeat.beat(done=task.images, failed=len(report.failures), last=True)
+        heartbeat.beat(done=task.num_images, failed=len(report.failures), last=True)
         if report.failures:
             self._check_failures(report)
         self._count(report, time.monotonic() - began)
@@ -258,13 +262,15 @@ def _features(
         return batch, encode(images, flip) if images else []
 
     # While both threads are at a batch, the next one waits for them.
-    return in_order((_cnn_threads().submit(work, batch) for batch in batches), _CNN_THREADS + 1)
+    return in_order(
+        (_encoder_threads().submit(work, batch) for batch in batches), _ENCODER_THREADS + 1
+    )
 
 
 @functools.cache
-def _cnn_threads() -> ThreadPoolExecutor:
+def _encoder_threads() -> ThreadPoolExecutor:
     """Returns the threads that all shards of this process share."""
-    return ThreadPoolExecutor(_CNN_THREADS, "cnn")
+    return ThreadPoolExecutor(_ENCODER_THREADS, "encoder")
 
 
 def _failure(decoded: Decoded) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""The manifest's way to the shards: rows in packs, spread over workers, grouped by shard.
+"""The manifest, one row (`CaptionedImage`) for each image: packed, spread over workers, grouped
+by shard.
 
 A pack is a compressed list of rows: it makes a shuffle of a billion rows small, and takes little
 memory on a runner that keeps everything in memory.
@@ -22,7 +23,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from imcap import datasets, hashing
 from imcap.datasets import CaptionedImage
 
-PACK = 512  # Elements in a pack.
+PACK_SIZE = 512  # Elements in a pack.
 IMAGES_READ = Metrics.counter("imcap", "images_read")
 # Half of zlib's size, at 2 us a row.
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 0}]
@@ -51,7 +52,7 @@ def read_packs(
 ) -> Iterator[bytes | beam.pvalue.TaggedOutput]:
     """Yields packs of a data set's rows, and at the end the kinds of problems found."""
     problems = datasets.Problems()
-    rows = first(datasets.build_reader(dataset).read(problems), limit)
+    rows = limited(datasets.build_reader(dataset).read(problems), limit)
     for pack in _batched(rows):
         IMAGES_READ.inc(len(pack))
         yield pack_rows(pack)
@@ -61,11 +62,11 @@ def read_packs(
 
 def _batched(rows: Iterable[CaptionedImage]) -> Iterator[list[CaptionedImage]]:
     rows = iter(rows)
-    while batch := list(itertools.islice(rows, PACK)):
+    while batch := list(itertools.islice(rows, PACK_SIZE)):
         yield batch
 
 
-def first(rows: Iterable[CaptionedImage], limit: int) -> Iterator[CaptionedImage]:
+def limited(rows: Iterable[CaptionedImage], limit: int) -> Iterator[CaptionedImage]:
     """Yields the first `limit` rows of each split; 0: all."""
     seen: collections.Counter[str] = collections.Counter()
     for row in rows:
@@ -110,8 +111,8 @@ class PackByKey(beam.DoFn):
         key, value = element
         self._values[key].append(json.dumps(value))  # A third of what the value itself takes.
         self._num_unpacked += 1
-        if len(self._values[key]) == PACK:
-            self._num_unpacked -= PACK
+        if len(self._values[key]) == PACK_SIZE:
+            self._num_unpacked -= PACK_SIZE
             yield key, _compress(self._values.pop(key))
         elif self._num_unpacked >= _MAX_UNPACKED:
             yield from self._flush()

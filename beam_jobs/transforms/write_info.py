@@ -29,7 +29,7 @@ class InfoSettings:
       num_shards: of each split.
       flip: whether training images are also encoded flipped.
       max_length: words kept of a caption.
-      settings: of the folder, see `records_folder.check_settings`.
+      settings: of the folder, see `build_records.records_settings`.
       dataset: a config's `dataset` part.
     """
 
@@ -50,7 +50,7 @@ def write_info(
     reports: Iterable[Report],
     problems: Iterable[tuple[str, int, str]],
     vocabulary: list[str],
-    equals: list[duplicates.Group],
+    duplicate_groups: list[duplicates.Group],
     settings: InfoSettings,
 ) -> None:
     """Writes what describes the whole folder, the file COMPLETED last.
@@ -59,7 +59,7 @@ def write_info(
       reports: of all shards.
       problems: of all readers: (kind, count, where the first is).
       vocabulary: the lines of vocab.txt.
-      equals: the groups of equal images.
+      duplicate_groups: of images whose files hold the same bytes.
       settings: what was known before the job.
     """
     folder = settings.folder
@@ -67,7 +67,9 @@ def write_info(
     names = [records.shard_name(r.split, r.shard, settings.num_shards) for r in reports]
     records_folder.remove_stale_shards(folder, names)
     merged = _with_line_numbers(_merge(problems), settings.dataset)
-    info = _info(reports, merged | _leak_problem(equals), vocabulary, equals, settings)
+    info = _info(
+        reports, merged | _leak_problem(duplicate_groups), vocabulary, duplicate_groups, settings
+    )
     failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
     _write(folder, records.VOCABULARY, "\n".join(vocabulary) + "\n")
     _write(folder, records.FAILURES, "".join(failures))
@@ -80,7 +82,7 @@ def _write(folder: str, name: str, content: str) -> None:
 
 
 def _merge(problems: Iterable[tuple[str, int, str]]) -> dict[str, dict[str, Any]]:
-    """Sums up the kinds of problems of all workers, with an example that is always the same."""
+    """Sums up the problems of all workers by kind; `first` is the least of their places."""
     merged: dict[str, dict[str, Any]] = {}
     for kind, count, where in sorted(problems, key=lambda problem: (problem[0], problem[2])):
         merged.setdefault(kind, {"count": 0, "first": where})["count"] += count
@@ -98,9 +100,9 @@ def _with_line_numbers(
     return problems
 
 
-def _leak_problem(equals: list[duplicates.Group]) -> dict[str, dict[str, Any]]:
-    leaked = [image_id for group in equals for image_id in duplicates.leaks(group)]
-    kind = "images skipped because another split holds the same one"
+def _leak_problem(duplicate_groups: list[duplicates.Group]) -> dict[str, dict[str, Any]]:
+    leaked = [image_id for group in duplicate_groups for image_id in duplicates.leaks(group)]
+    kind = "images left out because another split holds the same one"
     return {kind: {"count": len(leaked), "first": min(leaked)}} if leaked else {}
 
 
@@ -108,7 +110,7 @@ def _info(
     reports: Sequence[Report],
     problems: dict[str, dict[str, Any]],
     vocabulary: list[str],
-    equals: list[duplicates.Group],
+    duplicate_groups: list[duplicates.Group],
     settings: InfoSettings,
 ) -> records.Info:
     missing = problems.get(MISSING_IMAGES, {"count": 0})["count"]
@@ -126,7 +128,7 @@ def _info(
         counts={
             "kept": sum(report.images for report in reports),
             "failed": sum(len(report.failures) for report in reports) + missing,
-            "duplicate": sum(len(group) - 1 for group in equals),
+            "duplicate": sum(len(group) - 1 for group in duplicate_groups),
             "captions": sum(report.captions for report in reports),
         },
         problems=problems,

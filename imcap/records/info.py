@@ -77,7 +77,7 @@ class Info:
       compression: of the shards, empty or GZIP.
       feature_grid: (rows, columns) of the positions.
       counts: images kept, failed and duplicate, and captions.
-      problems: what was skipped: by kind its `count` and where the `first` is.
+      problems: what was left out: by kind its `count` and where the `first` is.
     """
 
     schema_version: int

@@ -48,5 +48,5 @@ def test_counters_of_images_read_kept_failed_and_written(tmp_path):
         length > 0 for split in info.splits.values() for length in split["shard_lengths"]
     )
     again, _ = metrics(config)
-    assert again["images_skipped"] == 26
+    assert again["images_reused"] == 26
     assert "images_kept" not in again or again["images_kept"] == 0

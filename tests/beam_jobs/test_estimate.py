@@ -14,12 +14,12 @@ from imcap import records
 from imcap.errors import UserError
 
 
-def test_a_manifest_counts_splits_and_keeps_the_first_rows(image_set, tmp_path):
+def test_an_overview_counts_splits_and_keeps_the_first_rows(image_set, tmp_path):
     config = landscapes.make_records_config(tmp_path, image_set)
-    with estimate.read_manifest(config.dataset) as (splits, first):
+    with estimate.read_overview(config.dataset) as (splits, timed_rows):
         assert splits == landscapes.SPLITS
-        assert len(first) == 24
-    with estimate.read_manifest(config.dataset, limit=2) as (splits, _):
+        assert len(timed_rows) == 24
+    with estimate.read_overview(config.dataset, limit=2) as (splits, _):
         assert splits == {"train": 2, "dev": 2, "test": 2}
 
 

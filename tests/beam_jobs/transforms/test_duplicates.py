@@ -17,7 +17,7 @@ from imcap.datasets import CaptionedImage
 
 
 @pytest.mark.parametrize(
-    ("splits", "skipped"),
+    ("splits", "leaked"),
     [
         (["train", "train"], []),
         (["dev", "train"], ["1"]),
@@ -25,9 +25,9 @@ from imcap.datasets import CaptionedImage
         (["holdout", "test"], ["1"]),
     ],
 )
-def test_an_image_in_two_splits_stays_where_it_is_scored(splits, skipped):
+def test_an_image_in_two_splits_stays_where_it_is_scored(splits, leaked):
     group = [[split, str(number)] for number, split in enumerate(splits)]
-    assert sorted(duplicates.leaks(group)) == skipped
+    assert sorted(duplicates.leaks(group)) == leaked
 
 
 def test_equal_images_are_found_by_their_bytes(tmp_path):

@@ -46,7 +46,7 @@ def test_many_rows_are_few_elements():
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         packs = (
             pipeline
-            | beam.Create([("key", i) for i in range(10 * manifest.PACK)])
+            | beam.Create([("key", i) for i in range(10 * manifest.PACK_SIZE)])
             | beam.ParDo(manifest.PackByKey())
             | beam.Map(lambda element: len(manifest.decompress(element[1])))
         )
@@ -54,8 +54,8 @@ def test_many_rows_are_few_elements():
 
 
 def _are_full(sizes: list[int]) -> None:
-    assert sum(sizes) == 10 * manifest.PACK
-    assert max(sizes) == manifest.PACK
+    assert sum(sizes) == 10 * manifest.PACK_SIZE
+    assert max(sizes) == manifest.PACK_SIZE
     # A bundle's last pack may be smaller; one machine cuts the input into a few bundles.
     assert len(sizes) < 40
 

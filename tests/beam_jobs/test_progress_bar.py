@@ -8,20 +8,20 @@ import select
 import termios
 
 from beam_jobs import heartbeats, records_folder
-from beam_jobs.progress import ProgressBar
+from beam_jobs.progress_bar import ProgressBar
 
 
 def test_a_log_line_shows_done_and_total(tmp_path, capsys):
     folder = str(tmp_path)
     records_folder.make_folders(folder)
     with ProgressBar(folder, local=True):
-        heartbeats.write_manifest(folder, {"train": 8, "dev": 4}, missing=0)
+        heartbeats.write_totals(folder, {"train": 8, "dev": 4}, missing=0)
         heartbeats.Heartbeat(folder, "train", 0).beat(done=6, failed=1, last=True)
         heartbeats.Heartbeat(folder, "train", 1).beat(done=3, last=True)
-        heartbeats.Heartbeat(folder, "dev", 0).beat(skipped=2, last=True)
+        heartbeats.Heartbeat(folder, "dev", 0).beat(reused=2, last=True)
     last = capsys.readouterr().err.split("\r")[-1]
     assert "90%" in last and "9/10" in last
-    assert "failed=1" in last and "skipped=2" in last and "image/s" in last
+    assert "failed=1" in last and "reused=2" in last and "image/s" in last
 
 
 def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
@@ -35,7 +35,7 @@ def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
         contextlib.redirect_stderr(stderr),
         ProgressBar(folder, local=True),
     ):
-        heartbeats.write_manifest(folder, {"train": 3, "dev": 1}, missing=0)
+        heartbeats.write_totals(folder, {"train": 3, "dev": 1}, missing=0)
         heartbeats.Heartbeat(folder, "train", 0).beat(done=1, last=True)
         while "1/4" not in shown:
             assert select.select([terminal], [], [], 20)[0], shown
@@ -48,20 +48,6 @@ def test_a_missing_dev_split_is_logged_at_once(tmp_path, caplog):
     records_folder.make_folders(folder)
     with ProgressBar(folder, local=True):
         assert caplog.messages == []
-        heartbeats.write_manifest(folder, {"train": 3, "test": 2}, missing=0)
+        heartbeats.write_totals(folder, {"train": 3, "test": 2}, missing=0)
     (message,) = caplog.messages
     assert message.startswith("no image is in the split dev (test 2, train 3): ")
-
-
-def test_progress_is_the_sum_over_shards_as_last_written(tmp_path):
-    folder = str(tmp_path)
-    records_folder.make_folders(folder)
-    heartbeats.write_manifest(folder, {"train": 7}, missing=2)
-    first, second = (heartbeats.Heartbeat(folder, "train", shard) for shard in (0, 1))
-    first.beat(done=1)
-    first.beat(done=2)  # Less than a second later: not written.
-    assert heartbeats.total_progress(folder)["done"] == 1 + 2  # Missing images are done.
-    first.beat(done=4, failed=1, last=True)
-    second.beat(skipped=5, last=True)
-    expected = {"done": 4 + 2, "failed": 1 + 2, "skipped": 5, "total": 9}
-    assert heartbeats.total_progress(folder) == expected

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from types import TracebackType
 
-from absl import logging
-
 from beam_jobs import heartbeats
+from beam_jobs.transforms.check_manifest import warn_without_dev
 from imcap import progress
 
 
@@ -22,7 +21,7 @@ class ProgressBar(threading.Thread):
         super().__init__(daemon=True)
         self._folder = folder
         self._seconds = 1.0 if local else 30.0
-        self._is_checked = False
+        self._is_dev_checked = False
         self._stopped = threading.Event()
         self._bar = progress.bar("records", "image")
 
@@ -47,20 +46,9 @@ class ProgressBar(threading.Thread):
 
     def _show(self) -> None:
         counts = heartbeats.total_progress(self._folder)
-        self._bar.total = counts["total"] - counts["skipped"] if counts["total"] else None
-        self._bar.set_postfix({key: counts[key] for key in ("failed", "skipped")}, refresh=False)
+        self._bar.total = counts["total"] - counts["reused"] if counts["total"] else None
+        self._bar.set_postfix({key: counts[key] for key in ("failed", "reused")}, refresh=False)
         self._bar.update(counts["done"] - self._bar.n)
-        if not self._is_checked and (splits := heartbeats.read_splits(self._folder)):
-            self._is_checked = True
+        if not self._is_dev_checked and (splits := heartbeats.read_splits(self._folder)):
+            self._is_dev_checked = True
             warn_without_dev(splits)
-
-
-def warn_without_dev(splits: dict[str, int]) -> None:
-    """Logs a warning if there is no dev split, which training scores itself on."""
-    if not splits.get("dev"):
-        counts = ", ".join(f"{split} {count}" for split, count in sorted(splits.items()))
-        logging.warning(
-            "no image is in the split dev (%s): training will not score captions, and "
-            "`imcap eval` needs another --split",
-            counts,
-        )
