@@ -39,8 +39,11 @@ REQUIRES = [
 # What Beam's RunInference and WriteToTFRecord, the peers of `imcap bench records`, need.
 # tensorflow-hub imports pkg_resources, which setuptools 81 no longer holds.
 BENCH_REQUIRES = ["google-crc32c", "setuptools>=70.1,<81", "tensorflow-hub", "tf-keras"]
+# What reads the word vectors of a fastText model.
+VECTORS_REQUIRES = ["gensim>=4.4"]
 TEST_REQUIRES = [
     *BENCH_REQUIRES,
+    *VECTORS_REQUIRES,
     "boto3",
     "flask",
     "flask-cors",
@@ -68,7 +71,7 @@ setup(
     ),
     package_data={"": ["py.typed", "templates/*"]},
     install_requires=REQUIRES,
-    extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES},
+    extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES, "vectors": VECTORS_REQUIRES},
     entry_points={
         "console_scripts": ["imcap=imcap.cli:main", "imcap-worker=beam_jobs.runners.worker:main"]
     },

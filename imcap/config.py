@@ -18,6 +18,7 @@ _PATHS = (
     ("dataset", "dir"),
     ("encoder", "name"),
     ("encoder", "weights"),
+    ("model", "word_vectors"),
     ("records", "dir"),
     ("text", "vocabulary"),
 )
@@ -118,6 +119,11 @@ def model_defaults() -> ConfigDict:
             "decoder": "attention",
             "units": 512,
             "embedding_size": 256,
+            # A file of word vectors that the embedding starts from, of embedding_size numbers each
+            # (docs/word-vectors.md); empty: random ones.
+            "word_vectors": "",
+            # False: the embedding keeps the values that it starts from.
+            "train_word_vectors": True,
             "heads": 1,
             "dropout": 0.5,
             "embedding_dropout": 0.3,

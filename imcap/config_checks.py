@@ -102,6 +102,11 @@ def validate(config: ConfigDict) -> None:
         value = _get(config, key)
         if value not in choices:
             raise UserError(f"config.{key}={value!r}: {advice(value, choices)}")
+    if not config.model.word_vectors and not config.model.train_word_vectors:
+        raise UserError(
+            "config.model.train_word_vectors=False keeps the vectors of a file: give one, "
+            "--config.model.word_vectors=FILE"
+        )
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"

@@ -36,12 +36,14 @@ def test_resolving_puts_the_workdir_into_every_path() -> None:
     config.dataset.dir = "{workdir}/shapes"
     config.encoder.name = "{workdir}/network.keras"
     config.encoder.weights = "{workdir}/encoder.weights.h5"
+    config.model.word_vectors = "{workdir}/captions.bin"
     config.records.dir = "{workdir}/shared"
     config.text.vocabulary = "{workdir}/vocab.txt"
     resolved = config_lib.resolve(config, "runs/a")
     assert resolved.dataset.dir == "runs/a/shapes"
     assert resolved.encoder.name == "runs/a/network.keras"
     assert resolved.encoder.weights == "runs/a/encoder.weights.h5"
+    assert resolved.model.word_vectors == "runs/a/captions.bin"
     assert resolved.records.dir == "runs/a/shared"
     assert resolved.text.vocabulary == "runs/a/vocab.txt"
 

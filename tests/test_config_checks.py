@@ -80,6 +80,11 @@ def test_heads_must_divide_units() -> None:
         config_checks.validate(changed("model.heads", 3))
 
 
+def test_frozen_word_vectors_need_a_file() -> None:
+    with pytest.raises(UserError, match=r"train_word_vectors=False .* --config.model.word_vec"):
+        config_checks.validate(changed("model.train_word_vectors", False))
+
+
 def settings() -> dict[str, object]:
     return dict(config_checks.flatten(config_lib.default().to_dict()))
 

@@ -60,7 +60,8 @@ class Decoder(keras.layers.Layer, abc.ABC):
         self._seed = seed
         normal = keras.initializers.RandomNormal(stddev=0.05, seed=self._weight_seed("embedding"))
         shape = (vocab_size, config.embedding_size)
-        self.embedding = self.add_weight(shape, normal, name="embedding")
+        is_trained = config.train_word_vectors
+        self.embedding = self.add_weight(shape, normal, trainable=is_trained, name="embedding")
         self.output_bias = self.bias("output_bias", vocab_size)
 
     def kernel(self, name: str, rows: int, columns: int) -> keras.Variable:
