@@ -23,6 +23,7 @@ from beam_jobs.transforms import encoder_graph, failure_limit
 from beam_jobs.transforms.check_manifest import check_splits, warn_without_dev
 from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, hashing, records, runtime, text
+from imcap.datasets import selection
 from imcap.errors import UserError
 
 
@@ -213,6 +214,7 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSe
             "compression": config.records.compression,
             "num_shards": config.records.num_shards,
         },
+        "dataset": {"exclude": selection.digest(config.dataset.exclude)},
     }
 
 

@@ -16,6 +16,7 @@ _WORKDIR = "{workdir}"  # In a path: the run's folder.
 # The settings that are paths, or may be (`encoder.name` and `encoder.weights`).
 _PATHS = (
     ("dataset", "dir"),
+    ("dataset", "exclude"),
     ("encoder", "name"),
     ("encoder", "weights"),
     ("model", "word_vectors"),
@@ -80,6 +81,11 @@ def dataset_defaults() -> ConfigDict:
             "captions": "",  # The captions' file below dir; empty: as the layout has it.
             "ratios": (0.8, 0.1, 0.1),  # Train, dev, test, where the data set has no splits.
             "holdout": 0,  # Training images moved to the split `holdout`.
+            # Files, separated by commas, with an image id or file name per line: these images are
+            # left out, as those of a split list on which another data set is scored. Names match
+            # with and without extension, and Flickr8k's NUMBER_SECRET.jpg and Flickr30k's
+            # NUMBER.jpg match each other.
+            "exclude": "",
             "restval": True,  # Karpathy's restval images count as train.
             "seed": 0,
             "size": 5_000,  # Scenes of the shapes data set.

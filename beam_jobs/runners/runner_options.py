@@ -13,6 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from ml_collections import ConfigDict
 
 from imcap import filesystem
+from imcap.datasets import selection
 from imcap.errors import UserError
 
 
@@ -39,6 +40,10 @@ def absolute_paths(config: ConfigDict) -> ConfigDict:
     for part in (config.dataset, config.records):
         if part.dir and not filesystem.is_remote(part.dir):
             part.dir = os.path.abspath(part.dir)
+    lists = selection.list_paths(config.dataset.exclude)
+    config.dataset.exclude = ",".join(
+        path if filesystem.is_remote(path) else os.path.abspath(path) for path in lists
+    )
     for key in ("name", "weights"):
         # Without an extension it is the name of a network, or of weights that Keras fetches.
         if os.path.splitext(config.encoder[key])[1] and os.path.isfile(config.encoder[key]):

@@ -133,7 +133,10 @@ def _info(
         },
         problems=problems,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
-        dataset={key: settings.dataset[key] for key in ("name", "dir")},
+        dataset={
+            **{key: settings.dataset[key] for key in ("name", "dir")},
+            "exclude": settings.settings.get("dataset", {}).get("exclude", ""),
+        },
     )
 
 

@@ -28,7 +28,7 @@ READERS = Registry(
 
 
 def build_reader(config: Mapping[str, Any]) -> Reader:
-    """Returns the reader of a config's `dataset` part.
+    """Returns the reader of a config's `dataset` part, of the images that `selection` leaves.
 
     Args:
       config: a mapping or an `ml_collections.ConfigDict`; `name` chooses the reader, the other
@@ -37,5 +37,7 @@ def build_reader(config: Mapping[str, Any]) -> Reader:
     Raises:
       UserError: for an unknown name, or a folder or setting that the reader cannot use.
     """
+    from imcap.datasets import selection
+
     reader = READERS.load(str(config.get("name") or ""))
-    return reader(Settings.from_config(config))
+    return selection.apply(reader(Settings.from_config(config)))

@@ -42,6 +42,7 @@ class Settings:
       captions: the captions' file, relative to `dir`; empty: as the layout has it.
       ratios: of train, dev and test, in this order or by name.
       holdout: how many images are moved from train to the split `holdout`.
+      exclude: files, separated by commas, that list the images to leave out: see `selection`.
       restval: whether Karpathy's `restval` images are in train.
       seed: of the split by ratio, and of what is drawn.
       size: number of images that are drawn.
@@ -53,6 +54,7 @@ class Settings:
     captions: str = ""
     ratios: Any = (0.8, 0.1, 0.1)
     holdout: int = 0
+    exclude: str = ""
     restval: bool = True
     seed: int = 0
     size: int = 5_000

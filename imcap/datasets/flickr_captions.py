@@ -56,7 +56,7 @@ class CaptionFileReader(Reader):
     The image id is the file name.
 
     Settings: `dir`; optional `captions` and `images` (relative to `dir`), `ratios` and `seed` (used
-    without split lists), `holdout` (images moved from `train` to the split `holdout`).
+    without split lists).
 
     Problems: images in no split list, missing images, malformed rows and the like.
     """
@@ -74,9 +74,8 @@ class CaptionFileReader(Reader):
         path = image_folders.captions_file(settings.captions, folder, layout.captions)
         images = image_folders.ImageFolders.of(settings.images, folder, layout.images)
         assignment = splits.assignment(settings, layout.lists, problems)
-        joined = list(join(read_captions(path, problems), images, assignment, problems))
-        kept = splits.hold_out(joined, settings.holdout, settings.seed)
-        yield from require_some(kept, f"{folder} ({path})", problems)
+        joined = join(read_captions(path, problems), images, assignment, problems)
+        yield from require_some(joined, f"{folder} ({path})", problems)
 
 
 def read_captions(path: str, problems: Problems) -> Captions:

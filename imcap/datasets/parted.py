@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from imcap.datasets.base import MISSING_IMAGES, CaptionedImage, Problems, Reader, require_some
@@ -22,12 +22,17 @@ class Part(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What one row says of an image; `path` is empty where the image's file is missing."""
+    """What one row says of an image.
+
+    `path` is empty where the image's file is missing. `exclusions` are the kinds of problem under
+    which an excluded image is counted; empty for one that is used.
+    """
 
     image_id: str
     path: str
     split: str
     captions: list[str]
+    exclusions: Sequence[str] = ()
 
 
 class PartedReader(Reader):
@@ -83,11 +88,15 @@ def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[
     """Yields the images of (where, entry) pairs, in the order of their first entries.
 
     The first entry decides on path and split; rows that say otherwise are counted. An image without
-    a file counts once, however many rows it has.
+    a file, or an excluded one, counts once, however many rows it has.
     """
     merged: dict[str, Entry] = {}
     missing: dict[str, str] = {}
+    excluded: dict[str, tuple[str, Sequence[str]]] = {}
     for where, entry in entries:
+        if entry.exclusions:
+            excluded.setdefault(entry.image_id, (where, entry.exclusions))
+            continue
         if not entry.path:
             missing.setdefault(entry.image_id, where)
             continue
@@ -98,10 +107,15 @@ def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[
             first.captions.extend(entry.captions)
         else:
             problems.add("rows that give an id another image or split", where)
+    for where, kinds in excluded.values():
+        for kind in kinds:
+            problems.add(kind, where)
     for image_id, where in missing.items():
-        if image_id not in merged:
+        if image_id not in merged and image_id not in excluded:
             problems.add(MISSING_IMAGES, where)
-    for image_id, path, split, captions in merged.values():
+    for image_id, path, split, captions, _ in merged.values():
+        if image_id in excluded:
+            continue
         if captions:
             yield CaptionedImage(image_id, path, tuple(captions), split)
         else:

@@ -41,6 +41,11 @@ def canonical(name: str) -> str:
     return _ALIASES.get(name, name) if _NAME.fullmatch(name) else ""
 
 
+def without_extension(name: str) -> str:
+    """Returns an image's name as lists of bare ids have it; a name that is no image's unchanged."""
+    return os.path.splitext(name)[0] if filesystem.is_image(name) else name
+
+
 class Assignment(Protocol):
     """Says which split an image belongs to."""
 
@@ -94,8 +99,7 @@ class ListedSplit:
 
     def split_of(self, image_id: str) -> str | None:
         """Returns the split whose list names the image, or None."""
-        bare = os.path.splitext(image_id)[0] if filesystem.is_image(image_id) else image_id
-        return self._splits.get(image_id) or self._splits.get(bare)
+        return self._splits.get(image_id) or self._splits.get(without_extension(image_id))
 
     def listed(self) -> Iterable[str]:
         """Returns the listed names, in the lists' order."""

@@ -63,6 +63,8 @@ def _is_equivalent(key: str, before: Any, value: Any) -> bool:
         return encoders.is_file_name(value) and os.path.basename(str(before)) == os.path.basename(
             value
         )
+    if key == "exclude":  # Records of earlier versions have no such setting.
+        return not before and not value
     return key == "compute_dtype" and value == "auto"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from beam_jobs import build_records
 from imcap import hashing, records, text
+from imcap.datasets import selection
 from imcap.errors import UserError
 
 
@@ -75,6 +77,37 @@ def test_other_settings_are_refused_by_name(built, copy, changes, message):
         build_records.build_records(config)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
+
+
+def test_another_list_of_excluded_images_is_refused_and_a_moved_one_is_not(built, copy, tmp_path):
+    paths = {name: tmp_path / f"{name}.txt" for name in ("one", "moved", "other")}
+    for name, content in (("one", "00\n03\n"), ("moved", "03\n00"), ("other", "00\n")):
+        paths[name].write_text(content)
+    changes = {"dataset__exclude": str(paths["one"]), "records__num_shards": 1}
+    with pytest.raises(
+        UserError, match=r"made with dataset\.exclude='', now '[0-9a-f]{32}': --over"
+    ):
+        build_records.build_records(copy(dataset__exclude=str(paths["one"])))
+    config = copy(**changes)
+    info = build_records.build_records(config, overwrite=True)
+    assert info.counts["kept"] == sum(landscapes.SPLITS.values()) - 2
+    assert info.problems["images excluded by one.txt"]["count"] == 2
+    assert info.dataset["exclude"] == selection.digest(str(paths["one"]))
+    before = outputs.identities(config.records.dir)
+    build_records.build_records(copy(**changes | {"dataset__exclude": str(paths["moved"])}))
+    assert outputs.identities(config.records.dir) == before
+    for exclude in ("", str(paths["other"])):
+        with pytest.raises(UserError, match=r"dataset\.exclude='[0-9a-f]{32}', now '"):
+            build_records.build_records(copy(**changes | {"dataset__exclude": exclude}))
+
+
+def test_records_of_a_version_without_exclusions_are_continued(built, copy):
+    config = copy()
+    path = Path(config.records.dir, "shards", "settings.json")
+    settings = json.loads(path.read_text())
+    assert settings.pop("dataset") == {"exclude": ""}
+    path.write_text(json.dumps(settings))
+    assert build_records.build_records(config).counts["kept"] == sum(landscapes.SPLITS.values())
 
 
 def test_overwrite_starts_over_and_keeps_other_files(built, copy):

@@ -52,21 +52,26 @@ def write(folder, suffix: str) -> None:
             path.write_text("\n".join([sign.join(part[0]), *lines]) + "\n")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "excluded"), [(".csv", 0), (".tsv", 0), (".jsonl", 7), (".parquet", 0)]
+)
+def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, suffix, excluded):
     monkeypatch.setattr(table_files, "PART_BYTES", 500)
     write(tmp_path, suffix)
+    (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in IMAGES[:excluded]))
     config = {
         "name": "table",
         "dir": str(tmp_path),
         "captions": f"part-*{suffix}",
         "columns": {"split": "split"},
+        "exclude": str(tmp_path / "list.txt") if excluded else "",
     }
     problems = datasets.Problems()
     reader = datasets.build_reader(config)
     expected = sorted(reader.read(problems), key=lambda row: row.image_id)
-    assert len(expected) == 40
-    assert len(problems.counts) == 4
+    assert len(expected) == 40 - excluded
+    assert problems.counts.get("images excluded by list.txt", 0) == excluded
+    assert len(problems.counts) == 4 + bool(excluded)
 
     def check_rows(found) -> None:
         assert sorted(found, key=lambda row: row.image_id) == expected
