@@ -48,53 +48,6 @@ def test_the_published_archives_folder_of_images_is_found(make, read):
     assert image.path.endswith("Flicker8k_Dataset/a.jpg")
 
 
-def test_kaggles_layout_keeps_commas_and_quotes(make, read):
-    make({"captions.txt": CSV}, ["Images/a.jpg", "Images/b.jpg"])
-    images, problems = read("flickr8k")
-    assert [image.captions for image in images] == [
-        ("A girl , in pink .",),
-        ('A dog, "Rex", runs',),
-    ]
-    assert problems.lines() == []
-
-
-def test_a_captions_file_delimited_by_semicolons(make, read):
-    make({"captions.txt": "image;caption\na.jpg;A girl, in pink; smiling\n"}, ["Images/a.jpg"])
-    (image,), problems = read("flickr8k")
-    assert image.captions == ("A girl, in pink; smiling",)
-    assert problems.lines() == []
-
-
-def test_a_missing_image_counts_once_however_many_captions_it_has(make, read):
-    make({"Flickr8k.token.txt": TOKEN}, IMAGES[:1])
-    images, problems = read("flickr8k")
-    assert [image.image_id for image in images] == ["a.jpg"]
-    assert problems.counts == {"missing images": 2}
-
-
-@pytest.mark.parametrize(
-    ("row", "caption"),
-    [
-        ('a.jpg,"Hi", he says', '"Hi", he says'),
-        ('a.jpg,"Hi" he says', '"Hi" he says'),
-        ('a.jpg,"Hi he says', '"Hi he says'),
-        ('a.jpg,He says "hi', 'He says "hi'),
-        ('"a.jpg","A, b"', "A, b"),
-    ],
-)
-def test_a_stray_quote_stays_in_its_caption(row, caption, make, read):
-    make({"captions.txt": f"image,caption\n{row}\na.jpg,The next\n"}, ["Images/a.jpg"])
-    (image,), problems = read("flickr8k")
-    assert image.captions == (caption, "The next")
-    assert problems.lines() == []
-
-
-def test_the_official_captions_win_over_kaggles(make, read):
-    make({"Flickr8k.token.txt": "a.jpg#0\tofficial", "captions.txt": CSV}, ["Images/a.jpg"])
-    (image,), _ = read("flickr8k")
-    assert image.captions == ("official",)
-
-
 def test_split_lists_are_used_with_kaggles_layout_too(make, read):
     make({"captions.txt": CSV, **LISTS}, IMAGES)
     images, _ = read("flickr8k")
@@ -145,28 +98,6 @@ def test_what_is_left_out_is_counted_by_kind(make, read, tmp_path):
     )
 
 
-def test_byte_order_mark_crlf_blank_lines_and_tabs_in_captions(make, read):
-    raw = '\ufeffa.jpg#0\tOne\ttwo "three"\r\n\r\n  \r\nb.jpg#0\tUn café\r\n'
-    lists = {"Flickr_8k.trainImages.txt": "\ufeffa.jpg\r\n\r\nb.jpg\r\n"}
-    make({"Flickr8k.token.txt": raw, **lists}, IMAGES[:2])
-    images, problems = read("flickr8k")
-    assert [image.captions[0] for image in images] == ['One\ttwo "three"', "Un café"]
-    assert problems.lines() == []
-
-
-def test_a_line_that_is_not_utf8_is_counted(make, read):
-    make({"Flickr8k.token.txt": b"a.jpg#0\tHi\nb.jpg#0\tcaf\xe9\n"}, IMAGES[:2])
-    images, problems = read("flickr8k")
-    assert [image.image_id for image in images] == ["a.jpg"]
-    assert "Flickr8k.token.txt, line 2" in problems.first["lines that are not UTF-8"]
-
-
-def test_utf16_is_an_error_that_says_so(make, read):
-    make({"Flickr8k.token.txt": "a.jpg#0\tHi\n".encode("utf-16")}, IMAGES)
-    with pytest.raises(UserError, match=r"Flickr8k\.token\.txt: this is UTF-16"):
-        read("flickr8k")
-
-
 def test_without_lists_a_ratio_splits_and_an_image_keeps_its_split(make, read):
     names = [f"{number}.jpg" for number in range(300)]
     rows = {name: f"{name}#0\tHi\n" for name in names}
@@ -183,13 +114,6 @@ def test_without_lists_a_ratio_splits_and_an_image_keeps_its_split(make, read):
     assert after.items() <= before.items()
     other = {image.image_id: image.split for image in read("flickr8k", seed=6)[0]}
     assert not other.items() <= before.items()
-
-
-def test_a_folder_without_captions_says_what_was_looked_for(make, read, tmp_path):
-    make({}, IMAGES)
-    with pytest.raises(UserError, match=r"Flickr8k\.token\.txt.*captions\.txt") as error:
-        read("flickr8k")
-    assert str(tmp_path) in str(error.value)
 
 
 def test_a_folder_without_images_says_what_was_looked_for(make, read):

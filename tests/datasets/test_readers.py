@@ -9,9 +9,6 @@ from refusals import refusal
 
 from imcap import config as config_lib
 from imcap import config_checks, datasets, filesystem
-from imcap.errors import UserError
-
-ON_DISK = [name for name in datasets.READERS if name != "shapes"]
 
 
 def test_an_unknown_name_lists_all_and_names_the_nearest(read):
@@ -77,56 +74,3 @@ def test_paths_are_the_same_however_the_folder_is_spelt(
     path = reader.first().path
     assert filesystem.relative_to(path, folder) == "Images/a.jpg"
     assert os.path.samefile(path, tmp_path / "set/Images/a.jpg")
-
-
-@pytest.mark.parametrize("name", ON_DISK)
-def test_a_folder_that_does_not_exist_is_named(name, read):
-    with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
-        read(name, dir="nowhere")
-
-
-@pytest.mark.parametrize("name", datasets.READERS)
-def test_a_folder_that_is_not_set_is_an_error(name, read):
-    with pytest.raises(UserError, match=r"config\.dataset\.dir"):
-        read(name, dir="")
-
-
-@pytest.mark.parametrize("name", ON_DISK)
-def test_an_empty_folder_is_named(name, read, tmp_path):
-    with pytest.raises(UserError) as error:
-        read(name)
-    assert str(tmp_path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("name", [name for name in ON_DISK if name != "folder"])
-def test_a_named_captions_file_that_is_not_there_is_an_error(name, make, read):
-    make({}, ["Images/a.jpg"])
-    with pytest.raises(UserError, match=r"config\.dataset\.captions: .*elsewhere"):
-        read(name, captions="elsewhere")
-
-
-@pytest.mark.parametrize("name", ON_DISK)
-def test_a_named_folder_of_images_that_is_not_there_is_an_error(name, make, read):
-    make(
-        {
-            "Flickr8k.token.txt": "a.jpg#0\tHi",
-            "results_20130124.token": "a.jpg#0\tHi",
-            "table.csv": "image,caption",
-            "dataset_coco.json": "{}",
-            "annotations/captions_val2017.json": "{}",
-        }
-    )
-    with pytest.raises(UserError, match=r"config\.dataset\.images: .*elsewhere"):
-        read(name, images="elsewhere")
-
-
-def test_problems_are_one_line_per_kind_with_the_first_example():
-    problems = datasets.Problems()
-    problems.add("missing images", "a.jpg")
-    problems.add("missing images", "b.jpg", 4)
-    problems.add("empty captions", "c.jpg")
-    assert problems.lines() == [
-        "5 missing images (first: a.jpg)",
-        "1 empty captions (first: c.jpg)",
-    ]

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from beam_jobs import build_records
 from beam_jobs.transforms import read_parts
 from imcap import datasets, records
-from imcap.datasets import parted, table_files, table_rows
+from imcap.datasets import table_files
 
 IMAGES = tuple(f"{number:02d}.jpg" for number in range(40))
 
@@ -86,23 +86,6 @@ def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, s
         read = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader)
         assert_that(read["rows"], check_rows, label="rows")
         assert_that(read["problems"], check_problems, label="problems")
-
-
-@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
-@pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
-def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, size):
-    monkeypatch.setattr(table_files, "PART_BYTES", size)
-    write(tmp_path, suffix)
-    columns = table_rows.Columns.from_mapping({"split": "split"})
-    path, problems = str(tmp_path / f"part-0{suffix}"), datasets.Problems()
-    whole = [row for _, row in table_rows.read(parted.Part(path), columns, problems)]
-    parts = [
-        row
-        for part in table_files.parts(path)
-        for _, row in table_rows.read(part, columns, problems)
-    ]
-    assert parts == whole
-    assert len(whole) == 70
 
 
 def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):

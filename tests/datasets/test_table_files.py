@@ -1,0 +1,58 @@
+"""The files of a table, their parts, and the lines that problems stand in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imcap import datasets
+from imcap.datasets import build_reader, parted, table_files, table_rows
+from imcap.errors import UserError
+
+
+def test_several_tables_must_be_chosen_from(make, read):
+    make({"s.csv": "image,caption\na.jpg,S\n", "t.csv": "image,caption\na.jpg,T\n"}, ["a.jpg"])
+    with pytest.raises(UserError, match=r"s\.csv, t\.csv here; name the table"):
+        read("table")
+    assert read("table", captions="t.csv")[0][0].captions == ("T",)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("{path}, byte 0", "{path}, line 1"),
+        ("{path}, byte 4", "{path}, line 2"),
+        ("x (tried y), {path}, byte 14", "x (tried y), {path}, line 4"),
+        ("{path}, line 14", "{path}, line 14"),
+        ("{path}, byte x", "{path}, byte x"),
+        ("elsewhere.jsonl, byte 4", "elsewhere.jsonl, byte 4"),
+    ],
+)
+def test_an_offset_becomes_a_line_number(where, expected, make):
+    folder = make({"t.jsonl": "one\ntwo\nthree\nfour\n"}, ["a.jpg"])
+    reader = build_reader({"name": "table", "dir": folder})
+    path = f"{folder}/t.jsonl"
+    assert reader.with_line_number(where.format(path=path)) == expected.format(path=path)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
+def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, size):
+    monkeypatch.setattr(table_files, "PART_BYTES", size)
+    rows = [{"image": f"{number}.jpg", "caption": f"“said” {number}"} for number in range(70)]
+    if suffix == ".jsonl":
+        lines = [json.dumps(row) for row in rows]
+    else:
+        lines = ["\t".join(row) for row in (rows[0], *(row.values() for row in rows))]
+    (tmp_path / f"t{suffix}").write_text("\n".join(lines) + "\n")
+    columns = table_rows.Columns.from_mapping({})
+    path, problems = str(tmp_path / f"t{suffix}"), datasets.Problems()
+    whole = [row for _, row in table_rows.read(parted.Part(path), columns, problems)]
+    parts = [
+        row
+        for part in table_files.parts(path)
+        for _, row in table_rows.read(part, columns, problems)
+    ]
+    assert parts == whole
+    assert len(whole) == 70
