@@ -11,6 +11,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import browsers
 import landscapes
+import memory_files
 import pytest
 import tiny_runs
 from ml_collections import ConfigDict
@@ -56,12 +57,25 @@ def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def landscape_export(landscape_run: Path, landscape_data: Path) -> Path:
+def trained(landscape_run: Path, landscape_data: Path) -> landscapes.Trained:
+    """What `landscape_run` has learnt; must stay unchanged."""
+    return landscapes.load_trained(landscape_run, landscape_data)
+
+
+@pytest.fixture
+def bucket() -> Iterator[dict[str, bytes]]:
+    """The files by path of the buckets `memory://…`, which are empty at first."""
+    memory_files.FILES.clear()
+    yield memory_files.FILES
+    memory_files.FILES.clear()
+
+
+@pytest.fixture(scope="session")
+def landscape_export(landscape_run: Path, trained: landscapes.Trained) -> Path:
     """The exported model of `landscape_run`: the folder of its version."""
     from imcap import export
 
-    config = landscapes.make_config(landscape_run, landscape_data)
-    return Path(export.export_model(config, str(landscape_run)))
+    return Path(export.export_model(trained.config, str(landscape_run)))
 
 
 @pytest.fixture(scope="session")

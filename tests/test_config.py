@@ -7,15 +7,10 @@ import os
 
 import permissions
 import pytest
+from tiny_runs import changed_config
 
 from imcap import config as config_lib
 from imcap.errors import UserError
-
-
-def changed(key: str, value: object) -> config_lib.ConfigDict:
-    config = config_lib.default()
-    config.update_from_flattened_dict({key: value})
-    return config
 
 
 def test_a_misspelt_key_names_the_nearest_one() -> None:
@@ -56,7 +51,7 @@ def test_records_lie_in_the_workdir_unless_a_folder_is_given() -> None:
 
 
 def test_resolving_leaves_its_argument_alone_and_locks_the_result() -> None:
-    config = changed("dataset.dir", "{workdir}/shapes")
+    config = changed_config("dataset.dir", "{workdir}/shapes")
     resolved = config_lib.resolve(config, "runs/a")
     assert config.dataset.dir == "{workdir}/shapes"
     with pytest.raises(AttributeError):
@@ -65,11 +60,11 @@ def test_resolving_leaves_its_argument_alone_and_locks_the_result() -> None:
 
 def test_resolving_refuses_what_validate_refuses() -> None:
     with pytest.raises(UserError, match=r"records\.num_shards"):
-        config_lib.resolve(changed("records.num_shards", -1), "runs/a")
+        config_lib.resolve(changed_config("records.num_shards", -1), "runs/a")
 
 
 def test_config_json_holds_every_setting(tmp_path) -> None:
-    config = config_lib.resolve(changed("train.learning_rate", 0.25), str(tmp_path))
+    config = config_lib.resolve(changed_config("train.learning_rate", 0.25), str(tmp_path))
     config_lib.save(config, str(tmp_path))
     restored = config_lib.resolve(config_lib.read(str(tmp_path)), str(tmp_path))
     assert restored == config
@@ -83,7 +78,7 @@ def test_no_config_json_is_no_config(tmp_path) -> None:
 
 def test_config_json_holds_for_a_workdir_that_was_moved(tmp_path) -> None:
     old, new = str(tmp_path / "old"), str(tmp_path / "new")
-    config_lib.save(config_lib.resolve(changed("dataset.dir", "{workdir}/shapes"), old), old)
+    config_lib.save(config_lib.resolve(changed_config("dataset.dir", "{workdir}/shapes"), old), old)
     os.rename(old, new)
     config = config_lib.resolve(config_lib.read(new), new)
     assert config.dataset.dir == f"{new}/shapes"
@@ -119,7 +114,7 @@ def test_home_is_expanded_in_every_path(monkeypatch) -> None:
 def test_a_trained_run_refuses_settings_that_contradict_it(tmp_path) -> None:
     workdir = str(tmp_path)
     config = config_lib.resolve(config_lib.default(), workdir)
-    other = config_lib.resolve(changed("text.min_count", 9), workdir)
+    other = config_lib.resolve(changed_config("text.min_count", 9), workdir)
     config_lib.save(config, workdir)
     config_lib.check_run(other, workdir)  # Nothing is trained yet.
     (tmp_path / "checkpoints" / "last").mkdir(parents=True)
@@ -132,7 +127,7 @@ def test_a_trained_run_refuses_settings_that_contradict_it(tmp_path) -> None:
 def test_saving_makes_the_workdir_replaces_the_file_and_leaves_nothing_else(tmp_path) -> None:
     workdir = tmp_path / "runs" / "a"
     config_lib.save(config_lib.default(), str(workdir))
-    config_lib.save(changed("seed", 7), str(workdir))
+    config_lib.save(changed_config("seed", 7), str(workdir))
     assert os.listdir(workdir) == ["config.json"]
     assert json.loads((workdir / "config.json").read_text("utf-8"))["seed"] == 7
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tiny_runs import changed_config
 
 from imcap import config as config_lib
 from imcap import config_checks
 from imcap.errors import UserError
-
-
-def changed(key: str, value: object) -> config_lib.ConfigDict:
-    config = config_lib.default()
-    config.update_from_flattened_dict({key: value})
-    return config
 
 
 def test_the_defaults_are_valid() -> None:
@@ -68,7 +63,7 @@ def test_the_defaults_are_valid() -> None:
 )
 def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rule: str) -> None:
     with pytest.raises(UserError) as caught:
-        config_checks.validate(changed(key, value))
+        config_checks.validate(changed_config(key, value))
     message = str(caught.value)
     assert f"config.{key}={value!r}" in message
     assert rule in message
@@ -77,12 +72,12 @@ def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rul
 
 def test_heads_must_divide_units() -> None:
     with pytest.raises(UserError, match=r"^config\.model\.heads=3 must divide model\.units=512$"):
-        config_checks.validate(changed("model.heads", 3))
+        config_checks.validate(changed_config("model.heads", 3))
 
 
 def test_frozen_word_vectors_need_a_file() -> None:
     with pytest.raises(UserError, match=r"train_word_vectors=False .* --config.model.word_vec"):
-        config_checks.validate(changed("model.train_word_vectors", False))
+        config_checks.validate(changed_config("model.train_word_vectors", False))
 
 
 def settings() -> dict[str, object]:
@@ -124,7 +119,7 @@ def test_every_changeable_setting_exists_and_has_a_reason() -> None:
 def test_a_change_of_features_or_weights_is_refused(key, value) -> None:
     before = settings()[key]
     with pytest.raises(UserError) as caught:
-        config_checks.check_unchanged(config_lib.default(), changed(key, value), "runs/a")
+        config_checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
     assert f"runs/a was trained with {key}={before!r}, now {value!r}: " in str(caught.value)
 
 
@@ -143,16 +138,18 @@ def test_a_change_of_features_or_weights_is_refused(key, value) -> None:
     ],
 )
 def test_a_harmless_change_is_taken(key, value) -> None:
-    config_checks.check_unchanged(config_lib.default(), changed(key, value), "runs/a")
+    config_checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
 
 
 def test_a_command_may_free_further_settings() -> None:
-    old, new = config_lib.default(), changed("encoder.weights", "elsewhere/weights.h5")
+    old, new = config_lib.default(), changed_config("encoder.weights", "elsewhere/weights.h5")
     config_checks.check_unchanged(old, new, "runs/a", free=["encoder.weights"])
     config_checks.check_unchanged(old, new, "runs/a", free=["encoder"])
 
 
 def test_a_path_may_be_relative_or_absolute(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    old, new = (changed("encoder.weights", path) for path in ("a/w.h5", str(tmp_path / "a/w.h5")))
+    old, new = (
+        changed_config("encoder.weights", path) for path in ("a/w.h5", str(tmp_path / "a/w.h5"))
+    )
     config_checks.check_unchanged(old, new, "runs/a")

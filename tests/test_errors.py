@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
-from imcap.errors import UserError, one_line
+from imcap.errors import UserError, first_line, one_line
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ from imcap.errors import UserError, one_line
 )
 def test_exception_is_said_in_one_line(error, line):
     assert one_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("message", "line"), [("wrong:\n  details", "wrong:"), ("\nwrong", "wrong"), ("", "OSError")]
+)
+def test_first_line_says_what_is_wrong(message, line):
+    assert first_line(OSError(message)) == line
 
 
 def test_assertion_in_a_graph_is_its_message():

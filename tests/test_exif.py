@@ -60,7 +60,7 @@ def test_files_without_a_tag_are_upright(file: bytes) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
-def test_a_damaged_tag_is_ignored(garbage: bytes) -> None:
+def test_a_corrupted_tag_is_ignored(garbage: bytes) -> None:
     file = b"\xff\xd8\xff\xe1\0\x40Exif\0\0" + garbage
     assert 1 <= int(exif.read(tf.constant(file))) <= 8
 

@@ -7,19 +7,13 @@ import os
 import stat
 from pathlib import Path
 
-import memory_files
 import pytest
 from refusals import refusal
 
 from imcap import filesystem
 from imcap.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def bucket():
-    memory_files.FILES.clear()
-    yield memory_files.FILES
-    memory_files.FILES.clear()
+pytestmark = pytest.mark.usefixtures("bucket")
 
 
 @pytest.mark.parametrize(

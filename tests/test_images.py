@@ -6,7 +6,6 @@ import io
 import os
 import struct
 import time
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -14,106 +13,27 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import (
+    FILES,
+    HEIGHT,
+    MAGICS,
+    WIDTH,
+    animation,
+    bmp_declaring,
+    encoded,
+    gif_declaring,
+    jpeg_declaring,
+    png_declaring,
+    random_image,
+    webp,
+    webp_declaring,
+)
 from PIL import Image
 
 from imcap import images
 from imcap.errors import one_line
 
-WIDTH, HEIGHT = 53, 37
 MAX_PIXELS = 100_000_000
-
-
-def random_image(mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """A smooth random image, so that lossy formats keep it."""
-    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    return Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).convert(mode)
-
-
-def transparent() -> Image.Image:
-    """An image that is transparent towards one side."""
-    image = random_image("RGBA")
-    image.putalpha(Image.linear_gradient("L").resize(image.size))
-    return image
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def animation(kind: str) -> bytes:
-    frames = [random_image("RGB", seed) for seed in (1, 2)]
-    return encoded(random_image(), kind, save_all=True, append_images=frames, duration=100)
-
-
-# Name: the file and how far a pixel may be from Pillow's.
-FILES: dict[str, tuple[bytes, int]] = {
-    "jpeg": (encoded(random_image(), "JPEG"), 4),
-    "jpeg grey": (encoded(random_image("L"), "JPEG"), 4),
-    "jpeg cmyk": (encoded(random_image("CMYK"), "JPEG"), 4),
-    "jpeg progressive": (encoded(random_image(), "JPEG", progressive=True), 4),
-    "png": (encoded(random_image(), "PNG"), 0),
-    "png grey": (encoded(random_image("L"), "PNG"), 0),
-    "png rgba": (encoded(transparent(), "PNG"), 0),
-    "png grey alpha": (encoded(transparent().convert("LA"), "PNG"), 0),
-    "png palette": (encoded(random_image("P"), "PNG"), 0),
-    "png bits": (encoded(random_image("1"), "PNG"), 0),
-    "gif": (encoded(random_image("P"), "GIF"), 0),
-    "gif interlaced": (encoded(random_image("P"), "GIF", interlace=True), 0),
-    "gif with a comment": (encoded(random_image("P"), "GIF", comment=b"a long comment " * 40), 0),
-    "gif animated": (animation("GIF"), 0),
-    "bmp": (encoded(random_image(), "BMP"), 0),
-    "bmp grey": (encoded(random_image("L"), "BMP"), 0),
-    "bmp palette": (encoded(random_image("P"), "BMP"), 0),
-    "bmp short palette": (encoded(random_image().quantize(17), "BMP"), 0),
-    "bmp alpha": (encoded(transparent(), "BMP"), 0),
-    "webp lossy": (encoded(random_image(), "WEBP", quality=80), 2),
-    "webp lossless": (encoded(random_image(), "WEBP", lossless=True), 0),
-    "webp lossy alpha": (encoded(transparent(), "WEBP", quality=80), 2),
-    "webp lossless alpha": (encoded(transparent(), "WEBP", lossless=True, exact=True), 0),
-    "webp with metadata": (encoded(random_image(), "WEBP", lossless=True, xmp=b"<x/>"), 0),
-}
-MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"GIF87a", b"BM", b"RIFF\0\0\0\0WEBP")
-
-
-def png_declaring(width: int, height: int) -> bytes:
-    """A PNG with another size in its header, and the header's checksum right."""
-    png = bytearray(FILES["png"][0])
-    png[16:24] = struct.pack(">II", width, height)
-    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
-    return bytes(png)
-
-
-def jpeg_declaring(width: int, height: int) -> bytes:
-    jpeg = bytearray(FILES["jpeg"][0])
-    frame = jpeg.index(b"\xff\xc0")
-    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
-    return bytes(jpeg)
-
-
-def bmp_declaring(width: int, height: int) -> bytes:
-    bmp = bytearray(FILES["bmp"][0])
-    bmp[18:26] = struct.pack("<ii", width, height)
-    return bytes(bmp)
-
-
-def gif_declaring(width: int, height: int, image: Image.Image | None = None) -> bytes:
-    """A GIF with another canvas than its frame."""
-    gif = bytearray(encoded(image or random_image("P"), "GIF"))
-    gif[6:10] = struct.pack("<HH", width, height)
-    return bytes(gif)
-
-
-def webp(chunks: bytes) -> bytes:
-    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
-
-
-def webp_declaring(width: int, height: int) -> bytes:
-    """An extended WebP with this canvas and a small image."""
-    size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-    head = b"VP8X" + struct.pack("<I", 10) + bytes(4) + size
-    return webp(head + FILES["webp lossless"][0][12:])
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -130,7 +50,9 @@ def decode(image_bytes: bytes) -> np.ndarray:
     return decode_in_graph(tf.constant(image_bytes)).numpy()
 
 
-def refusal(image_bytes: bytes, load: Callable[[tf.Tensor], object] = load_in_graph) -> str:
+def decoding_refusal(
+    image_bytes: bytes, load: Callable[[tf.Tensor], object] = load_in_graph
+) -> str:
     """The reason why a file is refused, which is always one line without the graph's names."""
     with pytest.raises(tf.errors.OpError) as caught:
         load(tf.constant(image_bytes))
@@ -216,14 +138,14 @@ def test_an_image_of_one_pixel_is_decoded(kind: str) -> None:
     ],
 )  # fmt: skip
 def test_other_files_are_refused_with_a_reason(image_bytes: bytes, reason: str) -> None:
-    assert reason in refusal(image_bytes)
+    assert reason in decoding_refusal(image_bytes)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "gif animated"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_truncated_file_is_refused(name: str, share: float) -> None:
     whole = FILES[name][0]
-    refusal(whole[: int(len(whole) * share)])
+    decoding_refusal(whole[: int(len(whole) * share)])
 
 
 def in_tf_data(image_bytes: tf.Tensor) -> object:
@@ -235,8 +157,8 @@ def in_tf_data(image_bytes: tf.Tensor) -> object:
 )
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp lossy"])
 def test_reasons_are_one_line_in_eager_graph_and_tf_data(name: str, load: Callable) -> None:
-    assert refusal(animation("WEBP"), load) == "an animated WebP"
-    refusal(FILES[name][0][:80], load)
+    assert decoding_refusal(animation("WEBP"), load) == "an animated WebP"
+    decoding_refusal(FILES[name][0][:80], load)
 
 
 def memory(field: str) -> int:
@@ -269,7 +191,7 @@ def growth(function: Callable[[], object]) -> int:
 )
 def test_an_image_over_the_limit_is_refused_before_decoding(image_bytes: bytes) -> None:
     reasons: list[str] = []
-    grown = growth(lambda: reasons.append(refusal(image_bytes)))
+    grown = growth(lambda: reasons.append(decoding_refusal(image_bytes)))
     assert reasons == ["declares no pixels or more than 100000000"]
     assert grown < 50  # Its pixels would take 300.
 
@@ -277,13 +199,13 @@ def test_an_image_over_the_limit_is_refused_before_decoding(image_bytes: bytes) 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measured as on Linux")
 def test_a_gif_frame_beyond_its_canvas_is_not_decoded() -> None:
     gif = gif_declaring(10, 10, Image.new("P", (12_000, 9_000)))
-    assert growth(lambda: refusal(gif)) < 50
+    assert growth(lambda: decoding_refusal(gif)) < 50
 
 
 def test_a_gif_of_tiny_blocks_is_refused_in_seconds() -> None:
     head = FILES["gif"][0][:781] + struct.pack("<BHHHHB", 0x2C, 0, 0, WIDTH, HEIGHT, 0) + b"\x08"
     before = time.process_time()
-    refusal(head + b"\x01\x55" * 1_000_000 + b"\0;")
+    decoding_refusal(head + b"\x01\x55" * 1_000_000 + b"\0;")
     assert time.process_time() - before < 4  # Without a limit of steps it takes 10 seconds.
 
 

@@ -75,35 +75,15 @@ MAX_MODULES = 18  # In a folder; `imcap` itself has the commands and what all of
 MAX_MODULES_OF_IMCAP = 20
 # Where the tests are of a module that has no tests file of its own.
 TESTED_IN = {
-    # Functions that every reader uses, tested with the files that each reader gets.
-    "imcap.datasets.base": "datasets/test_readers.py",
-    "imcap.datasets.flickr_captions": "datasets/test_flickr8k.py",
-    "imcap.datasets.image_folders": "datasets/test_folder.py",
-    "imcap.datasets.parted": "beam_jobs/transforms/test_read_parts.py",
-    "imcap.datasets.scenes": "datasets/test_shapes.py",
-    "imcap.datasets.table_files": "datasets/test_table.py",
-    "imcap.datasets.table_rows": "datasets/test_table.py",
-    "imcap.datasets.text_rows": "datasets/test_flickr8k.py",
-    # Networks, tested as encoders; the graph of layers, through the passes over it.
-    "imcap.encoders.custom_cnn": "encoders/test_encoder.py",
+    # The graph of layers, which only the passes over it use.
     "imcap.encoders.layer_graph": "encoders/test_conv_add_fusion.py",
-    "imcap.encoders.networks": "encoders/test_encoder.py",
-    # Scorers of one interface.
+    # Scorers of one interface, compared with pycocoevalcap's in one test.
     "imcap.metrics.cider": "metrics/test_scores.py",
-    "imcap.metrics.files": "metrics/test_score_tables.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
+    "imcap.metrics.files": "metrics/test_score_tables.py",
     "imcap.metrics.tables": "metrics/test_score_tables.py",
-    "imcap.reports.html": "reports/test_report.py",
-    "imcap.reports.model_card": "test_export.py",
-    # Parts of the training loop, tested by training.
-    "imcap.training.distributed_batches": "test_train.py",
-    "imcap.training.meter": "test_train.py",
-    "imcap.training.steps": "test_train.py",
-    "imcap.training.tensorboard": "test_train.py",
-    # Parts of the records job that only a whole job shows.
+    # The transforms put together: only a whole job shows them.
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",
-    "beam_jobs.transforms.check_manifest": "beam_jobs/test_build_records.py",
-    "beam_jobs.transforms.write_info": "beam_jobs/test_build_records.py",
 }
 
 

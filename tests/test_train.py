@@ -2,97 +2,20 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import os
 import shutil
-from pathlib import Path
 
 import landscapes
 import numpy as np
 import outputs
 import pytest
 import tensorflow as tf
-from ml_collections import ConfigDict
-from tensorboard.backend.event_processing import event_accumulator
+from training_steps import create_state
 
-from imcap import hashing, input_pipeline, records, runtime, text, train
-from imcap.decoders.base import NO_DROPOUT
-from imcap.decoding import beam_search
+from imcap import records, runtime, train
 from imcap.errors import UserError
-from imcap.training import objectives
 from imcap.training.checkpoints import Checkpoints, Metadata
-from imcap.training.steps import Batch, TrainState
 
 STEPS_PER_EPOCH = 5
-
-
-def create_state(config: ConfigDict) -> TrainState:
-    info = records.read_info(config.records.dir)
-    return train.create_state_from_config(config, info, tf.distribute.get_strategy())
-
-
-def first_batch(config: ConfigDict) -> Batch:
-    """Features and tokens of the same training images with all their captions."""
-    info = records.read_info(config.records.dir)
-    batches = input_pipeline.eval_dataset(config.records.dir, info, "train", batch_size=9)
-    batch = next(iter(batches))
-    return {key: batch[key] for key in ("features", "tokens")}
-
-
-def build_train_step(config: ConfigDict, state: TrainState, batch: Batch):
-    spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
-    return train.build_cross_entropy_step(config, state, tf.distribute.get_strategy(), spec)
-
-
-# --- one step -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["attention", "inject"])
-def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
-    config = landscapes.make_config(
-        tmp_path, landscape_data, model__decoder=kind, train__warmup=0.0, train__epochs=40,
-        train__learning_rate=5e-2, decode__beam_size=1,
-    )  # fmt: skip
-    state, batch = create_state(config), first_batch(config)
-    batch["tokens"] = batch["tokens"][:, :1]
-    train_step = build_train_step(config, state, batch)
-    losses = [float(train_step(batch)) for _ in range(200)]
-    tokenizer = records.read_tokenizer(config.records.dir, records.read_info(config.records.dir))
-    assert losses[0] == pytest.approx(np.log(tokenizer.size), abs=0.1)
-    assert losses[19] < 0.9 * losses[0]
-    assert losses[-1] < 0.05
-    assert state.step.numpy() == 200
-    found = beam_search.search(state.decoder, batch["features"], config.decode).tokens[:, 0]
-    captions = tokenizer.decode(found.numpy())
-    assert captions == tokenizer.decode(batch["tokens"][:, 0, 1:].numpy())
-    assert len(set(captions)) > 1
-
-
-def test_a_step_sums_cross_entropy_tokens_and_captions(tmp_path, landscape_data):
-    config = landscapes.make_config(tmp_path, landscape_data, train__label_smoothing=0.2)
-    state, batch = create_state(config), first_batch(config)
-    _, entropies = objectives.cross_entropy(state.decoder)(*batch.values(), NO_DROPOUT)
-    loss = build_train_step(config, state, batch)(batch)
-    assert float(loss) == pytest.approx(np.mean(entropies), rel=1e-5)
-    captions = (batch["tokens"].numpy()[..., 0] != text.PAD).sum()
-    expected = [np.sum(entropies), len(entropies), captions]
-    np.testing.assert_allclose(state.sums, expected, rtol=1e-5)
-
-
-def test_dropout_masks_differ_between_steps(tmp_path, landscape_data):
-    def losses(rate: float) -> list[float]:
-        config = landscapes.make_config(
-            tmp_path, landscape_data, model__dropout=rate, train__learning_rate=1e-12
-        )
-        state, batch = create_state(config), first_batch(config)
-        for weight in state.decoder.weights:
-            weight.assign(weight * 3)
-        train_step = build_train_step(config, state, batch)
-        return [float(train_step(batch)) for _ in range(3)]
-
-    assert len(set(losses(0.5))) == 3
-    assert len(set(losses(0.0))) == 1
 
 
 # --- checkpoints, scores and early stop ---------------------------------------------------------
@@ -139,23 +62,6 @@ def test_patience_ends_a_training_for_good(tmp_path, landscape_data, caplog):
         again = train.train_and_evaluate(config, str(tmp_path), "none").history
     assert again.rows == history.rows
     assert f"{tmp_path}: trained already, 15 steps" in caplog.messages
-
-
-def test_tensorboard_gets_the_dev_scores_and_sample_captions(landscape_run):
-    (path,) = glob.glob(str(landscape_run / "logs" / "events.out.tfevents.*"))
-    events = event_accumulator.EventAccumulator(path, {"tensors": 0}).Reload()
-    values = {
-        tag: {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)}
-        for tag in events.Tags()["tensors"]
-    }
-    rows = outputs.history(landscape_run)
-    for tag, column in (("dev/cider", "dev_cider"), ("dev/bleu4", "dev_bleu4"), ("loss", "loss")):
-        assert list(values[tag]) == [int(row["step"]) for row in rows]
-        expected = [float(row[column]) for row in rows]
-        np.testing.assert_allclose(list(values[tag].values()), expected, rtol=1e-5, atol=1e-9)
-    samples = values["dev/captions"][60].item().decode()
-    assert len(samples.split("\n\n")) == 4
-    assert ".jpg: " in samples
 
 
 # --- continued runs ---------------------------------------------------------------------------
@@ -217,12 +123,7 @@ def reversed_records(tmp_path, landscape_data) -> str:
     """Copies of the records whose vocabulary has the same words in reverse order."""
     folder = tmp_path / "reversed"
     shutil.copytree(landscape_data / "records", folder)
-    lines = records.read_vocabulary(str(folder))
-    lines = [*lines[:2], *reversed(lines[2:])]
-    (folder / records.VOCABULARY).write_text("".join(f"{line}\n" for line in lines))
-    info = json.loads((folder / records.INFO).read_text())
-    info["vocabulary_digest"] = hashing.digest_of(lines)
-    (folder / records.INFO).write_text(json.dumps(info))
+    landscapes.reverse_vocabulary(folder, update_info=True)
     return str(folder)
 
 
@@ -263,25 +164,4 @@ def test_an_unknown_strategy_is_refused(tmp_path, landscape_data):
 def test_records_that_are_not_finished_are_refused(tmp_path):
     config = landscapes.make_config(tmp_path, tmp_path)
     with pytest.raises(UserError, match=f"{tmp_path}/records holds no finished records"):
-        train.train_and_evaluate(config, str(tmp_path), "none")
-
-
-def flip_a_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    path.write_bytes(content)
-
-
-def cut_off(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("harm", [flip_a_byte, cut_off, os.remove])
-def test_a_corrupted_shard_is_named(tmp_path, landscape_data, harm):
-    folder = tmp_path / "records"
-    shutil.copytree(landscape_data / "records", folder)
-    path = folder / "train-00001-of-00002.tfrecord"
-    harm(path)
-    config = landscapes.make_config(tmp_path, landscape_data, records__dir=str(folder))
-    with pytest.raises(UserError, match=f"^{path} is corrupted .*: delete it and run `"):
         train.train_and_evaluate(config, str(tmp_path), "none")

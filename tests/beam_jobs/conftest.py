@@ -30,7 +30,7 @@ def built(image_set: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDi
 
 
 @pytest.fixture
-def copy(built: ConfigDict, image_set: Path, tmp_path: Path) -> Callable[..., ConfigDict]:
+def copied_config(built: ConfigDict, image_set: Path, tmp_path: Path) -> Callable[..., ConfigDict]:
     """Makes a config, with changes, of a folder that begins as a copy of the finished one."""
     shutil.copytree(built.records.dir, tmp_path / "records")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import shutil
 from pathlib import Path
 
 import landscapes
@@ -30,47 +28,6 @@ def info(built):
 @pytest.fixture(scope="module")
 def rows(built):
     return {row.image_id: row for row in build_reader(built.dataset).read(Problems())}
-
-
-def test_a_finished_folder_holds_shards_and_their_description(built):
-    names = {path.name for path in Path(built.records.dir).iterdir() if path.is_file()}
-    assert names == ALL_SHARDS | {"info.json", "vocab.txt", "failures.jsonl", "COMPLETED"}
-    assert Path(built.records.dir, "failures.jsonl").read_text() == ""
-
-
-def test_info_has_the_length_size_and_digest_of_each_shard(built, info):
-    assert {split: sum(s["shard_lengths"]) for split, s in info["splits"].items()} == (
-        landscapes.SPLITS
-    )
-    for split, entry in info["splits"].items():
-        for shard in range(2):
-            path = Path(built.records.dir, records.shard_name(split, shard, 2))
-            digest = records.Digest()
-            serialized = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-            for record in serialized:
-                digest.update(record)
-            assert entry["shard_lengths"][shard] == len(serialized)
-            assert entry["shard_bytes"][shard] == path.stat().st_size
-            assert entry["shard_digests"][shard] == digest.hexdigest()
-
-
-def test_info_has_the_settings_of_the_records(built, info):
-    encoder = encoders.build(built.encoder)
-    lines = Path(built.records.dir, "vocab.txt").read_text().splitlines()
-    assert info["schema_version"] == records.SCHEMA_VERSION
-    assert info["feature_shape"] == list(encoder.feature_shape) == [4, 32]
-    assert info["feature_grid"] == [2, 2]
-    assert info["feature_dtype"] == "float16"
-    assert info["encoder"]["name"] == "custom_cnn"
-    assert info["encoder"]["weights_digest"] == encoder.digest()
-    assert info["preprocessing"]["image_size"] == 32
-    assert info["text"] == {"max_length": 22, "vocabulary_size": len(lines) + 2}
-    assert info["vocabulary_digest"] == hashing.digest_of(lines)
-    counts = {"kept": 24, "failed": 0, "duplicate": 0, "captions": 48}
-    assert info["counts"].items() >= counts.items()
-    assert info["problems"] == {}
-    for name in ("apache-beam", "keras", "numpy", "tensorflow", "tensorflow-text"):
-        assert info["versions"][name] == importlib.metadata.version(name)
 
 
 def test_the_vocabulary_is_that_of_the_training_captions(built, rows):
@@ -217,52 +174,6 @@ def test_records_keep_paths_below_the_folder_however_it_is_spelt(tmp_path, monke
     examples = outputs.examples(config.records.dir, "dev")
     paths = {outputs.values(example, "path")[0] for example in examples}
     assert paths == {b"16.jpg", b"17.jpg", b"18.jpg", b"19.jpg"}
-
-
-def without_train(folder: Path) -> Path:
-    """Writes a data set of six images, none of which is to train on."""
-    folder.mkdir()
-    rows = []
-    for number in range(6):
-        landscapes.draw(number).save(folder / f"{number}.jpg")
-        rows.append((f"{number}.jpg", "test" if number % 2 else "dev", "A red sky."))
-    landscapes.write_table(folder, rows)
-    return folder
-
-
-@pytest.mark.parametrize("num_shards", [0, 1])
-def test_a_missing_train_split_is_refused_before_the_encoder(tmp_path, num_shards):
-    data = without_train(tmp_path / "data")
-    config = landscapes.make_records_config(tmp_path, data, records__num_shards=num_shards)
-    for start in (build_records.build_records, build_records.dry_run):
-        with pytest.raises(UserError, match=r"^no image is in the split train \(dev 3, test 3\): "):
-            start(config)
-    assert not list(tmp_path.rglob("*.tfrecord"))
-
-
-def test_a_given_vocabulary_needs_no_train_split(tmp_path):
-    (tmp_path / "vocab.txt").write_text("[START]\n[END]\nsky\n")
-    config = landscapes.make_records_config(
-        tmp_path,
-        without_train(tmp_path / "data"),
-        text__vocabulary=str(tmp_path / "vocab.txt"),
-        records__num_shards=1,
-    )
-    info = build_records.build_records(config)
-    assert {split: info.num_images(split) for split in info.splits} == {"dev": 3, "test": 3}
-
-
-def test_a_missing_dev_split_is_warned_of(image_set, tmp_path, caplog):
-    rows = [("00.jpg", "train", "A red sky."), ("01.jpg", "test", "A blue sky.")]
-    shutil.copytree(image_set, tmp_path / "data")
-    landscapes.write_table(tmp_path / "data", rows)
-    config = landscapes.make_records_config(tmp_path, tmp_path / "data", records__num_shards=1)
-    build_records.build_records(config)
-    warning = "no image is in the split dev (test 1, train 1): training will not score captions"
-    assert [warning in message for message in caplog.messages].count(True) == 1
-    caplog.clear()
-    build_records.dry_run(config)
-    assert warning in caplog.text
 
 
 def test_an_automatic_compute_dtype_is_chosen_once_and_kept(image_set, tmp_path):

@@ -19,8 +19,8 @@ from imcap.datasets import selection
 from imcap.errors import UserError
 
 
-def test_a_finished_folder_stays_unchanged(built, copy, capsys):
-    config = copy()
+def test_a_finished_folder_stays_unchanged(built, copied_config, capsys):
+    config = copied_config()
     before = outputs.identities(config.records.dir)
     build_records.build_records(config)
     assert outputs.identities(config.records.dir) == before
@@ -28,8 +28,8 @@ def test_a_finished_folder_stays_unchanged(built, copy, capsys):
     assert "reused=24" in capsys.readouterr().err
 
 
-def test_only_missing_or_corrupted_shards_are_rebuilt(built, copy):
-    config = copy()
+def test_only_missing_or_corrupted_shards_are_rebuilt(built, copied_config):
+    config = copied_config()
     folder = Path(config.records.dir)
     names = [
         records.shard_name(split, shard, 2)
@@ -52,8 +52,8 @@ def test_only_missing_or_corrupted_shards_are_rebuilt(built, copy):
     assert outputs.contents(folder) == outputs.contents(built.records.dir)
 
 
-def test_a_folder_without_the_file_completed_is_not_finished(copy):
-    config = copy()
+def test_a_folder_without_the_file_completed_is_not_finished(copied_config):
+    config = copied_config()
     Path(config.records.dir, "COMPLETED").unlink()
     with pytest.raises(UserError, match="holds no finished records: run `imcap records`"):
         records.read_info(config.records.dir)
@@ -71,15 +71,17 @@ def test_a_folder_without_the_file_completed_is_not_finished(copy):
         ({"records__num_shards": 3}, "records.num_shards=2, now 3"),
     ],
 )
-def test_other_settings_are_refused_by_name(built, copy, changes, message):
-    config = copy(**changes)
+def test_other_settings_are_refused_by_name(built, copied_config, changes, message):
+    config = copied_config(**changes)
     with pytest.raises(UserError) as refused:
         build_records.build_records(config)
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert outputs.contents(config.records.dir) == outputs.contents(built.records.dir)
 
 
-def test_another_list_of_excluded_images_is_refused_and_a_moved_one_is_not(built, copy, tmp_path):
+def test_another_list_of_excluded_images_is_refused_and_a_moved_one_is_not(
+    built, copied_config, tmp_path
+):
     paths = {name: tmp_path / f"{name}.txt" for name in ("one", "moved", "other")}
     for name, content in (("one", "00\n03\n"), ("moved", "03\n00"), ("other", "00\n")):
         paths[name].write_text(content)
@@ -87,22 +89,24 @@ def test_another_list_of_excluded_images_is_refused_and_a_moved_one_is_not(built
     with pytest.raises(
         UserError, match=r"made with dataset\.exclude='', now '[0-9a-f]{32}': --over"
     ):
-        build_records.build_records(copy(dataset__exclude=str(paths["one"])))
-    config = copy(**changes)
+        build_records.build_records(copied_config(dataset__exclude=str(paths["one"])))
+    config = copied_config(**changes)
     info = build_records.build_records(config, overwrite=True)
     assert info.counts["kept"] == sum(landscapes.SPLITS.values()) - 2
     assert info.problems["images excluded by one.txt"]["count"] == 2
     assert info.dataset["exclude"] == selection.digest(str(paths["one"]))
     before = outputs.identities(config.records.dir)
-    build_records.build_records(copy(**changes | {"dataset__exclude": str(paths["moved"])}))
+    build_records.build_records(
+        copied_config(**changes | {"dataset__exclude": str(paths["moved"])})
+    )
     assert outputs.identities(config.records.dir) == before
     for exclude in ("", str(paths["other"])):
         with pytest.raises(UserError, match=r"dataset\.exclude='[0-9a-f]{32}', now '"):
-            build_records.build_records(copy(**changes | {"dataset__exclude": exclude}))
+            build_records.build_records(copied_config(**changes | {"dataset__exclude": exclude}))
 
 
-def test_records_of_a_version_without_exclusions_are_continued(built, copy):
-    config = copy()
+def test_records_of_a_version_without_exclusions_are_continued(built, copied_config):
+    config = copied_config()
     path = Path(config.records.dir, "shards", "settings.json")
     settings = json.loads(path.read_text())
     assert settings.pop("dataset") == {"exclude": ""}
@@ -110,8 +114,8 @@ def test_records_of_a_version_without_exclusions_are_continued(built, copy):
     assert build_records.build_records(config).counts["kept"] == sum(landscapes.SPLITS.values())
 
 
-def test_overwrite_starts_over_and_keeps_other_files(built, copy):
-    config = copy(records__flip=False, records__num_shards=1)
+def test_overwrite_starts_over_and_keeps_other_files(built, copied_config):
+    config = copied_config(records__flip=False, records__num_shards=1)
     notes = Path(config.records.dir, "notes.txt")
     notes.write_text("mine")
     build_records.build_records(config, overwrite=True)
@@ -122,8 +126,8 @@ def test_overwrite_starts_over_and_keeps_other_files(built, copy):
     assert notes.read_text() == "mine"
 
 
-def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
-    config = copy(text__min_count=2)
+def test_a_new_vocabulary_setting_gives_new_tokens(built, copied_config):
+    config = copied_config(text__min_count=2)
     build_records.build_records(config)
     lines = Path(config.records.dir, "vocab.txt").read_text().splitlines()
     assert "sky" in lines and "15" not in lines
@@ -139,10 +143,10 @@ def test_a_new_vocabulary_setting_gives_new_tokens(built, copy):
         assert text.UNKNOWN in outputs.values(after, "caption_tokens")
 
 
-def test_another_vocabulary_gives_the_bytes_of_a_fresh_job(copy, tmp_path):
-    changed = copy(text__min_count=3)
+def test_another_vocabulary_gives_the_bytes_of_a_fresh_job(copied_config, tmp_path):
+    changed = copied_config(text__min_count=3)
     build_records.build_records(changed)
-    fresh = copy(text__min_count=3, records__dir=str(tmp_path / "fresh"))
+    fresh = copied_config(text__min_count=3, records__dir=str(tmp_path / "fresh"))
     build_records.build_records(fresh)
     names = [*outputs.identities(fresh.records.dir), records.VOCABULARY]
     again, anew = (outputs.contents(config.records.dir) for config in (changed, fresh))

@@ -12,12 +12,7 @@ import pytest
 from beam_jobs import build_records
 from imcap.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def bucket():
-    memory_files.FILES.clear()
-    yield
-    memory_files.FILES.clear()
+pytestmark = pytest.mark.usefixtures("bucket")
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-import landscapes
 import numpy as np
 import pytest
 
-from imcap import input_pipeline, records, text
+from imcap import input_pipeline
 from imcap.decoding import beam_search
 from imcap.decoding.predictions import Caption, Predictions, Predictor, score_predictions
 from imcap.errors import UserError
@@ -16,42 +15,29 @@ from imcap.training import checkpoints
 
 
 @pytest.fixture(scope="module")
-def config(landscape_run, landscape_data):
-    return landscapes.make_config(landscape_run, landscape_data)
+def predictor(trained):
+    return Predictor(
+        trained.decoder,
+        trained.tokenizer,
+        trained.config.decode,
+        trained.config.records.dir,
+        trained.info,
+    )
 
 
-@pytest.fixture(scope="module")
-def info(config):
-    return records.read_info(config.records.dir)
-
-
-@pytest.fixture(scope="module")
-def decoder(config, landscape_run, info):
-    return checkpoints.load_decoder(config.model, str(landscape_run), info)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(config):
-    vocabulary = records.read_vocabulary(config.records.dir)
-    return text.Tokenizer(vocabulary, config.text.max_length)
-
-
-@pytest.fixture(scope="module")
-def predictor(config, info, decoder, tokenizer):
-    return Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
-
-
-def test_predictions_are_the_search_results(predictor, config, info, decoder, tokenizer):
+def test_predictions_are_the_search_results(predictor, trained):
     found = predictor.predict_split("dev")
-    batches = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
+    batches = input_pipeline.eval_dataset(
+        trained.config.records.dir, trained.info, "dev", batch_size=9
+    )
     (batch,) = batches
-    captions = beam_search.search(decoder, batch["features"], config.decode)
+    captions = beam_search.search(trained.decoder, batch["features"], trained.config.decode)
     for index, image_id in enumerate(batch["image_id"].numpy()):
         rows = found.captions[image_id.decode()]
-        assert [row.caption for row in rows] == tokenizer.decode(captions.tokens[index])
+        assert [row.caption for row in rows] == trained.tokenizer.decode(captions.tokens[index])
         np.testing.assert_allclose([row.score for row in rows], captions.scores[index], atol=1e-5)
         np.testing.assert_allclose([row.rank for row in rows], captions.ranks[index], atol=1e-5)
-    total, count = beam_search.log_probability(decoder, batch["features"], batch["tokens"])
+    total, count = beam_search.log_probability(trained.decoder, batch["features"], batch["tokens"])
     assert found.loss == pytest.approx(-np.sum(total) / np.sum(count), rel=1e-5)
 
 
@@ -80,22 +66,26 @@ def test_parts_of_a_split_add_up_to_the_whole(predictor, starts):
     assert found.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
-def test_graph_is_traced_once_and_follows_the_weights(
-    config, info, landscape_run, tokenizer, monkeypatch
-):
-    decoder = checkpoints.load_decoder(config.model, str(landscape_run), info)
+def test_graph_is_traced_once_and_follows_the_weights(trained, landscape_run, monkeypatch):
+    decoder = checkpoints.load_decoder(trained.config.model, str(landscape_run), trained.info)
     attributes = set(vars(decoder))
     starts = []
     original = decoder.start
     monkeypatch.setattr(decoder, "start", lambda *args: starts.append(args) or original(*args))
-    predictor = Predictor(decoder, tokenizer, config.decode, config.records.dir, info)
+    predictor = Predictor(
+        decoder,
+        trained.tokenizer,
+        trained.config.decode,
+        trained.config.records.dir,
+        trained.info,
+    )
     before = predictor.predict_split("dev", limit=2)
     traced = len(starts)
     for weight in decoder.weights:
         weight.assign(weight * 0)
     after = predictor.predict_split("train", limit=5)
     assert len(starts) == traced > 0
-    assert after.loss == pytest.approx(np.log(tokenizer.size), rel=1e-5) != before.loss
+    assert after.loss == pytest.approx(np.log(trained.tokenizer.size), rel=1e-5) != before.loss
     assert set(vars(decoder)) == attributes | {"start"}
 
 

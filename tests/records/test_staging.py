@@ -31,11 +31,9 @@ def finished(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def bucket(finished):
-    memory_files.FILES.clear()
+def uploaded(bucket, finished):
     memory_files.upload(finished, REMOTE)
-    yield memory_files.FILES
-    memory_files.FILES.clear()
+    return bucket
 
 
 @pytest.fixture
@@ -122,8 +120,8 @@ def test_an_interrupted_copy_is_completed(finished, cache, downloads, monkeypatc
 
 
 @pytest.mark.parametrize("change", [lambda b: b[:-1] + b"?", lambda b: b[:-9], lambda b: b"x"])
-def test_a_shard_that_is_not_what_info_says_is_refused(bucket, cache, change):
-    bucket[f"{REMOTE}/{SHARD}"] = change(bucket[f"{REMOTE}/{SHARD}"])
+def test_a_shard_that_is_not_what_info_says_is_refused(uploaded, cache, change):
+    uploaded[f"{REMOTE}/{SHARD}"] = change(uploaded[f"{REMOTE}/{SHARD}"])
     line = refusal(staging.local_folder, REMOTE, cache)
     assert f"{REMOTE}/{SHARD} has" in line
     assert "delete it and run `imcap records` again" in line
@@ -131,9 +129,9 @@ def test_a_shard_that_is_not_what_info_says_is_refused(bucket, cache, change):
     assert not (folder / SHARD).exists()
 
 
-def test_new_records_get_another_copy(bucket, cache):
+def test_new_records_get_another_copy(uploaded, cache):
     first = staging.local_folder(REMOTE, cache)
-    bucket[f"{REMOTE}/info.json"] += b" "
+    uploaded[f"{REMOTE}/info.json"] += b" "
     assert staging.local_folder(REMOTE, cache) != first
     assert shards(first)
 
@@ -151,8 +149,8 @@ def test_processes_that_start_together_copy_once(cache, downloads):
     assert len(downloads) == len(set(downloads))
 
 
-def test_unfinished_records_are_refused(bucket, cache):
-    del bucket[f"{REMOTE}/COMPLETED"]
+def test_unfinished_records_are_refused(uploaded, cache):
+    del uploaded[f"{REMOTE}/COMPLETED"]
     assert "holds no finished records" in refusal(staging.local_folder, REMOTE, cache)
 
 

@@ -5,67 +5,49 @@ from __future__ import annotations
 import os
 import shutil
 
-import landscapes
 import numpy as np
 import pytest
 
-from imcap import input_pipeline, records, text
+from imcap import input_pipeline, records
 from imcap.reports import attention_maps
-from imcap.training import checkpoints
 
 
 @pytest.fixture(scope="module")
-def config(landscape_run, landscape_data):
-    return landscapes.make_config(landscape_run, landscape_data)
-
-
-@pytest.fixture(scope="module")
-def info(config):
-    return records.read_info(config.records.dir)
-
-
-@pytest.fixture(scope="module")
-def decoder(config, landscape_run, info):
-    return checkpoints.load_decoder(config.model, str(landscape_run), info)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(config):
-    return text.Tokenizer(records.read_vocabulary(config.records.dir), 22)
-
-
-@pytest.fixture(scope="module")
-def batch(config, info):
-    (whole,) = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=100)
+def batch(trained):
+    (whole,) = input_pipeline.eval_dataset(
+        trained.config.records.dir, trained.info, "dev", batch_size=100
+    )
     return whole
 
 
-def test_weights_of_each_token_add_up_to_1(decoder, batch, tokenizer, info):
-    tokens = tokenizer.encode(["a red sky over the sand"])[0][1:]
-    weights = attention_maps.attention_weights(decoder, batch["features"][0], tokens.tolist())
-    assert weights.shape == (7, info.feature_shape[0]) and weights.dtype == np.float32
+def test_weights_of_each_token_add_up_to_1(trained, batch):
+    tokens = trained.tokenizer.encode(["a red sky over the sand"])[0][1:]
+    weights = attention_maps.attention_weights(
+        trained.decoder, batch["features"][0], tokens.tolist()
+    )
+    assert weights.shape == (7, trained.info.feature_shape[0]) and weights.dtype == np.float32
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_features_of_single_images_are_those_of_the_split(config, info, batch):
-    found = attention_maps.read_features(config.records.dir, info, "dev", {0, 3, 8})
+def test_features_of_single_images_are_those_of_the_split(trained, batch):
+    found = attention_maps.read_features(trained.config.records.dir, trained.info, "dev", {0, 3, 8})
     assert sorted(found) == [0, 3, 8]
     for position, features in found.items():
         np.testing.assert_array_equal(features, batch["features"][position])
 
 
-def test_only_the_shards_of_the_images_are_read(tmp_path, config, info, batch):
-    shutil.copytree(config.records.dir, tmp_path / "records")
-    (_, length), (second, _) = records.shards(str(tmp_path / "records"), info, "dev")
+def test_only_the_shards_of_the_images_are_read(tmp_path, trained, batch):
+    shutil.copytree(trained.config.records.dir, tmp_path / "records")
+    (_, length), (second, _) = records.shards(str(tmp_path / "records"), trained.info, "dev")
     os.unlink(second)
-    found = attention_maps.read_features(str(tmp_path / "records"), info, "dev", {length - 1})
+    found = attention_maps.read_features(
+        str(tmp_path / "records"), trained.info, "dev", {length - 1}
+    )
     np.testing.assert_array_equal(found[length - 1], batch["features"][length - 1])
 
 
-def test_unreadable_images_and_empty_captions_are_skipped(
-    tmp_path, config, info, decoder, batch, tokenizer
-):
-    path = records.image_path(batch["path"][0].numpy(), config.dataset.dir)
+def test_unreadable_images_and_empty_captions_are_skipped(tmp_path, trained, batch):
+    path = records.image_path(batch["path"][0].numpy(), trained.config.dataset.dir)
     samples = [
         attention_maps.Sample("drawn.jpg", path, batch["features"][0], "a red sky"),
         attention_maps.Sample("empty.jpg", path, batch["features"][0], ""),
@@ -73,7 +55,7 @@ def test_unreadable_images_and_empty_captions_are_skipped(
     ]
     folder = str(tmp_path / "attention")
     written = attention_maps.write_attention_maps(
-        folder, decoder, tokenizer, info.feature_grid, samples
+        folder, trained.decoder, trained.tokenizer, trained.info.feature_grid, samples
     )
     assert written == [os.path.join(folder, "drawn.jpg.png")]
     assert os.listdir(folder) == ["drawn.jpg.png"]

@@ -5,19 +5,11 @@ from __future__ import annotations
 import base64
 import io
 
-import numpy as np
 import pytest
 from PIL import Image
+from report_pages import save_image
 
 from imcap.reports import thumbnails
-
-
-def save_image(path, size=(320, 200), mode="RGB", **options):
-    """Saves a smooth random image."""
-    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
-    image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode)
-    image.save(path, **options)
-    return path
 
 
 def embedded(path) -> Image.Image:

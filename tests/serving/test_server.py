@@ -46,7 +46,7 @@ def client(version_dir):
         yield client
 
 
-def refusal(client, status: int, **request) -> str:
+def error_reply(client, status: int, **request) -> str:
     """Posts a wrong predict request and returns the error's text."""
     response = client.post(PREDICT, **request)
     assert response.status_code == status, response.text
@@ -168,23 +168,23 @@ def test_more_instances_than_a_batch_are_answered_in_order(client):
 
 def test_a_wrong_request_is_refused(client):
     error = "Missing 'inputs' or 'instances' key"
-    assert refusal(client, 400, content=b"{}") == error
+    assert error_reply(client, 400, content=b"{}") == error
 
 
 def test_an_image_that_cannot_be_decoded_is_refused_by_its_index(client):
     images = [b64(png(1)), b64(png(2)), b64(b"garbage"), b64(png(3))]
-    error = refusal(client, 400, json={"instances": images})
+    error = error_reply(client, 400, json={"instances": images})
     expected = "Failed to process element: 2 of 'instances' list. Error: Unknown image"
     assert error.startswith(expected)
     assert "\n" not in error
 
 
 def test_too_little_memory_is_status_429(client):
-    assert "memory limit" in refusal(client, 429, json={"instances": [row(WHITE)]})
+    assert "memory limit" in error_reply(client, 429, json={"instances": [row(WHITE)]})
 
 
 def test_a_body_over_the_limit_is_refused(client):
-    error = refusal(client, 413, content=b" " * (1 << 20) + b"{}")
+    error = error_reply(client, 413, content=b" " * (1 << 20) + b"{}")
     assert error == "The request body is larger than the limit of 1 MiB (--max_body_mib)"
 
 
@@ -210,10 +210,10 @@ def test_no_request_makes_the_server_fail(client, method, path, body):
 
 
 @pytest.fixture
-def gated(tmp_path):
-    """A client of a model that waits for the file `tmp_path/gate`."""
-    gate = tmp_path / "gate"
-    model = Captioner(export(tmp_path / "1", Grey(str(gate))))
+def held(tmp_path):
+    """A client of a model that waits for the file `tmp_path/barrier`."""
+    barrier = tmp_path / "barrier"
+    model = Captioner(export(tmp_path / "1", Grey(str(barrier))))
     with TestClient(server.create_app({"grey": model}), raise_server_exceptions=False) as client:
         try:
             assert client.get("/healthz").status_code == 200
@@ -222,8 +222,8 @@ def gated(tmp_path):
             assert response.json() == {"error": "model grey is warming up"}
             yield client
         finally:
-            if not gate.exists():
-                gate.touch()  # Ends the model's thread, whatever the test did.
+            if not barrier.exists():
+                barrier.touch()  # Ends the model's thread, whatever the test did.
 
 
 def wait_while_warming_up(client):
@@ -233,24 +233,24 @@ def wait_while_warming_up(client):
         time.sleep(0.01)
 
 
-def test_the_server_is_ready_after_warming_up(gated, tmp_path):
-    (tmp_path / "gate").touch()
-    wait_while_warming_up(gated)
-    response = gated.get("/readyz")
+def test_the_server_is_ready_after_warming_up(held, tmp_path):
+    (tmp_path / "barrier").touch()
+    wait_while_warming_up(held)
+    response = held.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
 
-def test_a_model_that_fails_is_not_ready_and_the_server_stays_up(gated, tmp_path):
-    (tmp_path / "gate").mkdir()
-    wait_while_warming_up(gated)
-    response = gated.get("/readyz")
+def test_a_model_that_fails_is_not_ready_and_the_server_stays_up(held, tmp_path):
+    (tmp_path / "barrier").mkdir()
+    wait_while_warming_up(held)
+    response = held.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"].startswith("model grey failed: ")
     error = "Internal error: FailedPreconditionError; see the server's log"
     for _ in range(2):
-        response = gated.post(PREDICT, json={"instances": [row(1)]})
+        response = held.post(PREDICT, json={"instances": [row(1)]})
         assert (response.status_code, response.json()) == (500, {"error": error})
-    assert gated.get("/healthz").status_code == 200
+    assert held.get("/healthz").status_code == 200
 
 
 # Options.

@@ -24,7 +24,7 @@ from imcap.errors import UserError
 from imcap.serving import server
 
 PREDICT = "/v1/models/grey:predict"
-GATED_HEIGHT = 9
+HELD_HEIGHT = 9
 SERVE = """
 import functools, json, sys
 from imcap.serving import server
@@ -39,15 +39,15 @@ def body(level: int, height: int = 4) -> bytes:
 
 
 @pytest.fixture
-def gate(tmp_path):
-    """The file that images of GATED_HEIGHT wait for."""
-    return tmp_path / "gate"
+def barrier(tmp_path):
+    """The file that images of HELD_HEIGHT wait for."""
+    return tmp_path / "barrier"
 
 
 @pytest.fixture
-def started(tmp_path, gate):
+def started(tmp_path, barrier):
     """A process that runs `serve`, with its host and port."""
-    version = export(tmp_path / "7", Grey(str(gate), GATED_HEIGHT))
+    version = export(tmp_path / "7", Grey(str(barrier), HELD_HEIGHT))
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", SERVE, str(tmp_path)]
     with contextlib.ExitStack() as stack:
@@ -96,7 +96,7 @@ def status_if_asked_before_sending(host: str, port: int, size: int) -> int:
         return client.getresponse().status
 
 
-def test_probes_are_answered_during_requests_which_finish_before_the_shutdown(started, gate):
+def test_probes_are_answered_during_requests_which_finish_before_the_shutdown(started, barrier):
     process, host, port = started
     wait_for(lambda: get(host, port, "/readyz") == (200, {"status": "ready"}))
 
@@ -111,12 +111,12 @@ def test_probes_are_answered_during_requests_which_finish_before_the_shutdown(st
         replies = pool.map(lambda _: captions(get(host, port, PREDICT, body(10))), range(16))
         assert list(replies) == [["grey 10"]] * 16
 
-        requests = [body(level, GATED_HEIGHT) for level in (20, 21)]
+        requests = [body(level, HELD_HEIGHT) for level in (20, 21)]
         waiting = [pool.submit(get, host, port, PREDICT, request) for request in requests]
-        wait_for(lambda: all(Path(f"{gate}.{level}").exists() for level in (20, 21)))
+        wait_for(lambda: all(Path(f"{barrier}.{level}").exists() for level in (20, 21)))
         assert get(host, port, "/healthz") == (200, {"status": "ok"})
         process.send_signal(signal.SIGTERM)
-        gate.touch()
+        barrier.touch()
         assert [captions(reply.result()) for reply in waiting] == [["grey 20"], ["grey 21"]]
     assert process.wait(20) == 0
 

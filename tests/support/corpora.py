@@ -16,11 +16,11 @@ def make_corpus(images, seed=0, references=(1, 6), words=(1, 12)):
     def caption():
         return " ".join(rng.choices(WORDS, k=rng.randint(*words)))
 
-    def corrupted(text):
+    def reworded(text):
         return " ".join(rng.choice(WORDS) if rng.random() < 0.2 else word for word in text.split())
 
     refs = {f"{i}.jpg": [caption() for _ in range(rng.randint(*references))] for i in range(images)}
-    return refs, {image_id: corrupted(rng.choice(captions)) for image_id, captions in refs.items()}
+    return refs, {image_id: reworded(rng.choice(captions)) for image_id, captions in refs.items()}
 
 
 def coco_score(scorer, refs, hyps, **options):

@@ -14,14 +14,14 @@ _IMAGES = tf.TensorSpec([None], tf.string, name="image_bytes")
 class Grey(tf.Module):
     """Captions an image with its mean brightness, such as `grey 51`.
 
-    A white image needs more memory than is allowed. With a `gate`, images of `gated_height` (0: of
-    any height) create the file GATE.LEVEL, wait until the file GATE exists, and fail if it cannot
-    be read.
+    A white image needs more memory than is allowed. With a `barrier`, images of `held_height` (0:
+    of any height) create the file BARRIER.LEVEL, wait until the file BARRIER exists, and fail if it
+    cannot be read.
     """
 
-    def __init__(self, gate: str = "", gated_height: int = 0, with_ranks: bool = True) -> None:
+    def __init__(self, barrier: str = "", held_height: int = 0, with_ranks: bool = True) -> None:
         super().__init__()
-        self._gate, self._gated_height, self._with_ranks = gate, gated_height, with_ranks
+        self._barrier, self._held_height, self._with_ranks = barrier, held_height, with_ranks
 
     @tf.function(input_signature=[_IMAGES])
     def serve(self, image_bytes):
@@ -55,14 +55,14 @@ class Grey(tf.Module):
         mean = tf.reduce_mean(tf.cast(image, tf.float32))
         if tf.reduce_min(image) == WHITE:
             tf.raw_ops.Stage(values=[image], memory_limit=1)
-        return self._pass_gate(mean, tf.shape(image)[0]) if self._gate else mean
+        return self._wait_at_barrier(mean, tf.shape(image)[0]) if self._barrier else mean
 
     @tf.function
-    def _pass_gate(self, mean, height):
-        if self._gated_height == 0 or height == self._gated_height:
+    def _wait_at_barrier(self, mean, height):
+        if self._held_height == 0 or height == self._held_height:
             level = tf.strings.as_string(tf.cast(mean, tf.int32))
-            tf.io.write_file(tf.strings.join([self._gate, ".", level]), "")
-            mean += _wait_for(self._gate)
+            tf.io.write_file(tf.strings.join([self._barrier, ".", level]), "")
+            mean += _wait_for(self._barrier)
         return mean
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -14,6 +16,10 @@ from PIL import Image
 from tiny_runs import tiny_config
 
 from imcap import config as config_lib
+from imcap import hashing, records
+from imcap.decoders.base import Decoder
+from imcap.text import Tokenizer
+from imcap.training import checkpoints
 
 SKIES = {"blue": (70, 130, 250), "grey": (150, 150, 150), "red": (230, 70, 60)}
 GROUNDS = {"grass": (40, 160, 50), "sand": (230, 200, 120), "snow": (250, 250, 250)}
@@ -120,3 +126,37 @@ def make_config(workdir: Path, data: Path, **changes: object) -> ConfigDict:
     config.update_from_flattened_dict(values)
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return config_lib.resolve(config, str(workdir))
+
+
+class Trained(NamedTuple):
+    """A trained captioner with what it was made from."""
+
+    config: ConfigDict
+    info: records.Info
+    tokenizer: Tokenizer
+    decoder: Decoder
+
+
+def load_trained(workdir: Path, data: Path) -> Trained:
+    """Returns the best decoder of a run on the images in `data`."""
+    config = make_config(workdir, data)
+    info = records.read_info(config.records.dir)
+    tokenizer = records.read_tokenizer(config.records.dir, info)
+    return Trained(
+        config, info, tokenizer, checkpoints.load_decoder(config.model, str(workdir), info)
+    )
+
+
+def reverse_vocabulary(folder: Path, *, update_info: bool) -> Path:
+    """Puts the words of a records folder's vocabulary in reverse order; returns vocab.txt's path.
+
+    `update_info`: whether info.json gets the digest of the new order.
+    """
+    path, info = folder / records.VOCABULARY, folder / records.INFO
+    lines = records.read_vocabulary(str(folder))
+    lines = [*lines[:2], *reversed(lines[2:])]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    if update_info:
+        values = json.loads(info.read_text()) | {"vocabulary_digest": hashing.digest_of(lines)}
+        info.write_text(json.dumps(values))
+    return path

@@ -1,4 +1,4 @@
-"""Tests of files that may not be written, which hold for root, too."""
+"""Runs code without root's rights, so that a file that must not be written is refused as well."""
 
 from __future__ import annotations
 

@@ -78,12 +78,12 @@ def run_fork(*arguments: object) -> Finished:
     """Runs `imcap ARGUMENTS` in a fork, without the seconds that its imports take."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = fork(main, list(map(str, arguments)), str(out), str(err))
+        process = fork(run_command_in_fork, list(map(str, arguments)), str(out), str(err))
         process.join()
         return Finished(process.exitcode, out.read_text(), err.read_text())
 
 
-def main(arguments: list[str], out: str, err: str) -> None:
+def run_command_in_fork(arguments: list[str], out: str, err: str) -> None:
     """What a fork does for `imcap ARGUMENTS`: its output goes to files."""
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)

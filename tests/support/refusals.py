@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import processes
 import pytest
 
 from imcap.errors import UserError
@@ -16,3 +17,12 @@ def refusal(function: Callable, *arguments: object) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+def command_refusal(finished: processes.Finished) -> str:
+    """Checks that a command ended as one does that is refused; returns its message."""
+    assert finished.status == 2
+    assert finished.out == ""
+    (line,) = finished.err.splitlines()
+    assert line.startswith("imcap: ")
+    return line.removeprefix("imcap: ")

@@ -1,4 +1,4 @@
-"""Configs of runs that take seconds."""
+"""Configs: of runs that take seconds, and the default with a change."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def tiny_config(workdir: Path, **changes: object) -> ConfigDict:
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
     return config_lib.resolve(config, str(workdir))
+
+
+def changed_config(key: str, value: object) -> ConfigDict:
+    """Returns the default config with one setting, by dotted key, changed."""
+    config = config_lib.default()
+    config.update_from_flattened_dict({key: value})
+    return config

@@ -31,8 +31,8 @@ def test_an_unreadable_caption_file_is_named_in_one_line(tmp_path, caplog, capfd
     assert not Path(config.records.dir, "COMPLETED").exists()
 
 
-def test_a_failed_job_unmarks_a_finished_folder(copy):
-    config = copy()
+def test_a_failed_job_unmarks_a_finished_folder(copied_config):
+    config = copied_config()
     shard = Path(config.records.dir, "dev-00000-of-00002.tfrecord")
     shard.unlink()
     shard.mkdir()

@@ -60,7 +60,7 @@ def write_zoo(folder: Path) -> Path:
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "words.jpg").write_text("These words are no image, whatever their name says.")
     Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
-    rows = [(name, "train", f"A image called {name}") for name in GOOD]
+    rows = [(name, "train", f"An image called {name}") for name in GOOD]
     landscapes.write_table(folder, rows + [(name, "dev", "A bad image") for name in BAD])
     return folder
 

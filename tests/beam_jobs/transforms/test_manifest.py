@@ -1,4 +1,4 @@
-"""The manifest's way to the shards."""
+"""The manifest: packed, spread, and grouped by shard."""
 
 from __future__ import annotations
 

@@ -88,23 +88,6 @@ def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, s
         assert_that(read["problems"], check_problems, label="problems")
 
 
-def test_problems_of_all_parts_are_summed_up_in_info(tmp_path):
-    data = landscapes.write_images(tmp_path / "data")
-    with open(data / "captions.csv", "a") as file:
-        file.write('"gone.jpg","train","A ghost"\n"gone.jpg","dev","A ghost"\nx\n')
-    config = landscapes.make_records_config(tmp_path, data)
-    build_records.build_records(config)
-    problems = records.read_info(config.records.dir).problems
-    path = data / "captions.csv"
-    assert problems == {
-        "malformed rows": {"count": 1, "first": f"{path}, line 52"},
-        "missing images": {
-            "count": 1,
-            "first": f"gone.jpg (tried {data}/gone.jpg), {path}, line 50",
-        },
-    }
-
-
 @pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
 def test_problems_of_a_part_in_the_middle_have_line_numbers(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(table_files, "PART_BYTES", 400)

@@ -1,0 +1,27 @@
+"""One training step on the images of `landscapes`."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import input_pipeline, records, train
+from imcap.training.steps import Batch, TrainState
+
+
+def create_state(config: ConfigDict) -> TrainState:
+    info = records.read_info(config.records.dir)
+    return train.create_state_from_config(config, info, tf.distribute.get_strategy())
+
+
+def first_batch(config: ConfigDict) -> Batch:
+    """Features and tokens of the same training images with all their captions."""
+    info = records.read_info(config.records.dir)
+    batches = input_pipeline.eval_dataset(config.records.dir, info, "train", batch_size=9)
+    batch = next(iter(batches))
+    return {key: batch[key] for key in ("features", "tokens")}
+
+
+def build_train_step(config: ConfigDict, state: TrainState, batch: Batch):
+    spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
+    return train.build_cross_entropy_step(config, state, tf.distribute.get_strategy(), spec)

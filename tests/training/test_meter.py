@@ -1,0 +1,31 @@
+"""The progress bar of a training."""
+
+from __future__ import annotations
+
+import landscapes
+import tensorflow as tf
+from training_steps import create_state
+
+from imcap.training.meter import Meter
+
+
+def test_the_bar_shows_step_epoch_loss_and_rate(tmp_path, landscape_data, capsys):
+    state = create_state(landscapes.make_config(tmp_path, landscape_data))
+    meter = Meter(state, steps_per_epoch=15, total_steps=30, show=True)
+    assert meter.rate() == 0.0
+    for step in range(1, 21):
+        state.sums.assign_add([0.0, 0.0, 4.0])  # Captions of the step.
+        meter.update(step, tf.constant(2.5))
+    assert meter.rate() > 0
+    meter.close()
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "20/30" in last
+    assert "epoch=2" in last and "loss=2.500" in last and "captions_s=" in last
+
+
+def test_a_process_that_is_not_the_chief_shows_no_bar(tmp_path, landscape_data, capsys):
+    state = create_state(landscapes.make_config(tmp_path, landscape_data))
+    meter = Meter(state, steps_per_epoch=15, total_steps=30, show=False)
+    meter.update(1, tf.constant(2.5))
+    meter.close()
+    assert capsys.readouterr().err == ""
