@@ -12,6 +12,15 @@ class UserError(ValueError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an exception's message, or its class's name where it has none.
+
+    For messages of Keras and others that begin with what is wrong and go on with details.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def one_line(error: BaseException) -> str:
     """Returns what an exception says in one line, without TensorFlow's graph and node names.
 

@@ -104,7 +104,7 @@ def _write_html(
     samples: int,
 ) -> None:
     stream = html.load_template(REPORT).stream(
-        folder=os.path.abspath(folder),
+        title=os.path.abspath(folder),
         properties=properties,
         style=html.load_inline("report.css"),
         samples=_samples(folder, info, tokenizer, samples),

@@ -13,7 +13,7 @@ from imcap import filesystem
 from imcap.datasets import text_rows
 from imcap.datasets.base import Problems
 from imcap.datasets.parted import Part
-from imcap.errors import UserError
+from imcap.errors import UserError, first_line
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
@@ -164,5 +164,5 @@ def open_parquet(path: str) -> Iterator[Any]:
     except UserError:
         raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{path}: not a readable Parquet file ({reason})") from error

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from imcap.encoders import batch_norm_folding, conv_add_fusion, networks
 from imcap.encoders.networks import Preprocess
-from imcap.errors import UserError
+from imcap.errors import UserError, first_line
 
 
 class Encoder(tf.Module):
@@ -88,7 +88,7 @@ def build(config: ConfigDict) -> Encoder:
     except UserError:
         raise
     except ValueError as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise UserError(
             f"config.encoder.image_size={config.image_size} does not fit {config.name}: {message}"
         ) from error

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap.encoders import ENCODERS, FILE_EXTENSIONS, is_file_name
-from imcap.errors import UserError
+from imcap.errors import UserError, first_line
 from imcap.registry import Registry
 
 # Images [batch, side, side, 3], RGB in 0..255, to what a network takes.
@@ -74,7 +74,7 @@ def _construct(
     try:
         return constructor(include_top=include_top, weights=weights, input_shape=shape)
     except Exception as error:  # Keras raises bare Exceptions for a failed download.
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise UserError(
             f"config.encoder: {config.name} at image_size={config.image_size} with "
             f"weights={config.weights!r} cannot be built: {message}. Without a network, give the "
@@ -88,7 +88,7 @@ def _load_file(path: str) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise UserError(f"config.encoder.name={path} is no Keras model: {message}") from error
 
 
@@ -103,7 +103,7 @@ def _load_weights(network: keras.Model, config: ConfigDict) -> None:
             warnings.simplefilter("ignore")  # Keras warns of each layer that does not fit.
             network.load_weights(config.weights)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        message = str(error).splitlines()[0]
+        message = first_line(error)
         raise UserError(
             f"config.encoder.weights={config.weights} does not fit {config.name}: {message}"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imcap.errors import UserError
+from imcap.errors import UserError, first_line
 
 NAMES = ("auto", "none", "mirrored", "multiworker")
 
@@ -138,5 +138,5 @@ def _multiworker() -> tf.distribute.Strategy:
         raise UserError(
             f"--distribute=multiworker needs TF_CONFIG with the cluster's workers and this task, "
             f'as in {{"cluster": {{"worker": ["host1:2222", "host2:2222"]}}, "task": {{"type": '
-            f'"worker", "index": 0}}}}; it is {raw!r}: {str(error).splitlines()[0]}'
+            f'"worker", "index": 0}}}}; it is {raw!r}: {first_line(error)}'
         ) from error
