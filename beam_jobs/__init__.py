@@ -1,1 +1,1 @@
-"""The Apache Beam jobs of imcap."""
+"""The records job, on Apache Beam."""

@@ -58,13 +58,14 @@ def build_records(
     runner = runner_options.create_runner(options)
     if not runner_options.is_local(options):
         config = runner_options.absolute_paths(config)
-    before = None if overwrite else records_folder.read_settings(config.records.dir)
+    failure_limit.validate(config.records.max_failures)
+    existing = None if overwrite else records_folder.read_settings(config.records.dir)
     reader = datasets.build_reader(config.dataset)
-    splits = _check_dataset(config, reader, before)
+    splits = _check_and_count(config, reader, existing)
     given = _given_vocabulary(config.text.vocabulary)
     encoder = encoders.build(config.encoder)
-    config = _with_choices(config, encoder, before, splits)
-    settings = _check_settings(config, encoder, before)
+    config = _with_choices(config, encoder, existing, splits)
+    settings = _check_settings(config, encoder, existing)
     records_folder.prepare(config.records.dir, settings, overwrite=overwrite)
     if workdir:
         config_lib.save(resolved, workdir)
@@ -115,37 +116,40 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
     """
     if workdir:
         config_lib.check_run(config, workdir)
-    failure_limit.allowed(config.records.max_failures, total=1)
+    failure_limit.validate(config.records.max_failures)
     with estimate.read_overview(config.dataset, config.records.limit) as (splits, timed_rows):
         check_splits(splits, needs_train=not config.text.vocabulary)
         warn_without_dev(splits)
         _given_vocabulary(config.text.vocabulary)
         encoder = encoders.build(config.encoder)
-        before = records_folder.read_settings(config.records.dir)
-        config = _with_choices(config, encoder, before, splits)
-        _check_settings(config, encoder, before)
+        existing = records_folder.read_settings(config.records.dir)
+        config = _with_choices(config, encoder, existing, splits)
+        _check_settings(config, encoder, existing)
         rate = estimate.images_per_second(timed_rows, config.encoder, encoder, config.dataset.dir)
-    wanted = config.records
-    sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
-    lines = estimate.describe(
-        splits, sizes, num_shards=wanted.num_shards, flip=wanted.flip, rate=rate
-    )
-    done = records_folder.count_reports(wanted.dir)
-    return [*lines, f"{done} shards in {wanted.dir} are finished already"]
+    part = config.records
+    sizes = estimate.split_bytes(splits, encoder.feature_shape, part.dtype, part.flip)
+    lines = estimate.describe(splits, sizes, num_shards=part.num_shards, flip=part.flip, rate=rate)
+    done = records_folder.count_reports(part.dir)
+    if not done:
+        return lines
+    return [
+        *lines,
+        f"{done} shards in {part.dir} have been built already; those whose images and settings "
+        "are unchanged are kept",
+    ]
 
 
-def _check_dataset(
-    config: ConfigDict, reader: datasets.Reader, before: RecordsSettings | None
+def _check_and_count(
+    config: ConfigDict, reader: datasets.Reader, existing: RecordsSettings | None
 ) -> dict[str, int] | None:
-    """Raises a bad setting's or the reader's UserError in one line, before any worker starts.
+    """Raises the reader's UserError in one line, before any worker starts.
 
     Returns:
       Images by split, where the number of shards has to be chosen by them. Else None: workers
       count, as a table may be too long for one process.
     """
-    failure_limit.allowed(config.records.max_failures, total=1)
-    reader.first()
-    if config.records.num_shards or before is not None:
+    reader.first()  # Raises what the reader refuses.
+    if config.records.num_shards or existing is not None:
         return None
     splits = estimate.count_images(reader, config.records.limit)
     check_splits(splits, needs_train=not config.text.vocabulary)
@@ -166,26 +170,26 @@ def _given_vocabulary(path: str) -> list[str] | None:
 def _with_choices(
     config: ConfigDict,
     encoder: encoders.Encoder,
-    before: RecordsSettings | None,
+    existing: RecordsSettings | None,
     splits: dict[str, int] | None,
 ) -> ConfigDict:
-    """Fills in what the config leaves to the job: as in the folder before, or chosen now.
+    """Fills in what the config leaves to the job: as the folder has it, or chosen now.
 
     That is `records.num_shards=0`, by the size of the features, and
     `encoder.compute_dtype=auto`, by what is faster on this machine.
     """
     config = config.copy_and_resolve_references()
-    wanted = config.records
-    if not wanted.num_shards:
-        if before:
-            wanted.num_shards = before["records"]["num_shards"]
+    part = config.records
+    if not part.num_shards:
+        if existing:
+            part.num_shards = existing["records"]["num_shards"]
         else:
             assert splits is not None  # Counted where the folder holds no settings.
-            sizes = estimate.split_bytes(splits, encoder.feature_shape, wanted.dtype, wanted.flip)
-            wanted.num_shards = estimate.choose_num_shards(sizes, wanted.shard_mb)
+            sizes = estimate.split_bytes(splits, encoder.feature_shape, part.dtype, part.flip)
+            part.num_shards = estimate.choose_num_shards(sizes, part.shard_mb)
     if config.encoder.compute_dtype == "auto":
-        if before:
-            config.encoder.compute_dtype = before["encoder"]["compute_dtype"]
+        if existing:
+            config.encoder.compute_dtype = existing["encoder"]["compute_dtype"]
         else:
             choice = encoder_graph.choose_compute_dtype(config.encoder, encoder.network)
             logging.info("config.encoder.compute_dtype=%s (%s)", choice.name, choice.reason)
@@ -194,15 +198,16 @@ def _with_choices(
 
 
 def _check_settings(
-    config: ConfigDict, encoder: encoders.Encoder, before: RecordsSettings | None
+    config: ConfigDict, encoder: encoders.Encoder, existing: RecordsSettings | None
 ) -> RecordsSettings:
-    """Returns the folder's settings: `before`, where there are some and they are equivalent.
+    """Returns the settings to write: those in the folder where it has some.
 
-    Reports hold their fingerprint, so that an equivalent spelling must not change them.
+    They may spell the same differently (a path), and each report holds their fingerprint, so the
+    folder's own are kept.
     """
     settings = records_settings(config, encoder)
-    records_folder.check_settings(config.records.dir, before, settings)
-    return before or settings
+    records_folder.check_settings(config.records.dir, existing, settings)
+    return existing or settings
 
 
 def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSettings:

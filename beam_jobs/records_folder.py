@@ -23,11 +23,13 @@ def read_settings(folder: str) -> RecordsSettings | None:
     return settings if isinstance(settings, dict) else None
 
 
-def check_settings(folder: str, made: RecordsSettings | None, now: RecordsSettings) -> None:
+def check_settings(
+    folder: str, existing: RecordsSettings | None, settings: RecordsSettings
+) -> None:
     """Raises UserError naming the first setting that differs: their records do not mix."""
-    if made is None:
+    if existing is None:
         return
-    if difference := records.settings_difference(made, now):
+    if difference := records.settings_difference(existing, settings):
         part, key, before, value = difference
         raise UserError(
             f"{folder} holds records made with {part}.{key}={before!r}, now {value!r}: "

@@ -30,7 +30,8 @@ from imcap.errors import UserError
 
 _NAMES = ("flink", "flinkrunner")
 _TIMEOUT_SECONDS = 10.0
-# A batch job's own options cannot ask for restarts: Beam's and Flink's are for streams.
+# Only the cluster's settings can ask for restarts of a batch job: Beam's option is for streaming
+# jobs.
 _RESTARTS = {"restart-strategy.type", "restart-strategy"}
 _NO_RESTARTS = (
     "this Flink cluster ends a job that loses a host; the same command then continues. With "

@@ -1,6 +1,6 @@
 """What a failed job raises, in one line: a worker's UserError, its Ctrl-C, or a cluster's failure.
 
-This is the only place that reads Beam's messages; its tests fail when a runner words them anew.
+Only this module reads Beam's messages; its tests fail when a runner changes their wording.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _ANY_ERROR = re.compile(r"^([\w.]+(?:Error|Exception): .*)" + re.escape(_STEP) +
 def raised_in_one_line(flink_master: str | None = None) -> Iterator[None]:
     """Raises a worker's UserError or KeyboardInterrupt as if the launcher had raised it.
 
-    Beam's own log of such an error is dropped. A bug on this machine keeps its traceback.
+    Beam's own log of such an error is dropped. Without `flink_master`, any other exception is
+    raised as it is.
 
     Args:
       flink_master: HOST:PORT of the cluster that the job runs on, whose failures become UserErrors.

@@ -9,6 +9,11 @@ from beam_jobs import heartbeats
 from imcap.errors import UserError
 
 
+def validate(limit: str) -> None:
+    """Raises UserError if `limit` is none that `allowed` takes."""
+    allowed(limit, total=1)
+
+
 def allowed(limit: str, total: int) -> float:
     """Returns how many images may fail.
 

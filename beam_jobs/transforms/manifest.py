@@ -32,7 +32,7 @@ _MAX_UNPACKED = 50_000  # Elements that a worker keeps until their packs are ful
 
 class ReadManifest(beam.PTransform):
     """One element to a data set's rows (`rows`), spread over the workers, and to the kinds of
-    problems found (`problems`): (kind, count, where the first is)."""
+    problems found (`problems`): (kind, count, place of the first)."""
 
     def __init__(self, dataset: dict[str, Any], limit: int = 0) -> None:
         """`dataset`: a config's `dataset` part; `limit`: images of each split, 0: all."""

@@ -21,7 +21,7 @@ class ReadParts(beam.PTransform):
     """Reads the parts of a data set with many workers.
 
     One element to `rows`, one for each image, and to `problems`, the kinds of problems found:
-    (kind, count, where the first is).
+    (kind, count, place of the first).
     """
 
     def __init__(self, dataset: dict[str, Any], reader: PartedReader) -> None:

@@ -57,7 +57,7 @@ def write_info(
 
     Args:
       reports: of all shards.
-      problems: of all readers: (kind, count, where the first is).
+      problems: of all readers: (kind, count, place of the first).
       vocabulary: the lines of vocab.txt.
       duplicate_groups: of images whose files hold the same bytes.
       settings: what was known before the job.
