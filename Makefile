@@ -1,4 +1,5 @@
-# make help lists the targets. Every target sets up .venv first, from constraints.txt.
+# make help lists the targets. Every target but help and clean sets up .venv first, from
+# constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ PORT ?= 8501
 MODEL ?= $(WORKDIR)
 
 RUN = $(BIN)/imcap
-# One word for the shell, whatever $(1) has in it; a single quote ends, is escaped, and begins again.
+# $(1) as one word for the shell: in single quotes, with each ' in it written as '\''.
 quote = '$(subst ','\'',$(1))'
 # --NAME=VALUE where VALUE is not empty.
 flag = $(if $(2),--$(1)=$(call quote,$(2)))
@@ -76,7 +77,7 @@ $(FLINK)/.ready: tests/flink/pom.xml | $(VENV)/.ready
 wheel: setup ## Build dist/imcap-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# Outside the checkout, which Python would otherwise import imcap from.
+# In a folder without the packages' sources, so that the wheel is what Python imports.
 check-wheel: wheel ## Install the wheel in an empty environment and caption an image with it
 	rm -rf build/check && mkdir -p build/check && $(PYTHON) -m venv build/check/venv
 	build/check/venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/imcap-*.whl
