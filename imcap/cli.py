@@ -47,7 +47,7 @@ def records(parsed: Parsed) -> None:
         hint = command_flags.suggest(COMMANDS["records"], name.lstrip("-"), COMMANDS.values())
         raise UserError(f"neither imcap records nor Beam takes {name}{hint}")
     config = parsed.config
-    runtime.assume_frozen_weights()  # A dry run times the CNN.
+    runtime.assume_frozen_weights()  # A dry run times the encoder.
     if parsed.values.dry_run:
         print("\n".join(build_records.dry_run(config, workdir=parsed.workdir)))
         return

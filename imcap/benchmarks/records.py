@@ -1,4 +1,4 @@
-"""`imcap bench records`: the records job beside the CNN alone and beside other ways to do the same.
+"""`imcap bench records`: the records job beside the network alone and other ways to do the same.
 
 Each encodes the same images with the same network in a process of its own. Rates do not include
 the start-up, which is a row of its own. The processes take turns, and rows are medians.

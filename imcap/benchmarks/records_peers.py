@@ -38,7 +38,7 @@ Figures = dict[str, float]  # images_per_second, startup_seconds, total_seconds 
 
 
 def measure_network(folder: str, encoder: ConfigDict, count: int) -> Figures:
-    """Measures the limit: the CNN alone at its best batch size, fed by tf.data's decoder.
+    """Measures the limit: the network alone at its best batch size, fed by tf.data's decoder.
 
     The features are discarded.
     """
