@@ -126,16 +126,20 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
         config = _with_choices(config, encoder, existing, splits)
         _check_settings(config, encoder, existing)
         rate = estimate.images_per_second(timed_rows, config.encoder, encoder, config.dataset.dir)
-    part = config.records
-    sizes = estimate.split_bytes(splits, encoder.feature_shape, part.dtype, part.flip)
-    lines = estimate.describe(splits, sizes, num_shards=part.num_shards, flip=part.flip, rate=rate)
-    done = records_folder.count_reports(part.dir)
+    records_config = config.records
+    sizes = estimate.split_bytes(
+        splits, encoder.feature_shape, records_config.dtype, records_config.flip
+    )
+    lines = estimate.describe(
+        splits, sizes, num_shards=records_config.num_shards, flip=records_config.flip, rate=rate
+    )
+    done = records_folder.count_reports(records_config.dir)
     if not done:
         return lines
     return [
         *lines,
-        f"{done} shards in {part.dir} have been built already; those whose images and settings "
-        "are unchanged are kept",
+        f"{done} shards in {records_config.dir} have been built already; those whose images and "
+        "settings are unchanged are kept",
     ]
 
 
@@ -179,14 +183,16 @@ def _with_choices(
     `encoder.compute_dtype=auto`, by what is faster on this machine.
     """
     config = config.copy_and_resolve_references()
-    part = config.records
-    if not part.num_shards:
+    records_config = config.records
+    if not records_config.num_shards:
         if existing:
-            part.num_shards = existing["records"]["num_shards"]
+            records_config.num_shards = existing["records"]["num_shards"]
         else:
             assert splits is not None  # Counted where the folder holds no settings.
-            sizes = estimate.split_bytes(splits, encoder.feature_shape, part.dtype, part.flip)
-            part.num_shards = estimate.choose_num_shards(sizes, part.shard_mb)
+            sizes = estimate.split_bytes(
+                splits, encoder.feature_shape, records_config.dtype, records_config.flip
+            )
+            records_config.num_shards = estimate.choose_num_shards(sizes, records_config.shard_mb)
     if config.encoder.compute_dtype == "auto":
         if existing:
             config.encoder.compute_dtype = existing["encoder"]["compute_dtype"]

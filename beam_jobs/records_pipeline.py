@@ -17,6 +17,7 @@ from beam_jobs.transforms import (
 )
 from beam_jobs.transforms.check_manifest import CheckManifest
 from imcap import datasets, encoders, hashing
+from imcap.datasets import CaptionedImage
 from imcap.datasets.parted import PartedReader
 
 
@@ -86,13 +87,20 @@ def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
     return manifest.ReadManifest(config.dataset.to_dict(), config.records.limit)
 
 
-def _duplicates(pipeline, rows, find_duplicates: bool) -> beam.PCollection[duplicates.Group]:
+def _duplicates(
+    pipeline: beam.Pipeline, rows: beam.PCollection[CaptionedImage], find_duplicates: bool
+) -> beam.PCollection[duplicates.Group]:
     if find_duplicates:
         return rows | "FindDuplicates" >> duplicates.FindDuplicates()
     return pipeline | "NoDuplicates" >> beam.Create([])
 
 
-def _vocabulary(pipeline, rows, config: ConfigDict, given) -> beam.PCollection[list[str]]:
+def _vocabulary(
+    pipeline: beam.Pipeline,
+    rows: beam.PCollection[CaptionedImage],
+    config: ConfigDict,
+    given: list[str] | None,
+) -> beam.PCollection[list[str]]:
     """`config`: a config's `text` part."""
     if given is not None:
         return pipeline | "GivenVocabulary" >> beam.Create([given])

@@ -43,8 +43,8 @@ def default() -> ConfigDict:
             "compression": "",
             "limit": 0,  # Images of each split, for a first look; 0: all.
             "max_failures": "",  # Images (100) or share of them (1%) that may fail; empty: any.
-            # Skips training images that are also in another split. This reads each image once
-            # more, which a bucket charges for.
+            # Leaves out training images that are also in another split. This reads each image
+            # once more, which a bucket charges for.
             "find_duplicates": True,
             "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
             "flip": False,  # Also encode each training image flipped from left to right.

@@ -27,12 +27,7 @@ from imcap.errors import UserError, one_line
 
 WEIGHTS = "encoder.weights.h5"
 _CHECKPOINTS = "pretrain_checkpoints"
-_UNREAD_PARTS = (
-    "records",
-    "text",
-    "model",
-    "train",
-)  # Pretraining does not read them.
+_UNREAD_PARTS = ("records", "text", "model", "train")  # Pretraining does not read them.
 _LOGGED = 5  # Unreadable images that are logged with their reason.
 
 

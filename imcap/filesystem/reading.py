@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from imcap.errors import UserError, one_line
+from imcap.errors import UserError, first_line, one_line
 from imcap.filesystem.paths import is_remote
 
 _BLOCK = 1 << 24  # Bytes copied at a time.
@@ -147,8 +147,7 @@ def _remote(path: str) -> Iterator:
     except UserError:
         raise
     except Exception as error:  # Each cloud's library has exceptions of its own.
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise UserError(f"{path}: cannot be read ({reason[0]})") from error
+        raise UserError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
 def set_remote_options(arguments: Sequence[str]) -> None:

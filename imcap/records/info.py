@@ -76,8 +76,8 @@ class Info:
       splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
         `views`: the keys of its features, FEATURES and perhaps FLIPPED.
       feature_shape: (positions, channels).
-      compression: of the shards, empty or GZIP.
       feature_grid: (rows, columns) of the positions.
+      compression: of the shards, empty or GZIP.
       counts: images kept, failed and duplicate, and captions.
       problems: what was left out: by kind its `count` and where the `first` is.
     """
