@@ -17,7 +17,7 @@ from imcap.decoding import beam_search
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
-from imcap.training import checkpoints
+from imcap.training import checkpoints, initial_vectors
 
 METADATA = "assets.extra/imcap.json"  # Below an exported version's folder.
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -139,6 +139,7 @@ def export_model(config: ConfigDict, workdir: str) -> str:
         epochs=config.train.epochs,
         seed=config.seed,
         scores=files.read_scores(workdir),
+        word_vectors=initial_vectors.describe_run(workdir),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)
 

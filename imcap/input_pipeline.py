@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from imcap import records
@@ -21,6 +22,7 @@ _PARALLEL = os.cpu_count() or 1
 _LENGTH_STEP = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
 _WINDOW = 16
+_COUNTED = 64  # Records whose tokens are counted at a time.
 
 
 def train_dataset(
@@ -101,6 +103,24 @@ def eval_dataset(
         )
     )
     return dataset.prefetch(_PREFETCH).with_options(records.NO_AUTOTUNE)
+
+
+def count_tokens(folder: str, info: records.Info, split: str) -> np.ndarray:
+    """Returns how often each token id occurs in a split's captions, int64 [vocabulary_size].
+
+    All shards of the split are read once.
+
+    Raises:
+      tf.errors.OpError: a shard cannot be read (records.corruption).
+    """
+    shards = _as_dataset(records.shards(folder, info, split))
+    batches = records.interleave(shards, info.compression, cycle=1, readers=1).batch(_COUNTED)
+    tokens = batches.map(records.parse_tokens).with_options(records.NO_AUTOTUNE)
+    size = info.text["vocabulary_size"]
+    counts = np.zeros(size, np.int64)
+    for batch in tokens.as_numpy_iterator():
+        counts += np.bincount(batch, minlength=size)
+    return counts
 
 
 def _epoch_batches(

@@ -15,10 +15,18 @@ from ml_collections import ConfigDict
 from imcap import config as config_lib
 from imcap import decoders, input_pipeline, records, runtime
 from imcap.decoders.base import Decoder
+from imcap.decoders.word_vectors import WordVectors
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.records import corruption, staging
 from imcap.reports import plots
-from imcap.training import checkpoints, distributed_batches, objectives, steps, strategies
+from imcap.training import (
+    checkpoints,
+    distributed_batches,
+    initial_vectors,
+    objectives,
+    steps,
+    strategies,
+)
 from imcap.training.checkpoints import Checkpoints, Metadata
 from imcap.training.history import Epoch, History
 from imcap.training.meter import Meter
@@ -42,7 +50,8 @@ class Trained(NamedTuple):
 def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto") -> Trained:
     """Trains a decoder on the records of `config.records.dir`, or continues where it stopped.
 
-    Writes checkpoints/, logs/, history.csv and history.png in `workdir`.
+    Writes checkpoints/, logs/, history.csv, history.png and, where its embedding starts from a
+    file's vectors, word_vectors.json in `workdir`.
 
     Args:
       config: resolved.
@@ -51,7 +60,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
 
     Raises:
       UserError: no finished records, an unknown strategy, a checkpoint of another model or
-        vocabulary, a run trained with other settings, or another worker has stopped.
+        vocabulary, a run trained with other settings, word vectors that cannot be used, or
+        another worker has stopped.
     """
     strategy = strategies.build(distribute)
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
@@ -73,8 +83,9 @@ def _train(
     total_steps = steps_per_epoch * config.train.epochs
     column = f"dev_{config.train.best_metric}"
 
+    vectors = initial_vectors.read(config, workdir, folder, info, write=is_chief)
     metadata = choose_metadata(config, workdir, info, strategy)
-    state = create_state_from_config(config, info, strategy, metadata.compute_dtype)
+    state = create_state_from_config(config, info, strategy, metadata.compute_dtype, vectors)
     saved = Checkpoints(workdir, state, metadata, write=is_chief)
     first_step = saved.restore()
     if is_chief:
@@ -181,8 +192,9 @@ def create_state_from_config(
     info: records.Info,
     strategy: tf.distribute.Strategy,
     compute_dtype: str = "float32",
+    vectors: WordVectors | None = None,
 ) -> TrainState:
-    """Returns decoder and optimizer before the first step; `compute_dtype`: see `Decoder`."""
+    """Returns decoder and optimizer before the first step; for the rest see `decoders.build`."""
     total_steps = config.train.epochs * input_pipeline.steps_per_epoch(
         info, config.train.batch_size
     )
@@ -193,6 +205,7 @@ def create_state_from_config(
         info.feature_shape[1],
         compute_dtype=compute_dtype,
         seed=config.seed,
+        vectors=vectors,
     )
     return steps.create_state(
         strategy, build_decoder, lambda: build_optimizer(config.train, total_steps)

@@ -1,4 +1,4 @@
-"""The examples of docs/serving.md and docs/python-api.md run.
+"""The examples of docs/serving.md, docs/python-api.md and docs/word-vectors.md run.
 
 Those that need a model run with the one of tests/support/grey_model.py.
 """
@@ -13,6 +13,7 @@ import grey_model
 import processes
 import pytest
 
+from imcap.decoders import word_vectors
 from imcap.serving import caption_files, rest
 from imcap.serving.captioner import Captioner
 
@@ -48,7 +49,7 @@ def run(block: str, capsys: pytest.CaptureFixture) -> list[str]:
 
 
 def test_every_example_compiles():
-    for page in ("serving.md", "python-api.md"):
+    for page in ("serving.md", "python-api.md", "word-vectors.md"):
         for block in blocks(page, "python"):
             compile(block, page, "exec")
 
@@ -87,6 +88,22 @@ def test_python_api_metrics_example(capsys):
     )).split()]  # fmt: skip
     assert len(figures) == 4
     assert all(figure >= 0 for figure in figures)
+
+
+def test_word_vectors_of_training_captions_example(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "flickr8k"
+    (data / "Images").mkdir(parents=True)
+    names = [f"{number}.jpg" for number in range(10)]
+    rows = [f"{name},A dog runs over the snow .\n" for name in names]
+    (data / "captions.txt").write_text("image,caption\n" + "".join(rows))
+    for name in names:
+        (data / "Images" / name).write_bytes(grey_model.png(64))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run(find_block("word-vectors.md", "save_facebook_model("), capsys) == []
+    found = word_vectors.read("captions.bin", {"dog": 4, "dogs": 5}, 256)
+    assert found.ids.tolist() == [4, 5]
+    assert found.is_composed.tolist() == [False, True]
 
 
 def test_serving_requests_are_accepted():

@@ -13,6 +13,7 @@ from imcap.registry import Registry
 
 if TYPE_CHECKING:
     from imcap.decoders.base import Decoder
+    from imcap.decoders.word_vectors import WordVectors
 
 DECODERS = Registry(
     "config.model.decoder",
@@ -30,11 +31,17 @@ def build(
     *,
     compute_dtype: str = "float32",
     seed: int = 0,
+    vectors: WordVectors | None = None,
 ) -> Decoder:
     """Builds the decoder that a config's `model` part names; see `Decoder` for the arguments.
+
+    `vectors`: of the words whose rows of the embedding do not start from random values.
 
     Raises:
       UserError: there is no decoder of that name.
     """
-    decoder = DECODERS.load(config.decoder)
-    return decoder(config, vocab_size, channels, compute_dtype=compute_dtype, seed=seed)
+    build_decoder = DECODERS.load(config.decoder)
+    decoder = build_decoder(config, vocab_size, channels, compute_dtype=compute_dtype, seed=seed)
+    if vectors is not None:
+        decoder.embedding.assign(vectors.replace_rows(decoder.embedding))
+    return decoder

@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -50,9 +51,10 @@ class WordVectors:
     vectors: np.ndarray
     is_composed: np.ndarray
 
-    def replace_rows(self, embedding: tf.Tensor) -> tf.Tensor:
+    def replace_rows(self, embedding: keras.Variable) -> tf.Tensor:
         """Returns float32 [vocab_size, size] with the rows of the covered words replaced."""
-        return tf.tensor_scatter_nd_update(embedding, self.ids[:, np.newaxis], self.vectors)
+        rows = tf.convert_to_tensor(embedding)
+        return tf.tensor_scatter_nd_update(rows, self.ids[:, np.newaxis], self.vectors)
 
 
 def read(path: str, ids: Mapping[str, int], size: int) -> WordVectors:

@@ -120,6 +120,12 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
     }
 
 
+def parse_tokens(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the token ids of all captions in a row: string [batch] to int64 [tokens]."""
+    spec = {"tokens": tf.io.RaggedFeature(tf.int64, value_key="caption_tokens")}
+    return tf.io.parse_example(serialized, spec)["tokens"].values
+
+
 def parse_longest(serialized: tf.Tensor) -> tf.Tensor:
     """Returns the length of each image's longest caption: string [batch] to int64 [batch]."""
     spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}

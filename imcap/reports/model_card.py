@@ -19,6 +19,7 @@ def render(
     epochs: int,
     seed: int,
     scores: Mapping[str, Mapping[str, float | int | str]],
+    word_vectors: str = "",
 ) -> str:
     """Returns the card, in Markdown.
 
@@ -29,6 +30,7 @@ def render(
       epochs: at most, of the training.
       seed: of the run.
       scores: split -> the content of its metrics.json (`files.read_scores`).
+      word_vectors: what the embedding started from, in one line; empty: random values.
     """
     rows, columns = info.feature_grid
     size = info.preprocessing["image_size"]
@@ -42,7 +44,7 @@ Image bytes in, English captions out. Made with imcap.
 | images | at most {info.preprocessing["max_pixels"]:,} pixels, turned upright by their EXIF \
 orientation, stretched to {size}x{size}, RGB |
 | features | {rows}x{columns} positions of {info.feature_shape[1]} channels, {info.feature_dtype} |
-| decoder | {model.decoder}, {model.units} units |
+| decoder | {model.decoder}, {model.units} units |{_word_vectors_row(word_vectors)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
 {decode.max_length} words |
@@ -77,6 +79,10 @@ errors and biases of both. It does not read text, count reliably, or recognise p
 returns a caption for every image, whatever it shows: a low `score` is a hint. Do not rely on it
 where a wrong caption does harm.
 """
+
+
+def _word_vectors_row(word_vectors: str) -> str:
+    return f"\n| word vectors | {word_vectors} |" if word_vectors else ""
 
 
 def _describe_encoder(encoder: Mapping[str, object]) -> str:

@@ -8,9 +8,9 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from gensim.models.fasttext import FastText, save_facebook_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,7 +127,7 @@ def test_rows_of_covered_words_are_replaced():
     found = word_vectors.WordVectors(
         np.array([1, 3], np.int32), np.array([[1, 2], [3, 4]], np.float32), np.zeros(2, bool)
     )
-    embedding = tf.fill([5, 2], 9.0)
+    embedding = keras.Variable(np.full([5, 2], 9.0))
     expected = [[9, 9], [1, 2], [9, 9], [3, 4], [9, 9]]
     np.testing.assert_array_equal(found.replace_rows(embedding), expected)
 
