@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,7 @@ from PIL import Image
 from imcap import config as config_lib
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
-from imcap.decoding import beam_search
+from imcap.decoding import attention, beam_search
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
@@ -50,6 +52,14 @@ class CaptionModel(tf.Module):
         self._image_size = info.preprocessing["image_size"]
         self._max_pixels = info.preprocessing["max_pixels"]
         self._feature_dtype = tf.as_dtype(info.feature_dtype)
+        self._grid, self._channels = info.feature_grid, info.feature_shape[-1]
+
+    def signatures(self) -> dict[str, Callable[..., Any]]:
+        """Returns the methods by the name of their signature; `attention` if the decoder has it."""
+        found = {"serving_default": self.caption, "score": self.score, "beam_search": self.search}
+        if attention.has_attention(self._decoder, self._channels):
+            found["attention"] = self.attention
+        return found
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -97,6 +107,52 @@ class CaptionModel(tf.Module):
         )
         return {"score": total[:, 0] / count[:, 0]}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+            tf.TensorSpec([], tf.int32, "beam_size"),
+        ]
+    )
+    def search(self, image_bytes: tf.Tensor, beam_size: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Captions images with another beam than the config's.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          beam_size: int32 [], at least 1.
+
+        Returns:
+          `captions`, `ranks` and `scores` [batch, beam_size], as `caption` returns them.
+        """
+        found = beam_search.search(
+            self._decoder, self._features(image_bytes), self._decode, beam_size
+        )
+        captions = self._tokenizer.decode_tf(found.tokens)
+        return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+            tf.TensorSpec([None], tf.string, "caption"),
+        ]
+    )
+    def attention(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Shows where the decoder looked for each word of given captions.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          caption: string [batch], a caption of each.
+
+        Returns:
+          `attention` float32 [batch, tokens, rows, columns]: for each token, END included, weights
+            over the grid that covers the image, which add up to 1; zeros after the end.
+        """
+        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, 1:]
+        weights = attention.attention_weights(self._decoder, self._features(image_bytes), tokens)
+        shape = tf.concat([tf.shape(weights)[:2], self._grid], axis=0)
+        return {"attention": tf.reshape(weights, shape)}
+
+    # One function that all signatures call, so that the encoder's graph is written only once.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         size = self._image_size
         pixels = tf.map_fn(
@@ -147,7 +203,6 @@ def export_model(config: ConfigDict, workdir: str) -> str:
 def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:
     """Writes the next version below `folder`; returns its folder."""
     target = _next_version(folder)
-    signatures = {"serving_default": model.caption, "score": model.score}
     metadata = {
         "vocabulary_digest": info.vocabulary_digest,
         # A network's file is named without the folders of the machine that exported it.
@@ -156,7 +211,7 @@ def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> s
         "feature_dtype": info.feature_dtype,
     }
     with filesystem.replacing(target) as temporary:
-        tf.saved_model.save(model, temporary, signatures=signatures)
+        tf.saved_model.save(model, temporary, signatures=model.signatures())
         os.makedirs(os.path.dirname(os.path.join(temporary, METADATA)), exist_ok=True)
         filesystem.write_json(os.path.join(temporary, METADATA), metadata, indent=1)
         _write_warmup(os.path.join(temporary, WARMUP), info.preprocessing["image_size"])

@@ -93,7 +93,7 @@ def test_signatures_have_the_documented_names_and_types(model):
     def spec(tensors) -> dict[str, tuple]:
         return {name: (t.dtype, t.shape.as_list()) for name, t in tensors.items()}
 
-    assert set(model.signatures) == {"serving_default", "score"}
+    assert set(model.signatures) == {"serving_default", "score", "beam_search", "attention"}
     default, scoring = model.signatures["serving_default"], model.signatures["score"]
     assert spec(default.structured_input_signature[1]) == {"image_bytes": (tf.string, [None])}
     assert {name: dtype for name, (dtype, _) in spec(default.structured_outputs).items()} == {

@@ -40,7 +40,12 @@ class _Beam(NamedTuple):
     done: tf.Tensor  # bool [batch, beam]
 
 
-def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> SearchResult:
+def search(
+    decoder: Decoder,
+    features: tf.Tensor,
+    config: ConfigDict,
+    beam_size: tf.Tensor | None = None,
+) -> SearchResult:
     """Beam search with length normalization (Wu et al., 2016, with a plain power); a beam of 1
     is greedy search.
 
@@ -54,11 +59,14 @@ def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> SearchR
       decoder: any.
       features: [batch, positions, channels].
       config: a config's `decode` part.
+      beam_size: int32 [], in place of `config.beam_size`, for a graph of any batch size whose
+        caller chooses it.
 
     Returns:
-      `SearchResult` with `config.beam_size` captions for each image.
+      `SearchResult` with as many captions for each image as the beam is wide.
     """
-    width, max_length = config.beam_size, config.max_length
+    width = config.beam_size if beam_size is None else beam_size
+    max_length = config.max_length
     memory, carry = decoder.start(features, width, NO_DROPOUT)
     beam = _initial_beam(tf.shape(features)[0], width, max_length + 1)
     previous = tf.fill(tf.shape(beam.total), START)
@@ -85,7 +93,7 @@ def search(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> SearchR
     )
 
 
-def _initial_beam(batch: tf.Tensor, width: int, columns: int) -> _Beam:
+def _initial_beam(batch: tf.Tensor, width: int | tf.Tensor, columns: int) -> _Beam:
     # All sequences are alike at first: mask all but the first, or each caption would come `width`
     # times.
     total = tf.where(tf.range(width) == 0, 0.0, _MASKED)
@@ -140,7 +148,7 @@ def _select(
     scores: tf.Tensor, beam: _Beam, time: tf.Tensor, length_penalty: float
 ) -> tuple[_Beam, tf.Tensor]:
     """Returns the continuations of highest rank and the sequences they extend, [batch, beam]."""
-    width, size = scores.shape[1], scores.shape[2]
+    width, size = scores.shape[1] or tf.shape(scores)[1], scores.shape[2]
     total = beam.total[..., tf.newaxis] + scores
     length = beam.length + tf.cast(tf.logical_not(beam.done), tf.float32)
     ranks = _ranks(total, length[..., tf.newaxis], length_penalty)

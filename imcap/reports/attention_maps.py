@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from imcap import records, text
-from imcap.decoders.base import NO_DROPOUT, Decoder
+from imcap.decoders.base import Decoder
+from imcap.decoding import attention
 from imcap.reports import plots, thumbnails
 
 
@@ -28,29 +29,6 @@ class Sample(NamedTuple):
     image_path: str
     features: tf.Tensor
     caption: str
-
-
-def attention_weights(
-    decoder: Decoder, features: tf.Tensor, tokens: Sequence[int]
-) -> np.ndarray | None:
-    """Returns a decoder's attention weights for each token of a caption.
-
-    Args:
-      decoder: any; the result is None for one without attention.
-      features: [positions, channels] of one image.
-      tokens: the caption's ids without START, with or without END.
-
-    Returns:
-      float32 [len(tokens), positions], each row adding up to 1.
-    """
-    memory, carry = decoder.start(features[tf.newaxis], 1, NO_DROPOUT)
-    weights = []
-    for token in [text.START, *tokens[:-1]]:
-        _, carry = decoder.step(tf.constant([[token]]), memory, carry)
-        if "attention" not in carry:
-            return None
-        weights.append(carry["attention"][0, 0].numpy())
-    return np.stack(weights)
 
 
 def read_features(
@@ -103,9 +81,7 @@ def write_attention_maps(
     written: list[str] = []
     for sample in samples:
         words = sample.caption.split()
-        tokens = tokenizer.encode([sample.caption])[0][1:]
-        weights = attention_weights(decoder, sample.features, tokens.tolist())
-        if weights is None:
+        if not attention.has_attention(decoder, sample.features.shape[-1]):
             return written
         try:
             image = np.asarray(thumbnails.load_thumbnail(sample.image_path))
@@ -114,7 +90,9 @@ def write_attention_maps(
         if words:
             os.makedirs(folder, exist_ok=True)
             path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
-            maps = weights.reshape(len(weights), *grid)[: len(words)]
+            tokens = tf.constant(tokenizer.encode([sample.caption])[0][tf.newaxis, 1:])
+            (weights,) = attention.attention_weights(decoder, sample.features[tf.newaxis], tokens)
+            maps = weights.numpy().reshape(len(weights), *grid)[: len(words)]
             plots.draw_attention(image, words[: len(maps)], maps, path)
             written.append(path)
     return written

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from imcap.errors import UserError, one_line
 from imcap.serving import saved_model
-from imcap.serving.saved_model import DEFAULT_SIGNATURE
+from imcap.serving.saved_model import ATTENTION_SIGNATURE, BEAM_SIGNATURE, DEFAULT_SIGNATURE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,21 +82,82 @@ class Captioner:
         self._model = saved_model.load(self.path)
         self._functions = dict(self._model.signatures)
 
-    def caption(self, images: Sequence[bytes]) -> list[ImageCaptions | Failure]:
+    @property
+    def has_attention(self) -> bool:
+        """Whether `attention` can be called."""
+        return ATTENTION_SIGNATURE in self.signature_defs
+
+    @property
+    def takes_beam_size(self) -> bool:
+        """Whether `caption` can be given another beam size than the model was exported with."""
+        return BEAM_SIGNATURE in self.signature_defs
+
+    @property
+    def beam_size(self) -> int | None:
+        """The beam size that the model was exported with; None if its signature does not say."""
+        shape = self.signature_defs[DEFAULT_SIGNATURE]["outputs"]["captions"]["tensor_shape"]
+        sizes = [int(dim["size"]) for dim in shape["dim"]]
+        return sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
+
+    def caption(
+        self, images: Sequence[bytes], *, beam_size: int | None = None
+    ) -> list[ImageCaptions | Failure]:
         """Captions encoded images (JPEG, PNG, GIF, BMP or WebP).
 
         Args:
           images: the contents of image files.
+          beam_size: how many captions an image gets; by default what the model was exported with.
 
         Returns:
           One answer per image, in order.
 
         Raises:
           TypeError: `images` is not a sequence of bytes.
+          UserError: `beam_size` is below 1, or given to a model that does not take it.
         """
         _check_images(images)
-        rows = self.predict({"image_bytes": images})
+        function = self._functions[DEFAULT_SIGNATURE]
+        if beam_size is not None:
+            function = self._beam_search(beam_size)
+        rows = self._in_batches(function, {"image_bytes": images})
         return [row if isinstance(row, Failure) else _image_captions(row) for row in rows]
+
+    def _beam_search(self, beam_size: int) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        if beam_size < 1:
+            raise UserError(f"beam_size={beam_size}: must be at least 1")
+        if not self.takes_beam_size:
+            raise UserError(f"{self.path}: exported with a fixed beam size; export it again")
+        return functools.partial(self._functions[BEAM_SIGNATURE], beam_size=tf.constant(beam_size))
+
+    def attention(
+        self, images: Sequence[bytes], captions: Sequence[str]
+    ) -> list[np.ndarray | Failure]:
+        """Returns where the model looked for each word of `captions[i]` in `images[i]`.
+
+        Args:
+          images: the contents of image files.
+          captions: captions that the model gave.
+
+        Returns:
+          For each image float32 [words, rows, columns]: weights over a grid that covers the image,
+          which add up to 1 for each word.
+
+        Raises:
+          TypeError: `images` is not a sequence of bytes, or `captions` is one string.
+          ValueError: the two differ in length.
+          UserError: the model has no attention.
+        """
+        if not self.has_attention:
+            raise UserError(f"{self.path}: no attention in this model (or exported before it had)")
+        rows = self.predict(_captioned_images(images, captions), ATTENTION_SIGNATURE)
+        return [
+            row
+            if isinstance(row, Failure)
+            else np.array(row["attention"], np.float32)[: len(caption.split())]
+            for row, caption in zip(rows, captions, strict=True)
+        ]
 
     def score(self, images: Sequence[bytes], captions: Sequence[str]) -> list[float | Failure]:
         """Scores how well `captions[i]` fits `images[i]`: mean log-probability per token.
@@ -102,13 +166,7 @@ class Captioner:
           TypeError: `images` is not a sequence of bytes, or `captions` is one string.
           ValueError: the two differ in length.
         """
-        _check_images(images)
-        if isinstance(captions, str):
-            raise TypeError(f"captions must be a list with one caption per image: [{captions!r}]")
-        if len(images) != len(captions):
-            raise ValueError(f"{len(images)} images but {len(captions)} captions")
-        texts = [caption.encode() for caption in captions]
-        rows = self.predict({"image_bytes": images, "caption": texts}, "score")
+        rows = self.predict(_captioned_images(images, captions), "score")
         return [row if isinstance(row, Failure) else row["score"] for row in rows]
 
     def predict(
@@ -121,7 +179,7 @@ class Captioner:
 
         Args:
           inputs: values by input name; all of the same length.
-          signature: a key of `saved_model.SIGNATURES`.
+          signature: a key of `signature_defs` whose inputs all have a row for each image.
 
         Returns:
           For each row, its outputs by name (strings, floats, or lists of these), or a `Failure`.
@@ -129,27 +187,46 @@ class Captioner:
         Raises:
           tf.errors.OpError: the model failed, and not because of an image.
         """
+        return self._in_batches(self._functions[signature], inputs)
+
+    def _in_batches(
+        self, function: Callable[..., Any], inputs: Mapping[str, Sequence[bytes]]
+    ) -> list[dict[str, Any] | Failure]:
         rows: list[dict[str, Any] | Failure] = []
         for start in range(0, _num_rows(inputs), self.batch_size):
-            rows += self._run(signature, _slice(inputs, start, start + self.batch_size))
+            rows += _run(function, _slice(inputs, start, start + self.batch_size))
         return rows
 
-    def _run(
-        self, signature: str, inputs: Mapping[str, Sequence[bytes]]
-    ) -> list[dict[str, Any] | Failure]:
-        import tensorflow as tf
 
-        size = _num_rows(inputs)
-        try:
-            tensors = {name: tf.constant(list(values)) for name, values in inputs.items()}
-            return list(_unstack(self._functions[signature](**tensors)))
-        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            if size == 1:
-                out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
-                return [Failure(one_line(error), out_of_memory)]
-        half = size // 2
-        first, second = _slice(inputs, 0, half), _slice(inputs, half, size)
-        return self._run(signature, first) + self._run(signature, second)
+def _run(
+    function: Callable[..., Any], inputs: Mapping[str, Sequence[bytes]]
+) -> list[dict[str, Any] | Failure]:
+    """Runs a signature on one batch; see `Captioner.predict`."""
+    import tensorflow as tf
+
+    size = _num_rows(inputs)
+    try:
+        tensors = {name: tf.constant(list(values)) for name, values in inputs.items()}
+        return list(_unstack(function(**tensors)))
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+        if size == 1:
+            out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+            return [Failure(one_line(error), out_of_memory)]
+    half = size // 2
+    first, second = _slice(inputs, 0, half), _slice(inputs, half, size)
+    return _run(function, first) + _run(function, second)
+
+
+def _captioned_images(
+    images: Sequence[bytes], captions: Sequence[str]
+) -> dict[str, Sequence[bytes]]:
+    """Returns the inputs of a signature that takes a caption of each image."""
+    _check_images(images)
+    if isinstance(captions, str):
+        raise TypeError(f"captions must be a list with one caption per image: [{captions!r}]")
+    if len(images) != len(captions):
+        raise ValueError(f"{len(images)} images but {len(captions)} captions")
+    return {"image_bytes": images, "caption": [caption.encode() for caption in captions]}
 
 
 def _check_images(images: Sequence[bytes]) -> None:

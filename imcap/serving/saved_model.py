@@ -15,6 +15,9 @@ SIGNATURES = {
     DEFAULT_SIGNATURE: ({"image_bytes"}, {"caption", "score", "captions", "scores"}),
     "score": ({"image_bytes", "caption"}, {"score"}),
 }
+# What an exported captioner has if its decoder has attention, and if its imcap is after 0.1.0.
+ATTENTION_SIGNATURE = "attention"
+BEAM_SIGNATURE = "beam_search"
 
 
 def find_model(folder: str) -> str:

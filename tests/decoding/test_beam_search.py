@@ -271,3 +271,17 @@ def test_captions_of_an_image_differ_and_are_ordered_by_rank(length_penalty):
         assert (np.diff(ranks) <= 0).all()
         is_score_order &= bool((np.diff(scores) <= 0).all())
     assert is_score_order == (length_penalty == 1.0)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_width_that_the_caller_of_the_graph_chooses_gives_the_config_s_captions(width):
+    decoder, features = make_decoder(9), make_features(2)
+    expected = beam_search.search(decoder, features, settings(beam_size=width))
+    signature = [tf.TensorSpec([None, POSITIONS, CHANNELS]), tf.TensorSpec([], tf.int32)]
+    graph = tf.function(
+        lambda *inputs: beam_search.search(decoder, inputs[0], settings(beam_size=2), inputs[1]),
+        signature,
+    )
+    found = graph(features, tf.constant(width))
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.ranks, expected.ranks, atol=1e-6)

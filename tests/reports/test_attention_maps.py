@@ -20,15 +20,6 @@ def batch(trained):
     return whole
 
 
-def test_weights_of_each_token_add_up_to_1(trained, batch):
-    tokens = trained.tokenizer.encode(["a red sky over the sand"])[0][1:]
-    weights = attention_maps.attention_weights(
-        trained.decoder, batch["features"][0], tokens.tolist()
-    )
-    assert weights.shape == (7, trained.info.feature_shape[0]) and weights.dtype == np.float32
-    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
-
-
 def test_features_of_single_images_are_those_of_the_split(trained, batch):
     found = attention_maps.read_features(trained.config.records.dir, trained.info, "dev", {0, 3, 8})
     assert sorted(found) == [0, 3, 8]

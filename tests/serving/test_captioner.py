@@ -5,11 +5,13 @@ from __future__ import annotations
 from concurrent import futures
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grey_model import OTHER, WHITE, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imcap.errors import UserError
 from imcap.serving.captioner import Caption, Captioner, Failure
 
 
@@ -24,10 +26,20 @@ def test_a_model_without_ranks_gives_rank_none(model_without_ranks):
     assert answer.captions == (Caption("grey 64", -0.25, None), Caption(OTHER, 0, None))
 
 
-def test_the_captions_of_an_export_are_sorted_by_rank(landscape_export, landscape_data):
-    images = [path.read_bytes() for path in sorted(landscape_data.rglob("*.jpg"))[:4]]
-    assert images
-    for answer in Captioner(landscape_export).caption(images):
+@pytest.fixture(scope="module")
+def landscape_model(landscape_export) -> Captioner:
+    """A trained captioner with attention."""
+    return Captioner(landscape_export)
+
+
+@pytest.fixture(scope="module")
+def landscape_images(landscape_data) -> list[bytes]:
+    """Four of its training images."""
+    return [path.read_bytes() for path in sorted(landscape_data.rglob("*.jpg"))[:4]]
+
+
+def test_the_captions_of_an_export_are_sorted_by_rank(landscape_model, landscape_images):
+    for answer in landscape_model.caption(landscape_images):
         ranks = [caption.rank for caption in answer.captions]
         assert len(ranks) > 1
         assert ranks == sorted(ranks, reverse=True)
@@ -114,3 +126,32 @@ def test_several_threads_may_call_at_once(model):
             pool.map(lambda level: model.caption([png(level)])[0].captions[0].caption, range(24))
         )
     assert answers == [f"grey {level}" for level in range(24)]
+
+
+def test_a_model_without_the_signatures_takes_no_beam_size_and_has_no_attention(model):
+    assert not model.takes_beam_size and not model.has_attention
+    with pytest.raises(UserError, match="exported with a fixed beam size"):
+        model.caption([png(10)], beam_size=2)
+    with pytest.raises(UserError, match="no attention in this model"):
+        model.attention([png(10)], ["grey 10"])
+
+
+def test_a_beam_size_gives_as_many_captions(landscape_model, landscape_images):
+    (usual,) = landscape_model.caption(landscape_images[:1])
+    width = len(usual.captions)
+    assert landscape_model.caption(landscape_images[:1], beam_size=width) == [usual]
+    (wider,) = landscape_model.caption(landscape_images[:1], beam_size=width + 2)
+    assert len(wider.captions) == width + 2
+    with pytest.raises(UserError, match="beam_size=0: must be at least 1"):
+        landscape_model.caption(landscape_images[:1], beam_size=0)
+
+
+def test_attention_has_a_map_for_each_word(landscape_model, landscape_images):
+    captions = ["a blue sky over the grass", "the grass"]
+    found = landscape_model.attention(landscape_images[:2], captions)
+    assert [maps.shape for maps in found] == [(6, 2, 2), (2, 2, 2)]
+    for maps in found:
+        np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-5)
+    good, bad = landscape_model.attention([landscape_images[0], b"no image"], captions)
+    assert isinstance(bad, Failure)
+    np.testing.assert_allclose(good, found[0], atol=1e-6)

@@ -1,0 +1,45 @@
+"""Where a decoder looks: its attention weights for each token of a given caption, in graph."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from imcap import text
+from imcap.decoders.base import NO_DROPOUT, Decoder
+
+_KEY = "attention"  # In the carry of a decoder that has attention.
+
+
+def has_attention(decoder: Decoder, channels: int) -> bool:
+    """Tells whether a decoder gives attention weights; `channels` is the features'."""
+    _, carry = decoder.start(tf.zeros([1, 1, channels]), 1, NO_DROPOUT)
+    return _KEY in carry
+
+
+def attention_weights(decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    """Returns the weights with which each token was chosen.
+
+    Args:
+      decoder: one with attention.
+      features: [batch, positions, channels].
+      tokens: int32 [batch, length], without START; 0 after the end.
+
+    Returns:
+      float32 [batch, length, positions]: for each token, weights that add up to 1; zeros after the
+      end.
+    """
+    memory, carry = decoder.start(features, 1, NO_DROPOUT)
+    start = tf.fill([tf.shape(tokens)[0], 1], text.START)
+    previous = tf.concat([start, tokens[:, :-1]], axis=1)
+    length = tf.shape(tokens)[1]
+
+    def advance(time, carry, weights):
+        _, carry = decoder.step(previous[:, time, tf.newaxis], memory, carry)
+        return time + 1, carry, weights.write(time, carry[_KEY][:, 0])
+
+    _, _, weights = tf.while_loop(
+        lambda time, *_: time < length, advance, (0, carry, tf.TensorArray(tf.float32, length)),
+        maximum_iterations=length,
+    )  # fmt: skip
+    is_token = tf.cast(tokens != text.PAD, tf.float32)
+    return tf.transpose(weights.stack(), (1, 0, 2)) * is_token[..., tf.newaxis]
