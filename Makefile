@@ -14,7 +14,7 @@ RUNNER ?=
 FLINK_MASTER ?=
 BENCH ?= records
 DEMO ?= runs/demo
-PORT ?= 8501
+PORT ?=
 MODEL ?= $(WORKDIR)
 
 RUN = $(BIN)/imcap
@@ -32,7 +32,7 @@ FLAGS = $(CONFIG_FLAG) $(call flag,workdir,$(WORKDIR)) $(call flag,config.datase
 BEAM_FLAGS = $(call flag,runner,$(RUNNER)) $(call flag,flink_master,$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve bench clean
+.PHONY: help setup demo test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve app bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -108,6 +108,9 @@ export: setup ## Write the SavedModel
 
 serve: setup ## Serve the exported model: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8501
 	$(RUN) serve $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
+
+app: setup ## Show a web page that captions images: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8502
+	$(RUN) app $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
 bench: setup ## Measure: BENCH=records, scale or input, ARGS='--image_dir=DIR --out=FILE.json'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

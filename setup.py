@@ -41,9 +41,13 @@ REQUIRES = [
 BENCH_REQUIRES = ["google-crc32c", "setuptools>=70.1,<81", "tensorflow-hub", "tf-keras"]
 # What reads the word vectors of a fastText model.
 VECTORS_REQUIRES = ["gensim>=4.4"]
+# What the web page needs: Streamlit, and what fetches images from addresses.
+APP_REQUIRES = ["certifi", "streamlit>=1.60", "urllib3>=2.2"]
 TEST_REQUIRES = [
+    *APP_REQUIRES,
     *BENCH_REQUIRES,
     *VECTORS_REQUIRES,
+    "axe-core-python",
     "boto3",
     "flask",
     "flask-cors",
@@ -69,9 +73,14 @@ setup(
     packages=find_packages(
         include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*", "configs", "configs.*"]
     ),
-    package_data={"": ["py.typed", "templates/*"]},
+    package_data={"": ["py.typed", "templates/*", ".streamlit/*"]},
     install_requires=REQUIRES,
-    extras_require={"bench": BENCH_REQUIRES, "test": TEST_REQUIRES, "vectors": VECTORS_REQUIRES},
+    extras_require={
+        "app": APP_REQUIRES,
+        "bench": BENCH_REQUIRES,
+        "test": TEST_REQUIRES,
+        "vectors": VECTORS_REQUIRES,
+    },
     entry_points={
         "console_scripts": ["imcap=imcap.cli:main", "imcap-worker=beam_jobs.runners.worker:main"]
     },

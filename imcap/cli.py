@@ -168,6 +168,26 @@ def serve(parsed: Parsed) -> None:
 
 
 @command(
+    "app", "model host port samples max_image_mib allow_private_addresses",
+    defaults={"port": 8502},
+)  # fmt: skip
+def app(parsed: Parsed) -> None:
+    """show a web page that captions images with one or more models"""
+    from imcap.serving import app_server, saved_model
+
+    values = parsed.values
+    models = saved_model.models_by_name(values.model)
+    if not models:
+        raise UserError("imcap app needs --model=DIR or --model=NAME=DIR, once for each model")
+    app_server.run(
+        models, host=values.host, port=values.port, samples=values.samples,
+        max_image_mib=values.max_image_mib,
+        allow_private_addresses=values.allow_private_addresses,
+        announce=functools.partial(print, flush=True),
+    )  # fmt: skip
+
+
+@command(
     "bench", "workdir image_dir num_images repeats out", takes_config=True,
     arguments="records|scale|input",
 )  # fmt: skip

@@ -62,9 +62,10 @@ def test_the_workdir_is_named_after_the_config(make, target):
     assert arguments[:3] == [target, "--config=flickr8k:inject", "--workdir=runs/flickr8k-inject"]
 
 
-def test_serve_needs_only_the_run(make):
-    assert make("serve", "WORKDIR=my run") == [["serve", "--model=my run", "--port=8501"]]
-    assert make("serve", "MODEL=a=b c", "PORT=1") == [["serve", "--model=a=b c", "--port=1"]]
+@pytest.mark.parametrize("target", ["serve", "app"])
+def test_serve_and_app_need_only_the_run(make, target):
+    assert make(target, "WORKDIR=my run") == [[target, "--model=my run"]]
+    assert make(target, "MODEL=a=b c", "PORT=1") == [[target, "--model=a=b c", "--port=1"]]
 
 
 def test_records_on_flink(make):

@@ -46,6 +46,14 @@ FLAGS = {
     "json": Flag(flags.DEFINE_bool, False, "", "Print JSON lines."),
     "host": Flag(flags.DEFINE_string, "127.0.0.1", "NAME", "The address to listen on."),
     "port": Flag(flags.DEFINE_integer, 8501, "N", "The port to listen on; 0: any free one."),
+    "samples": Flag(
+        flags.DEFINE_string, "", "DIR", "A folder of images to choose from; without it: shapes."
+    ),
+    "max_image_mib": Flag(flags.DEFINE_integer, 32, "N", "Largest image file, in MiB."),
+    "allow_private_addresses": Flag(
+        flags.DEFINE_bool, False, "",
+        "Also fetch images from this machine and from private networks, for any visitor.",
+    ),
     "max_body_mib": Flag(flags.DEFINE_integer, 64, "N", "Largest request, in MiB."),
     "threads": Flag(flags.DEFINE_integer, 4, "N", "Requests that the model works on at once."),
     "out": Flag(flags.DEFINE_string, "", "FILE", "A JSON file for the figures."),
@@ -112,6 +120,7 @@ class Command:
       arguments: how help shows its other arguments; empty: it takes none.
       takes_unknown: whether flags that are not imcap's are left in `Parsed.rest`.
       resumes: whether the same command continues after an interruption.
+      defaults: of flags whose default is another than that of `FLAGS`.
     """
 
     name: str
@@ -121,6 +130,11 @@ class Command:
     arguments: str = ""
     takes_unknown: bool = False
     resumes: bool = False
+    defaults: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    def default(self, flag_name: str) -> object:
+        """The value of a flag that is not given."""
+        return self.defaults.get(flag_name, FLAGS[flag_name].default)
 
     @property
     def summary(self) -> str:
@@ -172,7 +186,7 @@ def _define(command: Command) -> flags.FlagValues:
     values = flags.FlagValues()
     for name in command.flag_names:
         flag = FLAGS[name]
-        flag.define(name, flag.default, flag.help, flag_values=values)
+        flag.define(name, command.default(name), flag.help, flag_values=values)
     return values
 
 
@@ -204,8 +218,9 @@ def command_usage(command: Command) -> str:
     for name in command.flag_names:
         flag = FLAGS[name]
         shown = f"--{name}={flag.placeholder}" if flag.placeholder else f"--{name}"
-        default = "" if flag.default in (None, "", [], False) else f" Default: {flag.default}."
-        entries[shown] = flag.help + default
+        default = command.default(name)
+        is_shown = default not in (None, "", [], False)
+        entries[shown] = flag.help + (f" Default: {default}." if is_shown else "")
     arguments = f" {command.arguments}" if command.arguments else ""
     body = "\n".join(
         f"  {shown}\n{textwrap.fill(text, 88, initial_indent=' ' * 6, subsequent_indent=' ' * 6)}"

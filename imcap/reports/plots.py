@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -23,6 +24,7 @@ from imcap.errors import UserError
 
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
 _GRID_COLUMNS = 5
+_COLOURS, _OPACITY = "inferno", 0.6  # Of attention weights over an image.
 _LARGEST = 1e30  # Matplotlib's axes overflow beyond; only a training that diverges gets there.
 
 
@@ -89,8 +91,25 @@ def draw_attention(
         axes.imshow(image)
     for axes, word, weight in zip(grid[1:], words, weights, strict=False):
         axes.set_title(word, fontsize=11, parse_math=False)
-        axes.imshow(_upsample(weight, image.shape[:2]), cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+        axes.imshow(
+            _upsample(weight, image.shape[:2]), cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY
+        )
     _save(figure, png_path)
+
+
+def blend_attention(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns an image under each word's attention weights, as `draw_attention` shows them.
+
+    Args:
+      image: uint8 [height, width, 3], RGB.
+      weights: float [T, rows, columns], not negative; the grid covers the whole image.
+
+    Returns:
+      uint8 [T, height, width, 3].
+    """
+    maps = np.stack([_upsample(weight, image.shape[:2]) for weight in weights])
+    colours = 255 * colormaps[_COLOURS](maps)[..., :3]
+    return (_OPACITY * colours + (1 - _OPACITY) * image).astype(np.uint8)
 
 
 def _read_history(

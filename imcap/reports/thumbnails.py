@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from io import BytesIO
+from typing import IO
 
 from PIL import Image, ImageOps
 
@@ -22,7 +23,13 @@ def load_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> Image.Imag
     Raises:
       one of ERRORS: the file is missing or is not an image that can be read.
     """
-    with filesystem.open_bytes(os.fspath(path)) as file, Image.open(file) as image:
+    with filesystem.open_bytes(os.fspath(path)) as file:
+        return read_thumbnail(file, side)
+
+
+def read_thumbnail(file: IO[bytes], side: int = SIDE) -> Image.Image:
+    """Like `load_thumbnail`, of an open file."""
+    with Image.open(file) as image:
         # A JPEG decodes directly to a half, quarter or eighth: much faster for large images.
         image.draft("RGB", (2 * side, 2 * side))
         upright = ImageOps.exif_transpose(image).convert("RGB")
@@ -41,6 +48,11 @@ def embed_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> tuple[str
         return None, f"{name}: not an image that can be read"
     except ERRORS as error:
         return None, f"{name}: {getattr(error, 'strerror', None) or error}"
+    return data_uri(thumbnail), ""
+
+
+def data_uri(image: Image.Image) -> str:
+    """Returns an image as a JPEG in a `data:` URI, for HTML that needs no other file."""
     out = BytesIO()
-    thumbnail.save(out, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii"), ""
+    image.save(out, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -220,20 +220,29 @@ def serve(
     """
     _check_options(models, max_body_mib, threads)
     # Bind the port first: loading models takes seconds, and a port in use should fail at once.
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         loaded = {name: Captioner(folder) for name, folder in models.items()}
         app = create_app(loaded, max_body_mib=max_body_mib, threads=threads)
-        url_host = f"[{host}]" if ":" in host else host
+        url = base_url(host, listener.getsockname()[1])
         for name, model in loaded.items():
-            url = f"http://{url_host}:{listener.getsockname()[1]}/v1/models/{name}"
-            announce(f"serving {model.path} at {url}:predict")
+            announce(f"serving {model.path} at {url}/v1/models/{name}:predict")
         config = uvicorn.Config(
             app, log_level="warning", ws="none", timeout_graceful_shutdown=_SHUTDOWN_SECONDS
         )
         _run(uvicorn.Server(config), listener)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def base_url(host: str, port: int) -> str:
+    """Returns the URL of what listens on a host and port, without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; port 0 stands for any free one.
+
+    Raises:
+      UserError: the address cannot be used, or the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

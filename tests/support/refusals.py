@@ -10,10 +10,10 @@ import pytest
 from imcap.errors import UserError
 
 
-def refusal(function: Callable, *arguments: object) -> str:
+def refusal(function: Callable, *arguments: object, **options: object) -> str:
     """Returns the one line with which `function` refuses."""
     with pytest.raises(UserError) as caught:
-        function(*arguments)
+        function(*arguments, **options)
     line = str(caught.value)
     assert "\n" not in line
     return line

@@ -1,0 +1,54 @@
+"""Makes README's pictures of the web page: docs/app.png and docs/app_phone.png.
+
+    .venv/bin/python tests/support/app_pictures.py docs NAME=DIR [NAME=DIR …] IMAGE
+
+The models are those of the demo (`make demo`), the image is one that imcap has drawn.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import tempfile
+from pathlib import Path
+
+import browsers
+import pages
+import processes
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+
+_SIZES = {"app.png": pages.DESKTOP, "app_phone.png": pages.PHONE}
+
+
+def main(folder: str, *arguments: str) -> None:
+    """Starts the page and a browser, and writes the pictures."""
+    *models, image = arguments
+    flags = [f"--model={model}" for model in models]
+    with (
+        tempfile.TemporaryDirectory() as profile,
+        processes.start("app", *flags, "--port=0") as process,
+        browsers.chromium(Path(profile)) as browser,
+    ):
+        url = pages.wait_until_healthy(process)
+        for name, size in _SIZES.items():
+            page = pages.open_page(browser, url, size)
+            pages.upload(page, Path(image).resolve())
+            pages.wait(page, "[role=status]", "1 image captioned")
+            pages.expander(page, "Attention maps").click()
+            pages.wait(page, ".imcap-maps")
+            Path(folder, name).write_bytes(_picture(page, size))
+
+
+def _picture(page: WebDriver, size: tuple[int, int]) -> bytes:
+    """Returns a PNG of the page in its whole height."""
+    main = page.find_element(By.CSS_SELECTOR, "[data-testid=stMain]")
+    height = max(size[1], main.get_property("scrollHeight"))
+    pages.resize(page, (size[0], height))
+    pages.wait(page, ".imcap-maps")
+    shot = page.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+    return base64.b64decode(shot["data"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""What tests do on the web page in a browser."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.request
+
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+DESKTOP, PHONE = (1280, 1000), (390, 844)  # Width and height, in pixels.
+
+
+def wait_until_healthy(process: subprocess.Popen) -> str:
+    """Returns the page's URL as soon as the server answers."""
+    line = process.stdout.readline()
+    assert line.startswith("showing "), line + process.stderr.read()
+    url, deadline = line.split()[-1], time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=5).close()
+            return url
+        except OSError:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+
+
+def resize(browser: WebDriver, size: tuple[int, int]) -> None:
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def open_page(browser: WebDriver, url: str, size: tuple[int, int]) -> WebDriver:
+    """Opens the page as a new visitor, at a width and height."""
+    resize(browser, size)
+    browser.get(url)
+    wait(browser, "[data-testid=stFileUploader]")
+    return browser
+
+
+def wait(page: WebDriver, selector: str, text: str = "") -> None:
+    """Waits until an element that holds the text is there and Streamlit has finished."""
+
+    def is_there(driver: WebDriver) -> bool:
+        found = [element.text for element in driver.find_elements(By.CSS_SELECTOR, selector)]
+        app = driver.find_element(By.CSS_SELECTOR, "[data-testid=stApp]")
+        return app.get_attribute("data-test-script-state") == "notRunning" and any(
+            text in shown for shown in found
+        )
+
+    WebDriverWait(page, 120, poll_frequency=0.1).until(is_there, f"{selector} {text}")
+
+
+def upload(page: WebDriver, *paths: object) -> None:
+    page.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys("\n".join(map(str, paths)))
+
+
+def texts(page: WebDriver, selector: str) -> list[str]:
+    return [element.text for element in page.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def expander(page: WebDriver, label: str) -> WebElement:
+    """Returns what opens the first expander of a label."""
+    summaries = page.find_elements(By.CSS_SELECTOR, "summary")
+    return next(found for found in summaries if label in found.text)
