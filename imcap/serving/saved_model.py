@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imcap.errors import UserError
+from imcap.errors import UserError, first_line
 
 DEFAULT_SIGNATURE = "serving_default"
 # Signature -> (inputs, outputs) that every exported captioner has. Exports of imcap 0.1.0 lack
@@ -134,5 +134,6 @@ def load(path: str) -> Any:
     try:
         return tf.saved_model.load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{path}: cannot be loaded: {reason[0]}; export it again") from error
+        raise UserError(
+            f"{path}: cannot be loaded: {first_line(error)}; export it again"
+        ) from error
