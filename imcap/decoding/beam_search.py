@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders.base import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder, State
 from imcap.text import END, PAD, START, UNKNOWN
 
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
@@ -71,10 +71,12 @@ def search(
     beam = _initial_beam(tf.shape(features)[0], width, max_length + 1)
     previous = tf.fill(tf.shape(beam.total), START)
 
-    def is_running(time, beam, *_):
+    def is_running(time: tf.Tensor, beam: _Beam, *_: object) -> tf.Tensor:
         return (time <= max_length) & tf.logical_not(tf.reduce_all(beam.done))
 
-    def advance(time, beam, previous, carry):
+    def advance(
+        time: tf.Tensor, beam: _Beam, previous: tf.Tensor, carry: State
+    ) -> tuple[tf.Tensor, _Beam, tf.Tensor, State]:
         logits, carry = decoder.step(previous, memory, carry)
         scores = _mask_forbidden(
             tf.nn.log_softmax(logits), beam, previous, time, config.no_repeat_ngram

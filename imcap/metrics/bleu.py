@@ -17,7 +17,8 @@ pycocoevalcap's `Bleu` to 1e-8 whenever at least one n-gram of that order matche
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from nltk.translate import bleu_score
 
@@ -55,7 +56,7 @@ def _corpus_bleu(references: list[list[list[str]]], hypotheses: list[list[str]])
     too_short = [sum(len(words) < n for words in hypotheses) for n in _ORDERS]
     matches = [0] * len(_ORDERS)
 
-    def exact_precisions(counted, **_):
+    def exact_precisions(counted: Sequence[Fraction], **_: object) -> list[float]:
         # NLTK takes the logarithm of what this returns, so zeros are put in afterwards.
         matches[:] = [p.numerator for p in counted]
         return [
