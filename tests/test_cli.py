@@ -9,7 +9,7 @@ import socket
 import processes
 import pytest
 from refusals import command_refusal
-from small_run import CONFIG, SMALL
+from tiny_runs import CONFIG, SMALL
 
 import imcap
 from imcap import cli

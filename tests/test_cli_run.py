@@ -14,7 +14,7 @@ import urllib.request
 import processes
 import pytest
 from refusals import command_refusal
-from small_run import CONFIG, SMALL
+from tiny_runs import CONFIG, SMALL
 
 
 @pytest.fixture(scope="module")

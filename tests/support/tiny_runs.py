@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import processes
 from ml_collections import ConfigDict
 
 from configs import shapes
 from imcap import config as config_lib
+
+# The flags of `imcap` for such a run, and those that make it smaller.
+CONFIG = f"--config={processes.ROOT / 'configs' / 'shapes.py'}:tiny"
+SMALL = (
+    "--config.dataset.size=60",
+    "--config.encoder.image_size=32",
+    "--config.train.epochs=1",
+)
 
 
 def tiny_config(workdir: Path, **changes: object) -> ConfigDict:
