@@ -11,6 +11,7 @@ import outputs
 import processes
 import pytest
 import tensorflow as tf
+from tiny_runs import CONFIG
 
 from beam_jobs import build_records
 from imcap import encoders, hashing, images, records, text
@@ -99,7 +100,7 @@ def test_two_worker_processes_give_the_same_bytes(built, image_set, tmp_path):
     }
     finished = processes.run(
         "records",
-        f"--config={processes.ROOT / 'configs/shapes.py'}:tiny",
+        CONFIG,
         f"--workdir={tmp_path}",
         *(f"--config.{key}={value}" for key, value in changes.items()),
         "--direct_running_mode=multi_processing",
