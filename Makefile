@@ -112,7 +112,7 @@ serve: setup ## Serve the exported model: WORKDIR=DIR or MODEL=NAME=DIR, PORT=85
 app: setup ## Show a web page that captions images: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8502
 	$(RUN) app $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
-bench: setup ## Measure: BENCH=records, scale or input, ARGS='--image_dir=DIR --out=FILE.json'
+bench: setup ## Measure: BENCH=records, scale, input or notebook, ARGS='--image_dir=DIR --out=FILE.json'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) bench $(BENCH) $(FLAGS)
 

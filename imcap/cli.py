@@ -189,10 +189,10 @@ def app(parsed: Parsed) -> None:
 
 @command(
     "bench", "workdir image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input",
+    arguments="records|scale|input|notebook",
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
-    """measure: records, scale or input, beside a limit or a peer of the same run"""
+    """measure: records, scale, input or notebook, beside a limit or a peer of the same run"""
     with console.quiet():
         from imcap import benchmarks
         from imcap.benchmarks import common

@@ -68,7 +68,9 @@ HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
 MAY_IMPORT_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
 PRINTING = (
     "imcap.cli",
-    "imcap.benchmarks.records_peers",  # A process of its own, which returns its figures so.
+    # Processes of their own, which return their figures so.
+    "imcap.benchmarks.notebook_peers",
+    "imcap.benchmarks.records_peers",
 )
 MAX_LINES = 300
 MAX_MODULES = 18  # In a folder; `imcap` itself has the commands and what all of them use.

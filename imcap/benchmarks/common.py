@@ -96,15 +96,14 @@ def _cpu_name() -> str:
 
 def format_table(rows: Sequence[Row]) -> str:
     """Returns the rows as a table, a line each."""
-    lines = [f"{'':44} {'value':>10} {'unit':10} {'ratio':>7} {'wanted':>10}"]
+    lines = [f"{'':44} {'value':>10} {'unit':11} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         ratio = f"{row.ratio:7.2f}" if row.ratio is not None else " " * 7
         wanted = f">= {row.at_least:.2f}" if row.at_least is not None else ""
         wanted = f"<= {row.at_most:.2f}" if row.at_most is not None else wanted
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-        lines.append(
-            f"{row.name:44} {row.value:10.1f} {row.unit:10} {ratio} {wanted:>10} {verdict}"
-        )
+        value = f"{row.value:10.{1 if row.value >= 1 else 3}f}"
+        lines.append(f"{row.name:44} {value} {row.unit:11} {ratio} {wanted:>10} {verdict}")
     return "\n".join(lines)
 
 
@@ -131,7 +130,8 @@ def run_module(module: str, *arguments: str) -> dict[str, float]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if result.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr[-4000:]}")
+        ended = f"ended with status {result.returncode}"
+        raise RuntimeError(f"{' '.join(command)} {ended}:\n{result.stderr[-4000:]}")
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 

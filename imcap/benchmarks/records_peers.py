@@ -168,19 +168,29 @@ def measure_run_inference(folder: str, encoder: ConfigDict, count: int) -> Figur
 def measure_predict(folder: str, encoder: ConfigDict, count: int) -> Figures:
     """Measures the loop of tutorials: `model.predict` image by image, then one pickle."""
     start = time.monotonic()
-    network, preprocess = networks.load(encoder)
-    size = encoder.image_size
+    encode = build_predict(encoder)
     features = {}
     second = 0.0
     for index, path in enumerate(_paths(folder, count)):
         if index == 1:  # The first call traces the model.
             second = time.monotonic()
-        image = tf.keras.utils.load_img(path, target_size=(size, size))
-        batch = np.expand_dims(tf.keras.utils.img_to_array(image), 0)
-        features[path] = network.predict(preprocess(batch), verbose=0)
+        features[path] = encode(path)
     with tempfile.TemporaryFile() as file:
         pickle.dump(features, file)
     return _figures(start, second, count - 1)
+
+
+def build_predict(encoder: ConfigDict) -> Callable[[str], np.ndarray]:
+    """Returns what encodes one image file with `model.predict`: its features, float32 [1, ...]."""
+    network, preprocess = networks.load(encoder)
+    size = encoder.image_size
+
+    def encode(path: str) -> np.ndarray:
+        image = tf.keras.utils.load_img(path, target_size=(size, size))
+        batch = np.expand_dims(tf.keras.utils.img_to_array(image), 0)
+        return network.predict(preprocess(batch), verbose=0)
+
+    return encode
 
 
 def _paths(folder: str, count: int) -> list[str]:

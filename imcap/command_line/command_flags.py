@@ -60,7 +60,10 @@ FLAGS = {
     "image_dir": Flag(
         flags.DEFINE_string, "", "DIR", "records and scale: a folder of images to encode."
     ),
-    "num_images": Flag(flags.DEFINE_integer, 3000, "N", "records and scale: images encoded."),
+    "num_images": Flag(
+        flags.DEFINE_integer, 3000, "N",
+        "records and scale: images encoded; notebook: images of each split.",
+    ),
     "repeats": Flag(flags.DEFINE_integer, 3, "N", "Runs of each measurement."),
 }  # fmt: skip
 _CONFIG_HELP = {
