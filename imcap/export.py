@@ -58,7 +58,9 @@ class CaptionModel(tf.Module):
         """Returns the methods by the name of their signature; `attention` if the decoder has it."""
         found = {"serving_default": self.caption, "score": self.score, "beam_search": self.search}
         if attention.has_attention(self._decoder, self._channels):
-            found["attention"] = self.attention
+            # Saving traces every function of a module: one of this cannot be for other decoders.
+            inputs = [tf.TensorSpec([None], tf.string, n) for n in ("image_bytes", "caption")]
+            found["attention"] = tf.function(self.attention, input_signature=inputs)
         return found
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
@@ -129,12 +131,6 @@ class CaptionModel(tf.Module):
         captions = self._tokenizer.decode_tf(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string, "image_bytes"),
-            tf.TensorSpec([None], tf.string, "caption"),
-        ]
-    )
     def attention(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
         """Shows where the decoder looked for each word of given captions.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from refusals import refusal
 from tensorflow_serving.apis import prediction_log_pb2
 
-from imcap import export, records
+from imcap import decoders, encoders, export, records
 from imcap.errors import UserError
 
 # Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
@@ -105,6 +105,18 @@ def test_signatures_have_the_documented_names_and_types(model):
     assert [t.dtype for t in scoring.structured_outputs.values()] == [tf.float32]
     names = {*default.structured_outputs, *scoring.structured_outputs}
     assert not any(name.endswith("_bytes") for name in names)
+
+
+def test_a_decoder_without_attention_is_exported_without_its_signature(
+    tmp_path, trained, landscape_data
+):
+    config = landscapes.make_config(tmp_path, landscape_data, model__decoder="inject")
+    decoder = decoders.build(config.model, trained.tokenizer.size, trained.info.feature_shape[-1])
+    encoder = encoders.build(config.encoder)
+    model = export.CaptionModel(encoder, decoder, trained.tokenizer, trained.info, config.decode)
+    tf.saved_model.save(model, str(tmp_path / "1"), signatures=model.signatures())
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    assert set(loaded.signatures) == {"serving_default", "score", "beam_search"}
 
 
 @pytest.mark.parametrize("batch", [1, 5])

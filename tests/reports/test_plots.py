@@ -130,6 +130,15 @@ def test_unchanged_image_comes_first(tmp_path):
     assert (left == red).all(axis=2).mean() > 0.5 and not (right == red).all(axis=2).any()
 
 
+def test_blended_maps_are_brightest_at_the_largest_weight():
+    weights = np.zeros((2, 2, 3), np.float32)
+    weights[0, 0, 0] = weights[1, 1, 2] = 0.4
+    found = plots.blend_attention(np.full((40, 60, 3), 100, np.uint8), weights)
+    assert found.shape == (2, 40, 60, 3) and found.dtype == np.uint8
+    assert (found[0, 0, 0] > found[1, 0, 0]).all() and (found[1, -1, -1] > found[0, -1, -1]).all()
+    np.testing.assert_allclose(found[0, -1, -1], 40, atol=2)  # The image alone, at 40%.
+
+
 def test_words_fill_a_grid_in_rows_of_five(tmp_path):
     nine, ten = (attend(tmp_path, np.ones((n, 7, 7)), ["dog"] * n).shape for n in (9, 10))
     assert nine[1] == ten[1] and ten[0] > nine[0]
