@@ -43,9 +43,12 @@ BENCH_REQUIRES = ["google-crc32c", "setuptools>=70.1,<81", "tensorflow-hub", "tf
 VECTORS_REQUIRES = ["gensim>=4.4"]
 # What the web page needs: Streamlit, and what fetches images from addresses.
 APP_REQUIRES = ["certifi", "streamlit>=1.60", "urllib3>=2.2"]
+# Sentence embeddings; keras-hub needs safetensors to read Hugging Face's files.
+SIMILARITY_REQUIRES = ["keras-hub>=0.32", "safetensors>=0.5"]
 TEST_REQUIRES = [
     *APP_REQUIRES,
     *BENCH_REQUIRES,
+    *SIMILARITY_REQUIRES,
     *VECTORS_REQUIRES,
     "axe-core-python",
     "boto3",
@@ -78,6 +81,7 @@ setup(
     extras_require={
         "app": APP_REQUIRES,
         "bench": BENCH_REQUIRES,
+        "similarity": SIMILARITY_REQUIRES,
         "test": TEST_REQUIRES,
         "vectors": VECTORS_REQUIRES,
     },

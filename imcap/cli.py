@@ -88,7 +88,7 @@ def evaluate(parsed: Parsed) -> None:
 
     scores = evaluate.evaluate_split(config, workdir, split)
     for name, value in scores.as_dict().items():
-        print(f"{name:10} {value:.4f}" if isinstance(value, float) else f"{name:10} {value}")
+        print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
     print(os.path.join(workdir, "eval", split, "report.html"))
 
 

@@ -22,6 +22,7 @@ _PATHS = (
     ("model", "word_vectors"),
     ("records", "dir"),
     ("text", "vocabulary"),
+    ("eval", "similarity_encoder"),
 )
 
 
@@ -66,6 +67,15 @@ def default() -> ConfigDict:
             "length_penalty": 0.7,  # Total log-probability is divided by length ** this.
             "max_length": 22,  # Words.
             "no_repeat_ngram": 3,  # No n-gram of this many words twice; 0 allows them.
+        }
+    )
+    config.eval = ConfigDict(
+        {
+            # The folder of a BERT sentence encoder (config.json, model.safetensors, vocab.txt), by
+            # which captions are compared with references in meaning; empty: they are not.
+            "similarity_encoder": "",
+            # BLEU-1 and BLEU-2 with startseq and endseq counted as words, as notebook projects do.
+            "markers": False,
         }
     )
     return config.lock()

@@ -73,6 +73,7 @@ FRACTIONS = (
 # features or its weights. A name without a dot is a whole part of the config.
 CHANGEABLE: dict[str, str] = {
     "decode": "only the search for captions reads it; the weights do not depend on it",
+    "eval": "only evaluation reads it; scoring changes no weight",
     "dataset.dir": "the data set may have been moved; records name images relative to it",
     "encoder.batch_size": "images encoded at a time: speed and memory only",
     "records.cache_dir": "where copies of remote records lie; not what they hold",

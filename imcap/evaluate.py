@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 from imcap import config as config_lib
 from imcap import filesystem, records
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
+from imcap.metrics import sentence_encoder
 from imcap.metrics.diversity import measure_diversity
 from imcap.metrics.files import METRICS_FILE
-from imcap.metrics.scores import Scores
+from imcap.metrics.scores import Scores, build_optional_scorers
 from imcap.records import corruption, staging
 from imcap.reports import attention_maps, report
 from imcap.training import checkpoints
@@ -39,16 +40,19 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
         info = corruption.skip_corrupted(folder, info, split)
     tokenizer = records.read_tokenizer(folder, info)
     config_lib.check_run(config, workdir)
+    optional_scorers = build_optional_scorers(config.eval)
     decoder = checkpoints.load_decoder(config.model, workdir, info)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
     predictions = predictor.predict_split(split, show_progress=True)
-    scores = score_predictions(predictions)
+    scores = score_predictions(predictions, optional_scorers)
     target = os.path.join(workdir, "eval", split)
     settings = {
         "split": split,
         "beam_size": config.decode.beam_size,
         "length_penalty": config.decode.length_penalty,
     }
+    if config.eval.similarity_encoder:
+        settings["similarity_encoder"] = sentence_encoder.identify(config.eval.similarity_encoder)
     _write_json_files(target, predictions, scores, settings)
     image_paths = {
         image_id: records.image_path(path, config.dataset.dir)
@@ -98,6 +102,7 @@ def _write_report(
             references=tuple(predictions.references[image_id]),
             scores=scores.per_image.get(image_id, {}),
             alternatives=others,
+            similarities=scores.per_reference.get(image_id, {}).get("similarity_best", ()),
         )
         for image_id, (best, *others) in predictions.captions.items()
     ]

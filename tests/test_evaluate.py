@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import landscapes
+import numpy_bert
 import outputs
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -17,9 +18,11 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 from refusals import refusal
 
-from imcap import evaluate, input_pipeline, text
+from imcap import evaluate, input_pipeline, records, text
 from imcap.errors import UserError
+from imcap.metrics import files, tables
 from imcap.metrics.scores import score_captions
+from imcap.reports import model_card
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,44 @@ def test_evaluating_again_writes_the_same_bytes(landscape_run, config, monkeypat
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
     assert len(parsed) == 1  # The split is not read again for the attention maps.
+
+
+def test_optional_metrics_are_scored_where_settings_ask(tmp_path, landscape_run, landscape_data):
+    encoder = numpy_bert.write_encoder(tmp_path / "bert")
+    shutil.copytree(landscape_run, tmp_path / "run")
+    settings = {"eval__similarity_encoder": str(encoder), "eval__markers": True}
+    config = landscapes.make_config(tmp_path / "run", landscape_data, **settings)
+    evaluate.evaluate_split(config, str(tmp_path / "run"), "dev")
+
+    before, found = (
+        written(landscape_run, "metrics.json"),
+        written(tmp_path / "run", "metrics.json"),
+    )
+    figures = {"similarity_best", "similarity_mean", "bleu1_markers", "bleu2_markers"}
+    assert found.keys() - before.keys() == figures | {"similarity_encoder"}
+    assert found["similarity_encoder"].startswith("bert, weights ")
+    assert found["similarity_mean"] < found["similarity_best"] <= 1 + 1e-6
+    assert found["bleu1"] < found["bleu1_markers"] < 1
+    references = written(tmp_path / "run", "references.json")
+    report = (tmp_path / "run" / "eval" / "dev" / "report.html").read_text(encoding="utf-8")
+    assert report.count("<small>similarity ") == sum(map(len, references.values()))
+    card = model_card.render(
+        records.read_info(str(landscape_data / "records")),
+        model=config.model, decode=config.decode, epochs=1, seed=0,
+        scores=files.read_scores(str(tmp_path / "run")),
+    )  # fmt: skip
+    for shown in (report, card, tables.format_table([str(tmp_path / "run")])):
+        assert "Similarity, best" in shown and "not comparable with papers" in shown
+
+
+def test_wrong_encoder_is_refused_before_captions_are_predicted(
+    tmp_path, landscape_run, landscape_data, monkeypatch
+):
+    monkeypatch.setattr(input_pipeline, "eval_dataset", None)
+    settings = {"eval__similarity_encoder": str(tmp_path / "none")}
+    config = landscapes.make_config(landscape_run, landscape_data, **settings)
+    line = refusal(evaluate.evaluate_split, config, str(landscape_run), "dev")
+    assert line.startswith(f"{tmp_path}/none: no such folder")
 
 
 def test_unknown_split_is_refused(landscape_run, config):

@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "google.protobuf": "protobuf",
     "grpc": "grpcio",
+    "keras_hub": "keras-hub",
     "tensorflow_hub": "tensorflow-hub",
     "tensorflow_serving": "tensorflow-serving-api",
     "tensorflow_text": "tensorflow-text",

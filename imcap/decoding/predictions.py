@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from imcap import input_pipeline, progress, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import beam_search
 from imcap.errors import UserError
-from imcap.metrics.scores import Scores, score_captions
+from imcap.metrics.scores import Scorer, Scores, score_captions
 from imcap.records import corruption
 
 _BATCH_SIZE = 64  # Images.
@@ -158,8 +158,12 @@ def _add(
         predictions.paths[key] = batch["path"][index].numpy().decode("utf-8", "surrogateescape")
 
 
-def score_predictions(predictions: Predictions) -> Scores:
+def score_predictions(predictions: Predictions, optional_scorers: Sequence[Scorer] = ()) -> Scores:
     """Scores the best caption of each image that has a reference of at least one word.
+
+    Args:
+      predictions: of a split.
+      optional_scorers: see `score_captions`.
 
     Raises:
       UserError: no image has one.
@@ -168,4 +172,4 @@ def score_predictions(predictions: Predictions) -> Scores:
     if not references:
         raise UserError("the split holds no caption with a word in it: nothing can be scored")
     hypotheses = {key: predictions.captions[key][0].caption for key in references}
-    return score_captions(references, hypotheses)
+    return score_captions(references, hypotheses, optional_scorers)

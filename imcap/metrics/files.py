@@ -9,9 +9,10 @@ from imcap import filesystem
 from imcap.errors import UserError
 
 METRICS_FILE = "metrics.json"
+Scores = dict[str, float | int | str]  # The content of a metrics.json.
 
 
-def read_scores(workdir: str) -> dict[str, dict[str, float | int | str]]:
+def read_scores(workdir: str) -> dict[str, Scores]:
     """Returns split -> the content of its metrics.json, for each split evaluated in a workdir.
 
     Raises:

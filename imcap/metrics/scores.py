@@ -1,4 +1,4 @@
-"""Scores of captions by every registered metric, on words.
+"""Scores of captions by the registered metrics, on words.
 
 Every metric is computed on standardized words separated by single spaces; never on ids, where an
 `<unk>` on both sides would count as a match, and never with start or end markers, which would count
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
+from imcap import metrics
 from imcap.errors import UserError
-from imcap.metrics import METRICS
 
 _MARKER_WORD = re.compile(
     r"(?<!\S)(?:startseq|endseq"
@@ -28,10 +28,16 @@ class MetricScore(NamedTuple):
     Attributes:
       corpus: the value for all images together.
       per_image: each image's own value, in the order of the references; None if it has none.
+      per_reference: each image's values of its hypothesis with each one of its references, in
+        their order; None if it has none.
     """
 
     corpus: float
     per_image: Sequence[float] | None = None
+    per_reference: Sequence[Sequence[float]] | None = None
+
+
+Scorer: TypeAlias = Callable[[Mapping[str, list[str]], Mapping[str, str]], dict[str, MetricScore]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,23 +46,46 @@ class Scores:
 
     Attributes:
       corpus: metric key -> value: `bleu1` to `bleu4` and `rouge_l` in [0, 1], `cider` in [0, 10]
-        (papers print it as is, 0.6, or as a percentage, 60).
+        (papers print it as is, 0.6, or as a percentage, 60), and those of optional metrics.
       num_images: number of images scored.
-      per_image: image_id -> metric key -> value, of `bleu4`, `rouge_l` and `cider`. The latter two
-        are the terms of the corpus means; `bleu4` is smoothed sentence BLEU, see `metrics.bleu`.
+      per_image: image_id -> metric key -> value, of `bleu4`, `rouge_l`, `cider` and of optional
+        metrics that have one. They are the terms of the corpus means but for `bleu4`, which is
+        smoothed sentence BLEU, see `metrics.bleu`.
+      per_reference: image_id -> metric key -> the values of the hypothesis with each reference, of
+        the optional metrics that compare it with one at a time.
     """
 
     corpus: Mapping[str, float]
     num_images: int
     per_image: Mapping[str, Mapping[str, float]] = dataclasses.field(repr=False)
+    per_reference: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(repr=False)
 
     def as_dict(self) -> dict[str, float | int]:
         """Returns the corpus scores by key, and `images`, their number."""
         return {**self.corpus, "images": self.num_images}
 
 
+def build_optional_scorers(settings: Mapping[str, Any]) -> list[Scorer]:
+    """Returns the scorers of the optional metrics that `settings` ask for.
+
+    Args:
+      settings: a config's `eval` part.
+
+    Raises:
+      UserError: a setting's value cannot work, or its metric needs a package that is missing.
+    """
+    keys = {metrics.setting(key): key for key in metrics.OPTIONAL}  # One of each scorer's.
+    return [
+        metrics.OPTIONAL.load(key)(settings[setting])
+        for setting, key in keys.items()
+        if settings[setting]
+    ]
+
+
 def score_captions(
-    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
+    references: Mapping[str, Sequence[str]],
+    hypotheses: Mapping[str, str],
+    optional_scorers: Sequence[Scorer] = (),
 ) -> Scores:
     """Scores one hypothesis per image against that image's references.
 
@@ -65,6 +94,7 @@ def score_captions(
         Images may have different numbers of captions.
       hypotheses: image_id -> the predicted caption, standardized the same way. An empty one is
         scored, as a caption of no words.
+      optional_scorers: of further metrics; see `build_optional_scorers`.
 
     Returns:
       The scores of the corpus and of each image, in the order of `references`.
@@ -79,29 +109,41 @@ def score_captions(
         for caption in (*captions, hypotheses[image_id]):
             _check_words(image_id, caption)
     # One order for both sides: some scorers pair them by position.
-    references = {image_id: list(captions) for image_id, captions in references.items()}
+    lists = {image_id: list(captions) for image_id, captions in references.items()}
     hypotheses = {image_id: hypotheses[image_id] for image_id in references}
-    results = _run_scorers(references, hypotheses)
-    per_image = {
-        image_id: {
-            key: float(result.per_image[index])
-            for key, result in results.items()
-            if result.per_image is not None
-        }
-        for index, image_id in enumerate(references)
-    }
-    corpus = {key: float(result.corpus) for key, result in results.items()}
-    return Scores(corpus, len(references), per_image)
+    results = _run_scorers(lists, hypotheses, optional_scorers)
+    return Scores(
+        {key: float(result.corpus) for key, result in results.items()},
+        len(references),
+        _by_image(references, {key: result.per_image for key, result in results.items()}, float),
+        _by_image(references, {key: result.per_reference for key, result in results.items()}, list),
+    )
 
 
 def _run_scorers(
-    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]
+    references: Mapping[str, list[str]],
+    hypotheses: Mapping[str, str],
+    optional_scorers: Sequence[Scorer],
 ) -> dict[str, MetricScore]:
     results: dict[str, MetricScore] = {}
-    for key in METRICS:
+    for key in metrics.METRICS:
         if key not in results:  # A scorer may return several metrics.
-            results |= METRICS.load(key)(references, hypotheses)
-    return {key: results[key] for key in METRICS}
+            results |= metrics.METRICS.load(key)(references, hypotheses)
+    for scorer in optional_scorers:
+        results |= scorer(references, hypotheses)
+    return {key: results[key] for key in (*metrics.METRICS, *metrics.OPTIONAL) if key in results}
+
+
+def _by_image(
+    image_ids: Iterable[str],
+    values: Mapping[str, Sequence[Any] | None],
+    convert: Callable[[Any], Any],
+) -> dict[str, dict[str, Any]]:
+    """Returns image_id -> metric key -> value, converted; a metric may have none."""
+    return {
+        image_id: {key: convert(each[i]) for key, each in values.items() if each is not None}
+        for i, image_id in enumerate(image_ids)
+    }
 
 
 def _check_images(references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str]) -> None:

@@ -2,34 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from imcap import metrics
 from imcap.errors import UserError
 from imcap.metrics import files
 
+Name = TypeVar("Name")  # Of a row: a split, or a run and its split.
 
-def format_figures(scores: Mapping[str, float | int | str]) -> list[str]:
-    """Returns the figure of every metric in the registry's order, `–` for one not computed."""
-    return [f"{scores[key]:.3f}" if key in scores else "–" for key in metrics.METRICS]
+
+class ScoreTable(NamedTuple, Generic[Name]):
+    """Figures that may be compared with one another.
+
+    Attributes:
+      caveat: a sentence to print above them (`metrics.caveat`), or empty.
+      labels: of the figures' columns.
+      rows: of each its name, its number of images and its figures.
+    """
+
+    caveat: str
+    labels: list[str]
+    rows: list[tuple[Name, str, list[str]]]
+
+
+def tabulate(found: Sequence[tuple[Name, files.Scores]]) -> list[ScoreTable[Name]]:
+    """Returns the tables of the scores of several splits.
+
+    Args:
+      found: of each row its name and the content of its metrics.json.
+
+    Returns:
+      First the table of all metrics without a caveat: those that are always scored (`–` where one
+      is missing) and the optional ones that any row has. Then one for each caveat, of the rows that
+      have such figures.
+    """
+    present = {key for _, scores in found for key in scores}
+    columns = {"": list(metrics.METRICS)}
+    for key in metrics.OPTIONAL:
+        if key in present:
+            columns.setdefault(metrics.caveat(key), []).append(key)
+    return [
+        ScoreTable(
+            caveat,
+            [metrics.label(key) for key in keys],
+            [
+                (name, str(scores["images"]), _format_figures(scores, keys))
+                for name, scores in found
+                if not caveat or scores.keys() & set(keys)
+            ],
+        )
+        for caveat, keys in columns.items()
+    ]
+
+
+def _format_figures(scores: files.Scores, keys: Iterable[str]) -> list[str]:
+    return [f"{scores[key]:.3f}" if key in scores else "–" for key in keys]
 
 
 def format_table(workdirs: Sequence[str]) -> str:
     """Returns a text table of all scores in `workdirs`, a line per run and split.
 
+    Figures with a caveat are in tables of their own, below it.
+
     Raises:
       UserError: a workdir holds none.
     """
-    labels = [metrics.label(key) for key in metrics.METRICS]
-    lines = [_row("run", "split", "images", labels)]
+    found = []
     for workdir in workdirs:
-        found = files.read_scores(workdir)
-        if not found:
+        splits = files.read_scores(workdir)
+        if not splits:
             raise UserError(f"{workdir} holds no scores: run `imcap eval` first")
-        for split, scores in found.items():
-            lines.append(_row(workdir, split, str(scores["images"]), format_figures(scores)))
+        found += [((workdir, split), scores) for split, scores in splits.items()]
+    return "\n\n".join(_format(table) for table in tabulate(found))
+
+
+def _format(table: ScoreTable[tuple[str, str]]) -> str:
+    widths = [max(8, len(label)) for label in table.labels]
+    rows = [(("run", "split"), "images", table.labels), *table.rows]
+    lines = [f"{table.caveat}:"] if table.caveat else []
+    for (run, split), images, figures in rows:
+        cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True)]
+        lines.append(" ".join([f"{run:24} {split:6} {images:>6}", *cells]))
     return "\n".join(lines)
-
-
-def _row(run: str, split: str, images: str, figures: Sequence[str]) -> str:
-    return " ".join([f"{run:24} {split:6} {images:>6}", *(f"{figure:>8}" for figure in figures)])

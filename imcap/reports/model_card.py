@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from imcap import metrics, records
-from imcap.metrics import tables
+from imcap import records
+from imcap.metrics import files, tables
 
 
 def render(
@@ -18,7 +18,7 @@ def render(
     decode: ConfigDict,
     epochs: int,
     seed: int,
-    scores: Mapping[str, Mapping[str, float | int | str]],
+    scores: Mapping[str, files.Scores],
     word_vectors: str = "",
 ) -> str:
     """Returns the card, in Markdown.
@@ -54,10 +54,10 @@ orientation, stretched to {size}x{size}, RGB |
 
 ## Scores
 
-Words are compared with words (lowercase, punctuation removed); markers never count; all
-references are used.
+Words are compared with words (lowercase, punctuation removed); markers do not count unless a table
+says so; all references are used.
 
-{_score_table(scores)}
+{_score_tables(scores)}
 
 ## Signatures
 
@@ -92,12 +92,15 @@ def _describe_encoder(encoder: Mapping[str, object]) -> str:
     return ", ".join([name, *(setting.replace("_", " ", 1) for setting in settings)])
 
 
-def _score_table(scores: Mapping[str, Mapping[str, float | int | str]]) -> str:
+def _score_tables(scores: Mapping[str, files.Scores]) -> str:
     if not scores:
         return "Not evaluated before the export."
-    labels = [metrics.label(key) for key in metrics.METRICS]
-    lines = [f"| split | images | {' | '.join(labels)} |", "| --- " * (len(labels) + 2) + "|"]
-    for split, figures in scores.items():
-        cells = " | ".join(tables.format_figures(figures))
-        lines.append(f"| {split} | {figures['images']} | {cells} |")
-    return "\n".join(lines)
+    return "\n\n".join(_format(table) for table in tables.tabulate(list(scores.items())))
+
+
+def _format(table: tables.ScoreTable[str]) -> str:
+    header = ["split", "images", *table.labels]
+    lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
+    for split, images, figures in table.rows:
+        lines.append(f"| {' | '.join([split, images, *figures])} |")
+    return "\n".join([f"{table.caveat}:\n", *lines] if table.caveat else lines)

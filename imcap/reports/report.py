@@ -12,6 +12,7 @@ import base64
 import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import math
 import numbers
 import os
@@ -37,6 +38,7 @@ class ReportImage:
       references: the reference captions.
       scores: metric key -> the image's own score; an image may lack one.
       alternatives: the beam's further captions, in descending order of their ranks.
+      similarities: of the caption with each reference, in their order; empty: not scored.
     """
 
     image_id: str
@@ -46,6 +48,7 @@ class ReportImage:
     references: Sequence[str]
     scores: Mapping[str, float]
     alternatives: Sequence[Caption] = ()
+    similarities: Sequence[float] = ()
 
 
 def write_report(
@@ -77,13 +80,21 @@ def write_report(
         count=len(images),
         columns=[metrics.label(name) for name in columns],
         first_sort=columns.index("cider") if "cider" in columns else len(columns),
-        scores={metrics.label(name): _format(value) for name, value in scores.items()},
+        score_groups=_group_scores(scores),
         settings={name.replace("_", " "): value for name, value in settings.items()},
         style=html.load_inline("report.css"),
         script=script,
         script_digest=_script_digest(script),
     )
     html.write_html(stream, path)
+
+
+def _group_scores(scores: Mapping[str, float]) -> dict[str, dict[str, str]]:
+    """Returns caveat (`metrics.caveat`) -> label -> figure; figures without a caveat come first."""
+    groups: dict[str, dict[str, str]] = {"": {}} if scores else {}
+    for name, value in scores.items():
+        groups.setdefault(metrics.caveat(name), {})[metrics.label(name)] = _format(value)
+    return groups
 
 
 def _script_digest(script: str) -> str:
@@ -105,6 +116,9 @@ def _cards(images: Sequence[ReportImage], columns: Sequence[str]) -> Iterator[di
                 "reason": reason,
                 "figures": [_format(value) for value in values],
                 "score": _format(image.score),
+                "references": itertools.zip_longest(
+                    image.references, map(_format, image.similarities)
+                ),
                 "alternatives": [
                     (other.caption, _format(other.score), _format(other.rank))
                     for other in image.alternatives

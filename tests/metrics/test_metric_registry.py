@@ -31,7 +31,7 @@ config_checks.validate(settings)
 print(json.dumps({
     "metrics": found.as_dict(),
     "image": found.per_image["x"],
-    "figures": tables.format_figures(found.as_dict()),
+    "figures": tables.tabulate([("dev", found.as_dict())])[0].rows[0][-1],
     "label": metrics.label("length"),
     "columns": COLUMNS,
 }))

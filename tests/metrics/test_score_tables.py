@@ -35,6 +35,18 @@ def test_metric_that_was_not_computed_is_a_dash(tmp_path):
     assert tables.format_table([str(tmp_path)]).splitlines()[1].split()[3:] == [*"–––––", "0.750"]
 
 
+def test_figures_with_a_caveat_have_a_table_of_their_own(tmp_path):
+    markers = {"bleu1_markers": 0.7, "bleu2_markers": 0.5}
+    write_scores(tmp_path / "a", "dev", SCORES | {"images": 9} | markers)
+    write_scores(tmp_path / "b", "dev", SCORES | {"images": 9})
+    table, apart = tables.format_table([str(tmp_path / "a"), str(tmp_path / "b")]).split("\n\n")
+    assert len(table.splitlines()) == 3 and "markers" not in table and "0.700" not in table
+    caveat, header, *lines = apart.splitlines()
+    assert "not comparable with papers" in caveat
+    assert header.endswith("BLEU-1 with markers BLEU-2 with markers")
+    assert [line.split()[1:] for line in lines] == [["dev", "9", "0.700", "0.500"]]
+
+
 def test_run_without_scores_is_refused(tmp_path):
     assert "holds no scores: run `imcap eval` first" in refusal(
         tables.format_table, [str(tmp_path)]
