@@ -133,13 +133,15 @@ def model_defaults() -> ConfigDict:
     return ConfigDict(
         {
             "decoder": "attention",
-            "units": 512,
+            "layers": 1,  # LSTM layers; `dropout` applies between them, too.
+            "units": 512,  # Of each LSTM layer.
             "embedding_size": 256,
             # A file of word vectors that the embedding starts from, of embedding_size numbers each
             # (docs/word-vectors.md); empty: random ones.
             "word_vectors": "",
             # False: the embedding keeps the values that it starts from.
             "train_word_vectors": True,
+            "tie_embeddings": True,  # The output layer's kernel is the word vectors.
             "heads": 1,
             "dropout": 0.5,
             "embedding_dropout": 0.3,

@@ -37,6 +37,7 @@ POSITIVE = (
     "text.max_length",
     "text.min_count",
     "text.vocab_size",
+    "model.layers",
     "model.units",
     "model.embedding_size",
     "model.heads",

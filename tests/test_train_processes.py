@@ -62,12 +62,14 @@ def distributed(landscape_data, tmp_path_factory):
     """A folder with the runs and weights of all strategies, on the same records, 30 steps each.
 
     9 images a batch do not split evenly, so one replica has more words than the other; gradients
-    are clipped, smoothing is on; dev scores come after every third epoch only.
+    are clipped, smoothing is on; the gradients of the word vectors are those of single rows; dev
+    scores come after every third epoch only.
     """
     folder = tmp_path_factory.mktemp("distributed")
     config = landscapes.make_config(
         folder, landscape_data, train__epochs=6, train__eval_every=3, train__learning_rate=1e-2,
         train__clip_norm=0.2, train__label_smoothing=0.1, train__weight_decay=0.01,
+        model__layers=2, model__tie_embeddings=False,
     )  # fmt: skip
     workers = cluster_of_two()
     running = [

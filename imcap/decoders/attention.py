@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, lstm, repeat, unroll
+from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, repeat
+from imcap.decoders.lstm import LstmLayers, unroll, update
 
 
 class AttentionDecoder(Decoder):
@@ -13,7 +14,8 @@ class AttentionDecoder(Decoder):
     context, and the context enters the LSTM and the output layer.
 
     The attention scores are scaled dot products (Vaswani et al., 2017) instead of a small network:
-    one matrix product for all captions of an image.
+    one matrix product for all captions of an image. The first of several LSTM layers attends, and
+    the context goes to the output layer, too (Wu et al., 2016).
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class AttentionDecoder(Decoder):
         self.word_kernel = self.kernel("word_kernel", size, 4 * units)
         self.recurrent_kernel = self.kernel("recurrent_kernel", 2 * units, 4 * units)
         self.lstm_bias = self.bias("lstm_bias", 4 * units)
+        self.upper_lstm = LstmLayers(self, first=2)
         self.output_kernel = self.kernel("output_kernel", 2 * units + size, size)
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """See `Decoder`: the memory holds the projected features, [batch, positions, units]."""
-        return self._start(tf.cast(features, tf.float32), width, dropout)
+        memory, carry = self._start(tf.cast(features, tf.float32), width, dropout)
+        return memory, carry | self._start_upper(carry["hidden"])
 
     def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         values = tf.nn.relu(dense(features, self.projection_kernel, self.projection_bias))
@@ -57,6 +61,9 @@ class AttentionDecoder(Decoder):
         }
         return {"values": values}, carry
 
+    def _start_upper(self, hidden: tf.Tensor) -> State:
+        return self.upper_lstm.zeros(tf.unstack(tf.shape(hidden)[:2]), hidden.dtype)
+
     def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
         """See `Decoder`."""
         dtype = self._training_dtype
@@ -64,10 +71,12 @@ class AttentionDecoder(Decoder):
         words = dropout(self.embed(tokens, dtype), self.config.embedding_dropout)
         inputs = dense(words, self.word_kernel, self.lstm_bias)
         kernels = self._kernels(dtype)
+        upper = self._start_upper(carry["hidden"])
         hidden, context = unroll(
             lambda step_inputs, carry: self._advance(step_inputs, memory, carry, *kernels),
             inputs, carry, keep=("hidden", "context"),
         )  # fmt: skip
+        hidden = self.upper_lstm.unroll(hidden, upper, dropout)
         return self._output(hidden, context, words, dropout)
 
     def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
@@ -75,9 +84,10 @@ class AttentionDecoder(Decoder):
         this step."""
         words = self.embed(tokens, tf.float32)
         inputs = dense(words, self.word_kernel, self.lstm_bias)
-        carry = self._advance(inputs, memory, carry, *self._kernels(tf.float32))
-        output = self._output(carry["hidden"], carry["context"], words, NO_DROPOUT)
-        return self.logits(output), carry
+        first = self._advance(inputs, memory, carry, *self._kernels(tf.float32))
+        hidden, upper = self.upper_lstm.step(first["hidden"], carry)
+        output = self._output(hidden, first["context"], words, NO_DROPOUT)
+        return self.logits(output), first | upper
 
     def _kernels(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the kernels of `_advance`, cast once instead of in each step of the loop."""
@@ -95,7 +105,7 @@ class AttentionDecoder(Decoder):
         context, attention = attend(query, memory["values"], self.config.heads)
         context *= tf.sigmoid(gate)
         recurrent = dense(tf.concat([context, carry["hidden"]], -1), recurrent_kernel)
-        hidden, cell = lstm(inputs + recurrent, carry["cell"])
+        hidden, cell = update(inputs + recurrent, carry["cell"])
         return {"hidden": hidden, "cell": cell, "context": context, "attention": attention}
 
     def _output(

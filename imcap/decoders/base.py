@@ -1,9 +1,9 @@
-"""What all decoders share: the interface, the word embedding, the LSTM update and dropout.
+"""What all decoders share: the interface, the word embedding, the output layer and dropout.
 
-`dense`, `lstm` and `Dropout` stand in for Keras layers, which are no slower: on two CPU cores
-(medians of 9 runs in turns, 512 units), LSTMCell takes 0.9 of the time of `dense` and `lstm` in 20
-steps of 192 sequences, and RNN, Dense and Dropout take 0.8 in a training step of 80 or 160 captions
-without the vocabulary's logits. The reasons are:
+`dense`, `lstm.update` and `Dropout` stand in for Keras layers, which are no slower: on two CPU
+cores (medians of 9 runs in turns, 512 units), LSTMCell takes 0.9 of the time of `dense` and
+`update` in 20 steps of 192 sequences, and RNN, Dense and Dropout take 0.8 in a training step of 80
+or 160 captions without the vocabulary's logits. The reasons are:
 
 - A resumed training has to draw the dropout masks of the uninterrupted one, on every replica. Those
   of keras.layers.Dropout depend on the state of a generator; stateless ones on a seed only.
@@ -63,6 +63,9 @@ class Decoder(keras.layers.Layer, abc.ABC):
         is_trained = config.train_word_vectors
         self.embedding = self.add_weight(shape, normal, trainable=is_trained, name="embedding")
         self.output_bias = self.bias("output_bias", vocab_size)
+        size = config.embedding_size
+        is_tied = config.tie_embeddings
+        self.logits_kernel = None if is_tied else self.kernel("logits_kernel", size, vocab_size)
 
     def kernel(self, name: str, rows: int, columns: int) -> keras.Variable:
         """Adds a matrix [rows, columns] with Glorot uniform initial values."""
@@ -116,11 +119,12 @@ class Decoder(keras.layers.Layer, abc.ABC):
         """
 
     def logits(self, vectors: tf.Tensor) -> tf.Tensor:
-        """[..., embedding_size] to float32 logits [..., vocab_size], with tied word vectors
-        (Press and Wolf, 2017)."""
-        kernel = tf.cast(self.embedding, vectors.dtype)
-        flat = tf.reshape(vectors, (-1, kernel.shape[1]))
-        logits = tf.cast(tf.matmul(flat, kernel, transpose_b=True), tf.float32)
+        """[..., embedding_size] to float32 logits [..., vocab_size]; with `tie_embeddings` the
+        word vectors are the output layer's kernel (Press and Wolf, 2017)."""
+        tied = self.logits_kernel is None
+        kernel = tf.cast(self.embedding if tied else self.logits_kernel, vectors.dtype)
+        flat = tf.reshape(vectors, (-1, self.config.embedding_size))
+        logits = tf.cast(tf.matmul(flat, kernel, transpose_b=tied), tf.float32)
         shape = tf.concat([tf.shape(vectors)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(logits + self.output_bias, shape)
 
@@ -158,50 +162,6 @@ def dense(x: tf.Tensor, kernel: Any, bias: Any = None) -> tf.Tensor:
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], axis=0))
 
 
-def lstm(sums: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One LSTM update (Hochreiter and Schmidhuber, 1997).
-
-    Args:
-      sums: [..., 4 * units], of input gate, forget gate, candidate and output gate before their
-        activations.
-      cell: [..., units].
-
-    Returns:
-      The new hidden state and cell, [..., units] each.
-    """
-    input_gate, forget_gate, candidate, output_gate = tf.split(sums, 4, axis=-1)
-    # The forget gate's bias starts at 1 (Jozefowicz et al., 2015), so that gradients pass through
-    # many steps of an untrained cell.
-    cell = tf.sigmoid(forget_gate + 1) * cell + tf.sigmoid(input_gate) * tf.tanh(candidate)
-    return tf.sigmoid(output_gate) * tf.tanh(cell), cell
-
-
 def repeat(x: tf.Tensor, width: int) -> tf.Tensor:
     """Repeats x [batch, n] to [batch, width, n]."""
     return tf.repeat(x[:, tf.newaxis], width, axis=1)
-
-
-def unroll(advance: Any, inputs: tf.Tensor, carry: State, keep: tuple[str, ...]) -> list[tf.Tensor]:
-    """Runs `advance(input, carry) -> carry` over time.
-
-    Args:
-      inputs: [batch, width, length, n], one step's [batch, width, n] at a time.
-      carry: tensors [batch, width, ...].
-      keep: which of the carry's tensors to return for all steps.
-
-    Returns:
-      A list of [batch, width, length, ...].
-    """
-    steps = tf.shape(inputs)[2]
-    by_time = tf.TensorArray(inputs.dtype, steps).unstack(tf.transpose(inputs, (2, 0, 1, 3)))
-    kept = tuple(tf.TensorArray(carry[name].dtype, steps) for name in keep)
-
-    def body(time, carry, kept):
-        carry = advance(by_time.read(time), carry)
-        kept = tuple(array.write(time, carry[name]) for array, name in zip(kept, keep, strict=True))
-        return time + 1, carry, kept
-
-    _, _, kept = tf.while_loop(
-        lambda time, *_: time < steps, body, (0, carry, kept), maximum_iterations=steps
-    )
-    return [tf.transpose(array.stack(), (1, 2, 0, 3)) for array in kept]

@@ -44,7 +44,8 @@ Image bytes in, English captions out. Made with imcap.
 | images | at most {info.preprocessing["max_pixels"]:,} pixels, turned upright by their EXIF \
 orientation, stretched to {size}x{size}, RGB |
 | features | {rows}x{columns} positions of {info.feature_shape[1]} channels, {info.feature_dtype} |
-| decoder | {model.decoder}, {model.units} units |{_word_vectors_row(word_vectors)}
+| decoder | {model.decoder}, {model.units} units, LSTM layers: {model.layers} \
+|{_word_vectors_row(word_vectors)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
 {decode.max_length} words |

@@ -80,7 +80,9 @@ def build_train_step(
             count = tf.cast(tf.size(found.losses), tf.float32)
             all_tokens = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
             loss = tf.reduce_sum(found.losses) / all_tokens
-        gradients = tape.gradient(loss, weights)
+        # Word vectors that are not the output layer's have gradients of single rows, and a word
+        # that occurs twice has two: clipping needs the norm of their sum.
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)]
         # Replicas' gradients are summed before they are clipped: only the sum's norm is the same
         # for any number of replicas.
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
