@@ -11,7 +11,7 @@ from imcap import config as config_lib
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
-    """`variant`: empty, or `inject` for Show and Tell's decoder."""
+    """`variant`: the decoder; `attention` where it is empty."""
     config = flickr8k.get_config(variant)
     config.dataset.name = "coco"
     config.records.flip = False

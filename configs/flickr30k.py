@@ -11,7 +11,7 @@ from imcap import config as config_lib
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
-    """`variant`: empty, or `inject` for Show and Tell's decoder."""
+    """`variant`: the decoder; `attention` where it is empty."""
     config = flickr8k.get_config(variant)
     config.dataset.name = "flickr30k"
     config.dataset.ratios = (0.85, 0.15, 0.0)

@@ -9,7 +9,7 @@ from imcap import config as config_lib
 
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
-    """`variant`: empty, or `inject` for Show and Tell's decoder."""
+    """`variant`: the decoder; `attention` where it is empty."""
     config = config_lib.default()
     config.records.flip = True
     config.model.decoder = variant or "attention"

@@ -141,7 +141,7 @@ def model_defaults() -> ConfigDict:
             "word_vectors": "",
             # False: the embedding keeps the values that it starts from.
             "train_word_vectors": True,
-            "tie_embeddings": True,  # The output layer's kernel is the word vectors.
+            "tie_embeddings": True,  # The word vectors are the output layer's kernel, too.
             "heads": 1,
             "dropout": 0.5,
             "embedding_dropout": 0.3,

@@ -20,6 +20,8 @@ DECODERS = Registry(
     {
         "attention": "imcap.decoders.attention:AttentionDecoder",
         "inject": "imcap.decoders.inject:InjectDecoder",
+        "merge": "imcap.decoders.merge:MergeDecoder",
+        "language_model": "imcap.decoders.language_model:LanguageModelDecoder",
     },
 )
 

@@ -4,66 +4,44 @@ from __future__ import annotations
 
 import itertools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_decoders import (
+    BATCH,
+    CHANNELS,
+    LENGTH,
+    VOCABULARY,
+    WIDTH,
+    make_decoder,
+    make_features,
+    make_tokens,
+    stepped,
+    teacher_forced,
+)
 
 from imcap import config as config_lib
 from imcap import config_checks, decoders
 from imcap.decoders import DECODERS
-from imcap.decoders.attention import attend
-from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, lstm
+from imcap.decoders.base import NO_DROPOUT, Dropout
 from imcap.errors import UserError
-from imcap.text import START
 
-VOCABULARY, CHANNELS, POSITIONS = 13, 5, 6
-BATCH, WIDTH, LENGTH = 2, 3, 7
+SEEING_NO_IMAGE = ("language_model",)
+LAYERED = {"layers": 2, "tie_embeddings": False}
+RELU_BIASES = {"projection_bias": 1.0, "merge_bias": 5.0}  # So large that no ReLU is dead.
+# Whatever is in the registry is tested.
 KINDS = pytest.mark.parametrize(
-    ("kind", "heads"), [("attention", 1), ("attention", 4), ("inject", 1)]
+    ("kind", "settings"),
+    [*((kind, {}) for kind in DECODERS), ("attention", {"heads": 4, **LAYERED})],
+)
+KINDS_AND_SETTINGS = pytest.mark.parametrize(
+    ("kind", "settings"), [*itertools.product(DECODERS, ({}, LAYERED)), ("attention", {"heads": 4})]
 )
 
 
-def make_decoder(kind: str, heads: int, compute_dtype: str = "float32") -> Decoder:
-    """A small decoder with weights so large that each of them changes the logits."""
-    config = config_lib.model_defaults()
-    config.update(decoder=kind, heads=heads, units=8, embedding_size=6)
-    decoder = decoders.build(config, VOCABULARY, CHANNELS, compute_dtype=compute_dtype)
-    rng = np.random.default_rng(7)
-    for weight in decoder.weights:
-        weight.assign(rng.normal(0, 0.6, weight.shape))
-    return decoder
-
-
-def make_features(seed: int = 0) -> tf.Tensor:
-    rng = np.random.default_rng(seed)
-    return tf.constant(rng.normal(0, 1, (BATCH, POSITIONS, CHANNELS)), tf.float32)
-
-
-def make_tokens(seed: int = 0) -> np.ndarray:
-    tokens = np.random.default_rng(seed).integers(3, VOCABULARY, (BATCH, WIDTH, LENGTH))
-    tokens[..., 0] = START
-    return tokens.astype(np.int32)
-
-
-def teacher_forced(decoder, features, tokens, dropout=NO_DROPOUT) -> np.ndarray:
-    """Logits [batch, width, length, vocabulary]."""
-    return decoder.logits(decoder.output_vectors(features, tf.constant(tokens), dropout)).numpy()
-
-
-def stepped(decoder, features, tokens) -> np.ndarray:
-    """The same logits, one word at a time."""
-    memory, carry = decoder.start(features, tokens.shape[1], NO_DROPOUT)
-    logits = []
-    for time in range(tokens.shape[2]):
-        step_logits, carry = decoder.step(tf.constant(tokens[:, :, time]), memory, carry)
-        logits.append(step_logits.numpy())
-    return np.stack(logits, axis=2)
-
-
-@KINDS
-def test_teacher_forcing_equals_stepping(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+@KINDS_AND_SETTINGS
+def test_teacher_forcing_equals_stepping(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
     logits = stepped(decoder, features, tokens)
     assert logits.dtype == np.float32
     assert logits.shape == (BATCH, WIDTH, LENGTH, VOCABULARY)
@@ -72,21 +50,30 @@ def test_teacher_forcing_equals_stepping(kind, heads):
 
 
 @KINDS
-def test_logits_depend_on_the_image_and_every_earlier_word(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
-    logits = teacher_forced(decoder, features, tokens)
-    other_image = teacher_forced(decoder, make_features(1), tokens)
-    assert np.abs(other_image - logits).max(axis=(1, 3)).min() > 1e-4
+def test_logits_depend_on_every_earlier_word(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
     changed = tokens.copy()
     changed[:, :, 1] = 3 + (changed[:, :, 1] - 2) % (VOCABULARY - 3)
+    logits = teacher_forced(decoder, features, tokens)
     difference = np.abs(teacher_forced(decoder, features, changed) - logits).max(axis=(0, 1, 3))
     assert difference[0] == 0
     assert difference[1:].min() > 1e-4
 
 
 @KINDS
-def test_captions_and_images_of_a_batch_are_independent(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+def test_logits_depend_on_the_image_unless_the_decoder_sees_none(kind, settings):
+    decoder, tokens = make_decoder(kind, **settings), make_tokens()
+    one, other = (teacher_forced(decoder, make_features(seed), tokens) for seed in (0, 1))
+    difference = np.abs(other - one).max(axis=(1, 3))
+    if kind in SEEING_NO_IMAGE:
+        assert difference.max() == 0
+    else:
+        assert difference.min() > 1e-4
+
+
+@KINDS
+def test_captions_and_images_of_a_batch_are_independent(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
     together = teacher_forced(decoder, features, tokens)
     for image in range(BATCH):
         for caption in range(WIDTH):
@@ -96,16 +83,16 @@ def test_captions_and_images_of_a_batch_are_independent(kind, heads):
 
 
 @KINDS
-def test_padding_changes_nothing_before_it(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+def test_padding_changes_nothing_before_it(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
     padded = np.pad(tokens, [(0, 0), (0, 0), (0, 5)])
     found = teacher_forced(decoder, features, padded)[:, :, :LENGTH]
     np.testing.assert_allclose(found, teacher_forced(decoder, features, tokens), atol=1e-6)
 
 
 @KINDS
-def test_graph_equals_eager(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+def test_graph_equals_eager(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
 
     @tf.function(
         input_signature=[
@@ -124,10 +111,10 @@ def test_graph_equals_eager(kind, heads):
 
 
 @KINDS
-def test_bfloat16_is_close_to_float32(kind, heads):
+def test_bfloat16_is_close_to_float32(kind, settings):
     features, tokens = make_features(), make_tokens()
-    exact = teacher_forced(make_decoder(kind, heads), features, tokens)
-    decoder = make_decoder(kind, heads, "bfloat16")
+    exact = teacher_forced(make_decoder(kind, **settings), features, tokens)
+    decoder = make_decoder(kind, compute_dtype="bfloat16", **settings)
     logits = teacher_forced(decoder, features, tokens)
     assert logits.dtype == np.float32
     assert all(weight.dtype == "float32" for weight in decoder.weights)
@@ -138,8 +125,8 @@ def test_bfloat16_is_close_to_float32(kind, heads):
 
 @KINDS
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_features_of_any_float_dtype(kind, heads, dtype):
-    decoder, tokens = make_decoder(kind, heads), make_tokens()
+def test_features_of_any_float_dtype(kind, settings, dtype):
+    decoder, tokens = make_decoder(kind, **settings), make_tokens()
     features = tf.cast(make_features(), dtype)
     expected = teacher_forced(decoder, tf.cast(features, tf.float32), tokens)
     np.testing.assert_array_equal(teacher_forced(decoder, features, tokens), expected)
@@ -147,11 +134,14 @@ def test_features_of_any_float_dtype(kind, heads, dtype):
 
 
 @KINDS
-def test_gradients_of_every_weight_equal_the_slopes(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
-    decoder.projection_bias.assign(tf.abs(decoder.projection_bias) + 1)  # No ReLU is dead.
+def test_gradients_of_every_weight_equal_the_slopes(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
+    for weight in decoder.weights:
+        if weight.name in RELU_BIASES:
+            weight.assign(tf.abs(weight) + RELU_BIASES[weight.name])
     rng = np.random.default_rng(0)
 
+    @tf.function
     def loss() -> tf.Tensor:
         logits = decoder.logits(decoder.output_vectors(features, tf.constant(tokens), NO_DROPOUT))
         return tf.reduce_mean(tf.nn.log_softmax(logits)[..., 3])
@@ -172,16 +162,16 @@ def test_gradients_of_every_weight_equal_the_slopes(kind, heads):
         assert slope == pytest.approx(np.sum(gradient * step), rel=0.02, abs=1e-5), weight.name
 
 
-def initial_weights(kind: str, seed: int) -> dict[str, np.ndarray]:
+def initial_weights(kind: str, seed: int, **settings: object) -> dict[str, np.ndarray]:
     config = config_lib.model_defaults()
-    config.update(decoder=kind, units=8, embedding_size=8)
+    config.update(decoder=kind, units=8, embedding_size=8, **settings)
     weights = decoders.build(config, VOCABULARY, 8, seed=seed).weights
     return {weight.name: weight.numpy() for weight in weights}
 
 
 @pytest.mark.parametrize("kind", list(DECODERS))
 def test_the_seed_decides_the_initial_weights(kind):
-    first, again, other = (initial_weights(kind, seed) for seed in (1, 1, 2))
+    first, again, other = (initial_weights(kind, seed, **LAYERED) for seed in (1, 1, 2))
     for name, values in first.items():
         np.testing.assert_array_equal(again[name], values, err_msg=name)
         is_bias = values.ndim == 1
@@ -190,7 +180,8 @@ def test_the_seed_decides_the_initial_weights(kind):
 
 @pytest.mark.parametrize("kind", list(DECODERS))
 def test_weights_of_equal_shape_start_with_different_values(kind):
-    kernels = [values for values in initial_weights(kind, 0).values() if values.ndim == 2]
+    weights = initial_weights(kind, 0, **LAYERED)
+    kernels = [values for values in weights.values() if values.ndim == 2]
     for one, other in itertools.combinations(kernels, 2):
         assert one.shape != other.shape or (one != other).all()
 
@@ -201,17 +192,42 @@ def test_initial_weights_of_a_seed_stay_the_same():
     assert found == pytest.approx({"embedding": -1.45957e-3, "query_kernel": -0.133702}, rel=1e-4)
 
 
-def test_a_decoder_is_added_by_one_registry_line():
+FIRST_LAYER = ["word_kernel", "recurrent_kernel", "lstm_bias"]
+PROJECTION = ["projection_kernel", "projection_bias"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("attention", [*PROJECTION, "init_kernel", "query_kernel", *FIRST_LAYER, "output_kernel"]),
+        ("inject", [*PROJECTION, *FIRST_LAYER, "output_kernel"]),
+        ("merge", [*PROJECTION, *FIRST_LAYER, "output_kernel", "merge_bias"]),
+        ("language_model", [*FIRST_LAYER, "output_kernel"]),
+    ],
+)
+def test_checkpoints_of_one_layer_have_these_weights_in_this_order(kind, names):
+    """Decoder weights are stored by their names, the optimizer's by their order."""
+    assert list(initial_weights(kind, 0)) == ["embedding", "output_bias", *names]
+
+
+@pytest.mark.parametrize("kind", list(DECODERS))
+def test_further_layers_and_an_output_kernel_change_no_other_weight(kind):
+    one, further = initial_weights(kind, 0), initial_weights(kind, 0, **LAYERED)
+    added = {"word_kernel_2", "recurrent_kernel_2", "lstm_bias_2", "logits_kernel"}
+    assert further.keys() - one.keys() == added
+    for name, values in one.items():
+        np.testing.assert_array_equal(further[name], values, err_msg=name)
+
+
+def test_a_decoder_is_added_by_one_file_and_one_registry_line():
     config = config_lib.default()
     config.model.decoder = "mean"
-    with DECODERS.registered("mean", f"{__name__}:MeanDecoder"):
+    with DECODERS.registered("mean", "mean_decoder:MeanDecoder"):
         config_checks.validate(config)
-        decoder = decoders.build(config.model, VOCABULARY, CHANNELS)
-    tokens = make_tokens()
-    expected = stepped(decoder, make_features(), tokens)
-    np.testing.assert_allclose(
-        teacher_forced(decoder, make_features(), tokens), expected, atol=1e-5
-    )
+        decoder = make_decoder("mean", tie_embeddings=False)
+    tokens, features = make_tokens(), make_features()
+    expected = stepped(decoder, features, tokens)
+    np.testing.assert_allclose(teacher_forced(decoder, features, tokens), expected, atol=1e-5)
 
 
 def test_an_unknown_decoder_is_refused_with_the_nearest_name():
@@ -221,28 +237,9 @@ def test_an_unknown_decoder_is_refused_with_the_nearest_name():
         decoders.build(config, VOCABULARY, CHANNELS)
 
 
-class MeanDecoder(Decoder):
-    """The smallest decoder: logits from the projected mean of the features and the last word."""
-
-    def __init__(self, config, vocab_size, channels, **options):
-        super().__init__(config, vocab_size, channels, **options)
-        self.projection = self.kernel("projection", channels, config.embedding_size)
-
-    def start(self, features, width, dropout):
-        image = tf.matmul(tf.reduce_mean(features, axis=1), self.projection)
-        return {}, {"image": tf.repeat(image[:, tf.newaxis], width, axis=1)}
-
-    def output_vectors(self, features, tokens, dropout):
-        _, carry = self.start(features, tf.shape(tokens)[1], dropout)
-        return carry["image"][:, :, tf.newaxis] + self.embed(tokens, tf.float32)
-
-    def step(self, tokens, memory, carry):
-        return self.logits(carry["image"] + self.embed(tokens, tf.float32)), carry
-
-
 @KINDS
-def test_dropout_in_a_decoder_depends_on_its_seed_only(kind, heads):
-    decoder, features, tokens = make_decoder(kind, heads), make_features(), make_tokens()
+def test_dropout_in_a_decoder_depends_on_its_seed_only(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
 
     def with_seed(*seed: int) -> np.ndarray:
         return teacher_forced(decoder, features, tokens, Dropout(tf.constant(seed)))
@@ -251,65 +248,3 @@ def test_dropout_in_a_decoder_depends_on_its_seed_only(kind, heads):
     without = teacher_forced(decoder, features, tokens)
     for other in (with_seed(1, 3), with_seed(2, 2), without):
         assert np.abs(with_seed(1, 2) - other).max() > 0.1
-
-
-def test_dropout_zeroes_its_rate_and_scales_the_rest():
-    x = tf.ones([100, 100])
-    dropped = Dropout(tf.constant([3, 4]))(x, 0.3).numpy()
-    assert np.mean(dropped == 0) == pytest.approx(0.3, abs=0.02)
-    np.testing.assert_allclose(dropped[dropped != 0], 1 / 0.7, rtol=1e-6)
-
-
-def test_each_call_of_dropout_draws_another_mask():
-    def masks(seed: int) -> list[np.ndarray]:
-        dropout = Dropout(tf.constant([0, seed]))
-        return [dropout(tf.ones([64]), 0.5).numpy() for _ in range(2)]
-
-    first, second = masks(5)
-    assert (first != second).any()
-    np.testing.assert_array_equal([first, second], masks(5))
-    assert (first != masks(6)[0]).any()
-
-
-def test_no_dropout_and_a_rate_of_zero_change_nothing():
-    x = tf.random.stateless_normal([8, 8], [1, 1])
-    np.testing.assert_array_equal(NO_DROPOUT(x, 0.9), x)
-    np.testing.assert_array_equal(Dropout(tf.constant([1, 1]))(x, 0.0), x)
-
-
-@pytest.mark.parametrize("heads", [1, 2, 4])
-def test_attention_is_the_softmax_of_scaled_dot_products(heads):
-    rng = np.random.default_rng(heads)
-    query, values = rng.normal(size=(BATCH, WIDTH, 8)), rng.normal(size=(BATCH, POSITIONS, 8))
-    answers, weights = [], []
-    for part in np.split(np.arange(8), heads):
-        scores = query[..., part] @ values[..., part].swapaxes(1, 2) / np.sqrt(len(part))
-        softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-        answers.append(softmax @ values[..., part])
-        weights.append(softmax)
-    answer, weight = attend(tf.constant(query), tf.constant(values), heads)
-    np.testing.assert_allclose(answer, np.concatenate(answers, axis=-1), atol=1e-6)
-    np.testing.assert_allclose(weight, np.mean(weights, axis=0), atol=1e-6)
-
-
-def test_lstm_equals_keras_with_a_forget_bias_of_one():
-    rng = np.random.default_rng(0)
-    inputs, hidden, cell = (rng.normal(size=(4, 8)).astype(np.float32) for _ in range(3))
-    layer = keras.layers.LSTMCell(8, unit_forget_bias=True)
-    layer.build((4, 8))
-    expected, (_, expected_cell) = layer(inputs, [hidden, cell])
-    sums = inputs @ layer.kernel.numpy() + hidden @ layer.recurrent_kernel.numpy()
-    found, found_cell = lstm(tf.constant(sums), tf.constant(cell))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(found_cell, expected_cell, atol=1e-6)
-
-
-@pytest.mark.parametrize("heads", [1, 4])
-def test_a_step_returns_its_attention_weights(heads):
-    decoder, features = make_decoder("attention", heads), make_features()
-    memory, carry = decoder.start(features, WIDTH, NO_DROPOUT)
-    _, carry = decoder.step(tf.fill([BATCH, WIDTH], START), memory, carry)
-    attention = carry["attention"].numpy()
-    assert attention.shape == (BATCH, WIDTH, POSITIONS)
-    np.testing.assert_allclose(attention.sum(-1), 1, atol=1e-6)
-    assert attention.std(axis=-1).min() > 1e-3

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from imcap import config as config_lib
 from imcap import decoders
+from imcap.decoders import DECODERS
 from imcap.decoders.base import NO_DROPOUT, Decoder
 from imcap.decoding import attention
 from imcap.text import END, PAD, START
@@ -15,9 +16,9 @@ from imcap.text import END, PAD, START
 CHANNELS, POSITIONS, VOCABULARY = 4, 3, 9
 
 
-def make_decoder(kind: str) -> Decoder:
+def make_decoder(kind: str, layers: int = 1) -> Decoder:
     config = config_lib.model_defaults()
-    config.update(decoder=kind, units=8, embedding_size=6)
+    config.update(decoder=kind, units=8, embedding_size=6, layers=layers)
     return decoders.build(config, VOCABULARY, CHANNELS)
 
 
@@ -27,13 +28,14 @@ def features() -> tf.Tensor:
     return tf.constant(values, tf.float32)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("attention", True), ("inject", False)])
-def test_a_decoder_tells_whether_it_has_attention(kind, expected):
-    assert attention.has_attention(make_decoder(kind), CHANNELS) == expected
+@pytest.mark.parametrize("kind", DECODERS)
+def test_a_decoder_tells_whether_it_has_attention(kind):
+    assert attention.has_attention(make_decoder(kind), CHANNELS) == (kind == "attention")
 
 
-def test_weights_are_those_of_the_decoder_s_steps(features):
-    decoder = make_decoder("attention")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_weights_are_those_of_the_decoder_s_steps(features, layers):
+    decoder = make_decoder("attention", layers)
     tokens = tf.constant([[5, 6, 7, END], [8, END, PAD, PAD]])
     found = tf.function(attention.attention_weights)(decoder, features, tokens).numpy()
     assert found.shape == (2, 4, POSITIONS) and found.dtype == np.float32

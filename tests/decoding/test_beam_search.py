@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import decoders
+from imcap.decoders import DECODERS
 from imcap.decoders.base import NO_DROPOUT, Decoder
 from imcap.decoding import beam_search
 from imcap.text import END, PAD, START, UNKNOWN
@@ -26,11 +27,15 @@ def settings(**values: object) -> ConfigDict:
 
 
 def make_decoder(
-    vocabulary: int, seed: int = 0, kind: str = "attention", bias: dict[int, float] | None = None
+    vocabulary: int,
+    seed: int = 0,
+    kind: str = "attention",
+    bias: dict[int, float] | None = None,
+    layers: int = 1,
 ) -> Decoder:
     """A decoder with random weights; `bias` adds to some tokens' logits."""
     config = config_lib.model_defaults()
-    config.update(decoder=kind, units=8, embedding_size=6)
+    config.update(decoder=kind, units=8, embedding_size=6, layers=layers)
     decoder = decoders.build(config, vocabulary, CHANNELS)
     rng = np.random.default_rng(seed)
     for weight in decoder.weights:
@@ -96,10 +101,12 @@ def greedy(decoder: Decoder, features: tf.Tensor, config: ConfigDict) -> tuple[l
     return words, total / len(words)
 
 
-@pytest.mark.parametrize("ngram", [0, 1, 2, 3, 4])
-@pytest.mark.parametrize("kind", ["attention", "inject"])
-def test_beam_of_one_is_greedy(kind, ngram):
-    decoder = make_decoder(9, seed=1, kind=kind, bias={END: -2.0})
+@pytest.mark.parametrize(
+    ("kind", "ngram", "layers"),
+    [*(("attention", ngram, 1) for ngram in range(5)), *((kind, 2, 2) for kind in DECODERS)],
+)
+def test_beam_of_one_is_greedy(kind, ngram, layers):
+    decoder = make_decoder(9, seed=1, kind=kind, bias={END: -2.0}, layers=layers)
     features, config = make_features(5), settings(no_repeat_ngram=ngram, max_length=12)
     found = beam_search.search(decoder, features, config)
     for image in range(5):

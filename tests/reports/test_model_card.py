@@ -13,7 +13,12 @@ def test_model_card_holds_scores_and_settings(landscape_export, landscape_run):
     names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider")
     assert "| split | images | BLEU-1 | BLEU-2 | BLEU-3 | BLEU-4 | ROUGE-L | CIDEr-D |" in card
     assert f"| dev | 9 | {' | '.join(f'{metrics[name]:.3f}' for name in names)} |" in card
-    for part in ("encoder.keras", "attention, 16 units, LSTM layers: 1", "45 images", "tensorflow 2."):
+    for part in (
+        "encoder.keras",
+        "attention, 16 units, LSTM layers: 1",
+        "45 images",
+        "tensorflow 2.",
+    ):
         assert part in card
 
 

@@ -8,12 +8,13 @@ import pytest
 from training_steps import build_train_step, create_state, first_batch
 
 from imcap import records, text
+from imcap.decoders import DECODERS
 from imcap.decoders.base import NO_DROPOUT
 from imcap.decoding import beam_search
 from imcap.training import objectives
 
 
-@pytest.mark.parametrize("kind", ["attention", "inject"])
+@pytest.mark.parametrize("kind", [kind for kind in DECODERS if kind != "language_model"])
 def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
     config = landscapes.make_config(
         tmp_path, landscape_data, model__decoder=kind, train__warmup=0.0, train__epochs=40,
