@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from imcap import text
-from imcap.decoders.base import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder, State
 
 _KEY = "attention"  # In the carry of a decoder that has attention.
 
@@ -33,7 +33,9 @@ def attention_weights(decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor) 
     previous = tf.concat([start, tokens[:, :-1]], axis=1)
     length = tf.shape(tokens)[1]
 
-    def advance(time, carry, weights):
+    def advance(
+        time: tf.Tensor, carry: State, weights: tf.TensorArray
+    ) -> tuple[tf.Tensor, State, tf.TensorArray]:
         _, carry = decoder.step(previous[:, time, tf.newaxis], memory, carry)
         return time + 1, carry, weights.write(time, carry[_KEY][:, 0])
 
