@@ -6,6 +6,8 @@ import importlib.util
 import os
 import socket
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from refusals import refusal
@@ -35,6 +37,16 @@ def test_streamlit_gets_the_options_and_the_page_the_models(started, version_dir
     assert options.model == models
     assert (options.max_image_mib, options.samples) == (5, "")
     assert options.allow_private_addresses is False
+
+
+def test_streamlit_sends_no_statistics_and_checks_the_origin_of_uploads():
+    config = Path(app.__file__).with_name(".streamlit") / "config.toml"
+    settings = tomllib.loads(config.read_text())
+    assert settings["browser"]["gatherUsageStats"] is False
+    server = settings["server"]
+    assert server["headless"] and server["enableXsrfProtection"] and server["enableCORS"]
+    assert (server["address"], server["maxUploadSize"]) == ("127.0.0.1", 32)
+    assert settings["client"]["showErrorDetails"] == "none"
 
 
 def test_private_addresses_are_allowed_by_a_flag(started, version_dir):

@@ -2,7 +2,9 @@
 
     .venv/bin/python tests/support/app_pictures.py docs NAME=DIR [NAME=DIR …] IMAGE
 
-The models are those of the demo (`make demo`), the image is one that imcap has drawn.
+The models have learnt the demo's shapes: `make demo`, and the same with
+`--config.model.decoder=inject` and the demo's records and encoder. The image is
+one that imcap drew.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import processes
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
-_SIZES = {"app.png": pages.DESKTOP, "app_phone.png": pages.PHONE}
+# Name -> the window's size and the largest height of the picture, in pixels.
+_PICTURES = {"app.png": (pages.DESKTOP, 2000), "app_phone.png": (pages.PHONE, 1500)}
 
 
 def main(folder: str, *arguments: str) -> None:
@@ -31,20 +34,21 @@ def main(folder: str, *arguments: str) -> None:
         browsers.chromium(Path(profile)) as browser,
     ):
         url = pages.wait_until_healthy(process)
-        for name, size in _SIZES.items():
+        for name, (size, largest) in _PICTURES.items():
             page = pages.open_page(browser, url, size)
             pages.upload(page, Path(image).resolve())
             pages.wait(page, "[role=status]", "1 image captioned")
             pages.expander(page, "Attention maps").click()
             pages.wait(page, ".imcap-maps")
-            Path(folder, name).write_bytes(_picture(page, size))
+            Path(folder, name).write_bytes(_picture(page, size, largest))
 
 
-def _picture(page: WebDriver, size: tuple[int, int]) -> bytes:
-    """Returns a PNG of the page in its whole height."""
+def _picture(page: WebDriver, size: tuple[int, int], largest: int) -> bytes:
+    """Returns a PNG of the page in its whole height, or its upper part."""
     main = page.find_element(By.CSS_SELECTOR, "[data-testid=stMain]")
-    height = max(size[1], main.get_property("scrollHeight"))
+    height = min(largest, max(size[1], main.get_property("scrollHeight")))
     pages.resize(page, (size[0], height))
+    page.execute_script("arguments[0].scrollTop = 0", main)
     pages.wait(page, ".imcap-maps")
     shot = page.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     return base64.b64decode(shot["data"])
