@@ -68,10 +68,12 @@ def pretrain(parsed: Parsed) -> None:
     print(pretrain.pretrain_encoder(config, parsed.workdir))
 
 
-@command("train", "workdir distribute", takes_config=True, resumes=True)
+@command("train", "workdir distribute keep_checkpoints", takes_config=True, resumes=True)
 def train(parsed: Parsed) -> None:
     """train the decoder, or continue where it stopped"""
     runtime.share_one_heap()
+    if parsed.values.keep_checkpoints:
+        parsed.given_config.train.keep_checkpoints = parsed.values.keep_checkpoints
     config = parsed.config
     with console.quiet():
         from imcap import train
@@ -79,17 +81,18 @@ def train(parsed: Parsed) -> None:
     train.train_and_evaluate(config, parsed.workdir, parsed.values.distribute)
 
 
-@command("eval", "workdir split", takes_config=True)
+@command("eval", "workdir split checkpoint", takes_config=True)
 def evaluate(parsed: Parsed) -> None:
     """caption and score a split"""
     config, workdir, split = parsed.config, parsed.workdir, parsed.values.split
     with console.quiet():
         from imcap import evaluate
 
-    scores = evaluate.evaluate_split(config, workdir, split)
+    checkpoint = parsed.values.checkpoint or "best"
+    scores = evaluate.evaluate_split(config, workdir, split, checkpoint)
     for name, value in scores.as_dict().items():
         print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
-    print(os.path.join(workdir, "eval", split, "report.html"))
+    print(evaluate.report_path(workdir, split, checkpoint))
 
 
 @command("scores", "workdir", arguments="[WORKDIR …]")
@@ -104,19 +107,19 @@ def scores(parsed: Parsed) -> None:
             print(os.path.join(workdir, "eval", split, "report.html"))
 
 
-@command("export", "workdir", takes_config=True)
+@command("export", "workdir checkpoint", takes_config=True)
 def export(parsed: Parsed) -> None:
     """write the SavedModel: image bytes in, captions out"""
     config = parsed.config
     with console.quiet():
         from imcap import export
 
-    print(export.export_model(config, parsed.workdir))
+    print(export.export_model(config, parsed.workdir, parsed.values.checkpoint or "best"))
 
 
-@command("caption", "model top json", arguments="IMAGE…")
+@command("caption", "model checkpoint top json", arguments="IMAGE…")
 def caption(parsed: Parsed) -> int:
-    """caption images: files, folders or globs"""
+    """caption images: files, folders or globs; with --checkpoint, by a run's weights"""
     from imcap.serving import caption_files, captioner
 
     if not parsed.rest:
@@ -125,7 +128,15 @@ def caption(parsed: Parsed) -> int:
         raise UserError("imcap caption needs one --model=DIR")
     images = caption_files.find_images(parsed.rest)
     _import_tensorflow()
-    model = captioner.Captioner(parsed.values.model[0])
+    (folder,), checkpoint = parsed.values.model, parsed.values.checkpoint
+    if checkpoint:
+        with console.quiet():
+            from imcap import export
+
+        run = export.load_run(os.path.expanduser(folder), checkpoint)
+        model = captioner.FunctionCaptioner(folder, run.signatures(), run)
+    else:
+        model = captioner.Captioner(folder)
     to_line = caption_files.json_line if parsed.values.json else caption_files.text_lines
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.

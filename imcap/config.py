@@ -168,6 +168,9 @@ def train_defaults() -> ConfigDict:
             "best_metric": "cider",
             "patience": 0,  # Evaluations without a better score until it stops; 0: never.
             "checkpoint_minutes": 5.0,  # Between checkpoints within an epoch.
+            # The weights after every epoch (all) or after the last N epochs (N) stay in the run;
+            # empty: only the best and the last ones.
+            "keep_checkpoints": "",
             "eval_images": 0,  # Dev images scored while training; 0: all.
         }
     )

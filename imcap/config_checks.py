@@ -85,6 +85,7 @@ CHANGEABLE: dict[str, str] = {
     "train.checkpoint_minutes": "how much work is lost when training is killed",
     "train.eval_every": "when dev is scored; scoring changes no weight",
     "train.eval_images": "how many dev images are scored; scoring changes no weight",
+    "train.keep_checkpoints": "which weights stay on the disk; not what they are",
     "train.patience": "when training stops",
     "train.readers": "speed only: the order of examples does not depend on it",
     "train.shuffle_buffer": "memory; each epoch has the same examples in another order",
@@ -108,6 +109,12 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             "config.model.train_word_vectors=False keeps the vectors of a file: give one, "
             "--config.model.word_vectors=FILE"
+        )
+    keep = config.train.keep_checkpoints
+    if keep not in ("", "all") and not (keep.isdecimal() and int(keep)):
+        raise UserError(
+            f"config.train.keep_checkpoints={keep!r} must be all, a number of epochs above 0, or "
+            "empty"
         )
     if config.model.units % config.model.heads:
         raise UserError(

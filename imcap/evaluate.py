@@ -11,9 +11,8 @@ from ml_collections import ConfigDict
 from imcap import config as config_lib
 from imcap import filesystem, records
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
-from imcap.metrics import sentence_encoder
+from imcap.metrics import files, sentence_encoder
 from imcap.metrics.diversity import measure_diversity
-from imcap.metrics.files import METRICS_FILE
 from imcap.metrics.scores import Scores, build_optional_scorers
 from imcap.records import corruption, staging
 from imcap.reports import attention_maps, report
@@ -22,15 +21,34 @@ from imcap.training import checkpoints
 _MAPS = 4  # Attention maps are drawn for this many of the best and of the worst captions.
 
 
-def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
+def report_path(workdir: str, split: str, checkpoint: str = checkpoints.BEST) -> str:
+    """Returns where `evaluate_split` writes its report."""
+    return os.path.join(_folder(workdir, split, checkpoint), "report.html")
+
+
+def _folder(workdir: str, split: str, checkpoint: str) -> str:
+    if checkpoint == checkpoints.BEST:
+        return files.folder(workdir, split)
+    return files.folder(workdir, split, checkpoints.choose(workdir, checkpoint).name)
+
+
+def evaluate_split(
+    config: ConfigDict, workdir: str, split: str, checkpoint: str = checkpoints.BEST
+) -> Scores:
     """Captions and scores a split with the trained decoder.
 
-    Writes metrics.json, predictions.json, references.json and report.html to
-    `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`.
+    Writes metrics.json, predictions.json, references.json, report.html to `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`. Those
+    of other weights than the best go to a folder beside it, such as `WORKDIR/eval/SPLIT-epoch-7`.
+
+    Args:
+      config: resolved.
+      workdir: the run's folder.
+      split: which the records hold.
+      checkpoint: which weights; see `checkpoints.choose`.
 
     Raises:
-      UserError: no such split, no finished records, nothing trained, trained with another
-        vocabulary, or config.encoder would give other features than the records hold.
+      UserError: no such split or checkpoint, no finished records, nothing trained, trained with
+        another vocabulary, or config.encoder would give other features than the records hold.
     """
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
@@ -41,13 +59,15 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
     tokenizer = records.read_tokenizer(folder, info)
     config_lib.check_run(config, workdir)
     optional_scorers = build_optional_scorers(config.eval)
-    decoder = checkpoints.load_decoder(config.model, workdir, info)
+    weights = checkpoints.choose(workdir, checkpoint)
+    decoder = checkpoints.load_decoder(config.model, workdir, info, weights)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions, optional_scorers)
-    target = os.path.join(workdir, "eval", split)
+    target = _folder(workdir, split, checkpoint)
     settings = {
         "split": split,
+        **checkpoints.describe(workdir, weights),
         "beam_size": config.decode.beam_size,
         "length_penalty": config.decode.length_penalty,
     }
@@ -58,7 +78,7 @@ def evaluate_split(config: ConfigDict, workdir: str, split: str) -> Scores:
         image_id: records.image_path(path, config.dataset.dir)
         for image_id, path in predictions.paths.items()
     }
-    title = f"{config.dataset.name} {split}"
+    title = f"{config.dataset.name} {os.path.basename(target)}"
     _write_report(target, title, predictions, scores, settings, image_paths)
     chosen = _best_and_worst(scores)
     samples = _read_samples(folder, info, split, predictions, image_paths, chosen)
@@ -79,7 +99,7 @@ def _write_json_files(
     contents = {
         "predictions.json": best,
         "references.json": predictions.references,
-        METRICS_FILE: {**scores.as_dict(), **settings},
+        files.METRICS_FILE: {**scores.as_dict(), **settings},
     }
     for name, content in contents.items():
         filesystem.write_json(os.path.join(folder, name), content, indent=1, ensure_ascii=False)

@@ -16,6 +16,7 @@ from imcap import config as config_lib
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
 from imcap.decoding import attention, beam_search
+from imcap.errors import UserError
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
@@ -160,17 +161,61 @@ class CaptionModel(tf.Module):
         return tf.cast(self._encoder(pixels), self._feature_dtype)
 
 
-def export_model(config: ConfigDict, workdir: str) -> str:
+def export_model(config: ConfigDict, workdir: str, checkpoint: str = checkpoints.BEST) -> str:
     """Exports the trained captioner to the next free `WORKDIR/export/{version}`.
+
+    Args:
+      config: resolved.
+      workdir: the run's folder.
+      checkpoint: which weights; see `checkpoints.choose`.
 
     Returns:
       The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
       `METADATA`, which holds the vocabulary's digest and how images are prepared.
 
     Raises:
-      UserError: nothing was trained, it was trained with another vocabulary, or config.encoder
-        would give other features than the records hold.
+      UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary, or
+        config.encoder would give other features than the records hold.
     """
+    model, info, chosen = _build_model(config, workdir, checkpoint)
+    described = checkpoints.describe(workdir, chosen)
+    card = model_card.render(
+        info,
+        model=config.model,
+        decode=config.decode,
+        epochs=config.train.epochs,
+        seed=config.seed,
+        checkpoint=described,
+        scores=_scores_of(workdir, described["step"]),
+        word_vectors=initial_vectors.describe_run(workdir),
+    )
+    return _write(model, os.path.join(workdir, "export"), info, card)
+
+
+def load_run(workdir: str, checkpoint: str) -> CaptionModel:
+    """Returns a run's captioner, built of its config and its weights instead of an export.
+
+    Args:
+      workdir: the run's folder, with its config.json and, where that says so, its records.
+      checkpoint: which weights; see `checkpoints.choose`.
+
+    Raises:
+      UserError: `workdir` is no run's folder, or as `export_model`.
+    """
+    config = config_lib.read(workdir)
+    if config is None:
+        raise UserError(
+            f"{workdir} is not a run's folder: it has no {config_lib.CONFIG_JSON}. --checkpoint "
+            "chooses among the weights of a run; an exported model has only one"
+        )
+    model, *_ = _build_model(config_lib.resolve(config, workdir), workdir, checkpoint)
+    return model
+
+
+def _build_model(
+    config: ConfigDict, workdir: str, checkpoint: str
+) -> tuple[CaptionModel, records.Info, checkpoints.Chosen]:
+    """Returns a run's captioner, its records' info.json, and which weights it has."""
     records_config = config.records
     folder = staging.local_folder(records_config.dir, records_config.cache_dir, with_shards=False)
     info = records.read_info(folder)
@@ -182,18 +227,16 @@ def export_model(config: ConfigDict, workdir: str) -> str:
     tokenizer = records.read_tokenizer(folder, info, max_length)
     # The encoder's file may lie elsewhere now: its weights were compared with the records' above.
     config_lib.check_run(config, workdir, free=("encoder.name", "encoder.weights"))
-    decoder = checkpoints.load_decoder(config.model, workdir, info)
-    model = CaptionModel(encoder, decoder, tokenizer, info, config.decode)
-    card = model_card.render(
-        info,
-        model=config.model,
-        decode=config.decode,
-        epochs=config.train.epochs,
-        seed=config.seed,
-        scores=files.read_scores(workdir),
-        word_vectors=initial_vectors.describe_run(workdir),
-    )
-    return _write(model, os.path.join(workdir, "export"), info, card)
+    chosen = checkpoints.choose(workdir, checkpoint)
+    decoder = checkpoints.load_decoder(config.model, workdir, info, chosen)
+    return CaptionModel(encoder, decoder, tokenizer, info, config.decode), info, chosen
+
+
+def _scores_of(workdir: str, step: int | str) -> dict[str, files.Scores]:
+    """Returns split -> the content of its metrics.json, of the evaluations of a step's weights."""
+    found = files.read_scores(workdir).values()
+    # Those of imcap 0.1.0 do not tell their step.
+    return {str(scores["split"]): scores for scores in found if scores.get("step", step) == step}
 
 
 def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:

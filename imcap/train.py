@@ -86,7 +86,8 @@ def _train(
     vectors = initial_vectors.read(config, workdir, folder, info, write=is_chief)
     metadata = choose_metadata(config, workdir, info, strategy)
     state = create_state_from_config(config, info, strategy, metadata.compute_dtype, vectors)
-    saved = Checkpoints(workdir, state, metadata, write=is_chief)
+    keep = config.train.keep_checkpoints
+    saved = Checkpoints(workdir, state, metadata, keep=keep, write=is_chief)
     first_step = saved.restore()
     if is_chief:
         config_lib.save(config, workdir)
@@ -95,6 +96,7 @@ def _train(
         logging.info("%s: trained already, %d steps", workdir, first_step)
         return Trained(state.decoder, history, strategy.num_replicas_in_sync)
     _log_continuation(first_step, total_steps, steps_per_epoch)
+    saved.log_disk_use(config.train.epochs)
 
     dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, first_step)
     batches = distributed_batches.read_batches(dataset, folder, info)
@@ -122,7 +124,8 @@ def _train(
                 logging.info("%s", _format_epoch(row))
             if history.is_best(column):
                 saved.save_best()
-            saved.save_last()
+            saved.save_epoch(epoch)
+            saved.save_last()  # After the others: a training that was killed repeats them.
             saved_at = time.monotonic()
             if history.is_stalled(column, config.train.patience):
                 logging.info("no better %s for %d evaluations", column, config.train.patience)

@@ -46,11 +46,12 @@ def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workdir of a captioner that was trained on the landscapes and scored on their dev split;
-    `landscapes.make_config(landscape_run, landscape_data)` is its config."""
+    `landscapes.make_config(landscape_run, landscape_data)` is its config, but that the run has kept
+    the weights of all epochs."""
     from imcap import evaluate, train
 
     workdir = tmp_path_factory.mktemp("run")
-    config = landscapes.make_config(workdir, landscape_data)
+    config = landscapes.make_config(workdir, landscape_data, train__keep_checkpoints="all")
     train.train_and_evaluate(config, str(workdir), "none")
     evaluate.evaluate_split(config, str(workdir), "dev")
     return workdir

@@ -53,6 +53,8 @@ def test_the_defaults_are_valid() -> None:
         ("train.weight_decay", -0.1, "at least 0"),
         ("train.clip_norm", -1.0, "at least 0"),
         ("train.patience", -1, "at least 0"),
+        ("train.keep_checkpoints", "0", "must be all, a number of epochs above 0, or empty"),
+        ("train.keep_checkpoints", "some", "must be all, a number of epochs"),
         ("train.eval_images", -1, "at least 0"),
         ("decode.no_repeat_ngram", -1, "at least 0"),
         ("encoder.pooling", "max", "spatial, avg"),

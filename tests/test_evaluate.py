@@ -47,8 +47,10 @@ def dev_rows(data: Path) -> dict[str, list[str]]:
 def test_metrics_hold_scores_and_settings(landscape_run):
     metrics = written(landscape_run, "metrics.json")
     names = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
-    assert sorted(metrics) == sorted([*names, "images", "split", "beam_size", "length_penalty"])
-    assert (metrics["images"], metrics["split"]) == (9, "dev")
+    settings = ["images", "split", "beam_size", "length_penalty", "checkpoint", "epoch", "step"]
+    assert sorted(metrics) == sorted([*names, *settings])
+    assert (metrics["images"], metrics["split"], metrics["checkpoint"]) == (9, "dev", "best")
+    assert 1 <= metrics["epoch"] == metrics["step"] // 5 <= 12
     assert (metrics["beam_size"], metrics["length_penalty"]) == (3, 0.7)
     # Learnt well enough for meaningful scores, but not perfectly.
     assert all(0.2 < metrics[name] < 1 for name in names[:5])

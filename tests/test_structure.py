@@ -84,6 +84,8 @@ TESTED_IN = {
     "imcap.metrics.rouge": "metrics/test_scores.py",
     "imcap.metrics.files": "metrics/test_score_tables.py",
     "imcap.metrics.tables": "metrics/test_score_tables.py",
+    # The weights of epochs are written by what writes the other checkpoints.
+    "imcap.training.epoch_checkpoints": "training/test_checkpoints.py",
     # The transforms put together: only a whole job shows them.
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",
 }

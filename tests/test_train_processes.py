@@ -17,7 +17,7 @@ import train_worker
 from ml_collections import ConfigDict
 
 from imcap import train
-from imcap.training import checkpoints
+from imcap.training import checkpoints, epoch_checkpoints
 
 STEPS_PER_EPOCH = 5
 DEADLINE = 180  # Seconds until a process counts as stuck.
@@ -25,7 +25,8 @@ DEADLINE = 180  # Seconds until a process counts as stuck.
 
 def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
     """All values in a checkpoint, by name."""
-    path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
+    folder = workdir / checkpoints.FOLDER / name
+    path = tf.train.latest_checkpoint(str(folder)) or str(folder / "weights")
     reader = tf.train.load_checkpoint(path)
     # The number of saves depends on the clock.
     skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
@@ -164,6 +165,7 @@ def kill_after(config: ConfigDict, folder: Path, step: int, delay: float) -> int
 
 def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, landscape_data):
     changes = {"train__epochs": 8, "train__eval_every": 4, "train__checkpoint_minutes": 1e-6}
+    changes |= {"train__keep_checkpoints": "2"}
     dropout = dict.fromkeys(("dropout", "embedding_dropout", "feature_dropout"), 0.3)
     changes |= {f"model__{key}": rate for key, rate in dropout.items()}
     config = landscapes.make_config(tmp_path, landscape_data, **changes)
@@ -181,7 +183,7 @@ def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, land
     train.train_and_evaluate(config, str(tmp_path / "none"), "none")
     whole.join(DEADLINE)
     assert whole.exitcode == 0
-    for name in ("last", "best"):
+    for name in ("last", "best", "epoch-7", "epoch-8"):
         found, expected = (saved_state(tmp_path / run, name) for run in ("none", "whole"))
         assert set(found) == set(expected)
         assert len(found) > 10
@@ -192,3 +194,26 @@ def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, land
         assert float(row.pop("captions_per_second")) > 0
     assert rows[0] == rows[1]
     assert len(rows[0]) == 8
+
+
+@pytest.mark.parametrize(
+    ("function", "word", "kept"),
+    [
+        ("os.replace", "-epoch-3", [2]),  # The weights of epoch 3 are written, but not in place.
+        ("shutil.rmtree", "/epoch-2", [3]),  # They are in place; those of epoch 2 are going.
+    ],
+)
+def test_a_training_killed_while_it_keeps_an_epoch_continues(
+    tmp_path, landscape_data, function, word, kept
+):
+    config = landscapes.make_config(
+        tmp_path, landscape_data, train__epochs=4, train__eval_every=4, train__keep_checkpoints="1"
+    )
+    process = processes.fork(train_worker.die_at, function, word, config.to_dict(), str(tmp_path))
+    process.join(DEADLINE)
+    assert process.exitcode == -signal.SIGKILL
+    assert epoch_checkpoints.kept(str(tmp_path)) == kept
+    assert outputs.step(tmp_path) == 2 * STEPS_PER_EPOCH
+    train.train_and_evaluate(config, str(tmp_path), "none")
+    folder = tmp_path / checkpoints.FOLDER
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "epoch-4", "last"]

@@ -32,6 +32,15 @@ FLAGS = {
         flags.DEFINE_string, "auto", "NAME",
         "auto, none, mirrored (all devices) or multiworker (TF_CONFIG).",
     ),
+    "keep_checkpoints": Flag(
+        flags.DEFINE_string, "", "all|N",
+        "Keep the weights after every epoch, or after the last N; the run's config remembers it.",
+    ),
+    "checkpoint": Flag(
+        flags.DEFINE_string, "", "best|last|EPOCH",
+        "Which of the run's weights: the best by dev score (where nothing is given), the last, or "
+        "those that `imcap train --keep_checkpoints` kept after an epoch.",
+    ),
     "dry_run": Flag(
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
     ),

@@ -12,14 +12,28 @@ METRICS_FILE = "metrics.json"
 Scores = dict[str, float | int | str]  # The content of a metrics.json.
 
 
+def folder(workdir: str, split: str, checkpoint: str = "") -> str:
+    """Returns where the evaluation of a split is written.
+
+    Args:
+      workdir: the run's folder.
+      split: its name.
+      checkpoint: a name such as `epoch-7`, whose evaluation lies beside that of the best one; empty
+        for the best.
+    """
+    return os.path.join(workdir, "eval", f"{split}-{checkpoint}" if checkpoint else split)
+
+
 def read_scores(workdir: str) -> dict[str, Scores]:
-    """Returns split -> the content of its metrics.json, for each split evaluated in a workdir.
+    """Returns the content of each metrics.json in a workdir, by the name of its folder: `SPLIT`,
+    or `SPLIT-CHECKPOINT` where other weights than the best were evaluated.
 
     Raises:
       UserError: a metrics.json is corrupted.
     """
     found = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(workdir), "eval", "*", METRICS_FILE))):
+    paths = glob.glob(os.path.join(glob.escape(workdir), "eval", "*", METRICS_FILE))
+    for path in sorted(paths, key=os.path.dirname):
         scores = filesystem.read_json(path)
         if not isinstance(scores, dict) or "images" not in scores:
             raise UserError(f"{path} is corrupted: run `imcap eval` again")

@@ -83,5 +83,5 @@ def _format(table: ScoreTable[tuple[str, str]]) -> str:
     lines = [f"{table.caveat}:"] if table.caveat else []
     for (run, split), images, figures in rows:
         cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True)]
-        lines.append(" ".join([f"{run:24} {split:6} {images:>6}", *cells]))
+        lines.append(" ".join([f"{run:24} {split:12} {images:>6}", *cells]))
     return "\n".join(lines)

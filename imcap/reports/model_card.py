@@ -18,6 +18,7 @@ def render(
     decode: ConfigDict,
     epochs: int,
     seed: int,
+    checkpoint: Mapping[str, str | int],
     scores: Mapping[str, files.Scores],
     word_vectors: str = "",
 ) -> str:
@@ -29,7 +30,8 @@ def render(
       decode: a config's `decode` part.
       epochs: at most, of the training.
       seed: of the run.
-      scores: split -> the content of its metrics.json (`files.read_scores`).
+      checkpoint: which weights they are: `checkpoint`, `epoch` if it is known, and `step`.
+      scores: split -> the content of its metrics.json, of these weights.
       word_vectors: what the embedding started from, in one line; empty: random values.
     """
     rows, columns = info.feature_grid
@@ -51,6 +53,7 @@ orientation, stretched to {size}x{size}, RGB |
 {decode.max_length} words |
 | trained on | {info.num_images("train") if "train" in info.splits else 0} images, at most \
 {epochs} epochs, seed {seed} |
+| weights | {", ".join(_describe_weights(checkpoint))} |
 | versions | {", ".join(f"{name} {version}" for name, version in info.versions.items())} |
 
 ## Scores
@@ -91,6 +94,13 @@ def _describe_encoder(encoder: Mapping[str, object]) -> str:
     settings = [f"{key} {value}" for key, value in encoder.items() if value and key != "name"]
     name = os.path.basename(str(encoder["name"]))
     return ", ".join([name, *(setting.replace("_", " ", 1) for setting in settings)])
+
+
+def _describe_weights(checkpoint: Mapping[str, str | int]) -> list[str]:
+    names = {"best": "the best by dev score", "last": "the last"}
+    kind = [names[name] for name in names if name == checkpoint["checkpoint"]]
+    epoch = [f"epoch {checkpoint['epoch']}"] if "epoch" in checkpoint else []
+    return [*kind, *epoch, f"step {checkpoint['step']}"]
 
 
 def _score_tables(scores: Mapping[str, files.Scores]) -> str:

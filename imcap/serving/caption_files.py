@@ -13,7 +13,7 @@ from concurrent import futures
 
 from imcap import filesystem, prefetch
 from imcap.errors import UserError
-from imcap.serving.captioner import Caption, Captioner, Failure, ImageCaptions
+from imcap.serving.captioner import Caption, Failure, FunctionCaptioner, ImageCaptions
 
 _READERS = 4  # Threads that read files.
 
@@ -85,7 +85,7 @@ def _expand(argument: str) -> Iterator[str]:
 
 
 def caption_paths(
-    captioner: Captioner, paths: Iterable[str | os.PathLike[str]], *, top: int = 1
+    captioner: FunctionCaptioner, paths: Iterable[str | os.PathLike[str]], *, top: int = 1
 ) -> Iterator[Result]:
     """Captions image files, yielding results in order while later files are being read.
 
@@ -104,7 +104,7 @@ def caption_paths(
 
 
 def _results(
-    captioner: Captioner, paths: Iterable[str | os.PathLike[str]], top: int
+    captioner: FunctionCaptioner, paths: Iterable[str | os.PathLike[str]], top: int
 ) -> Iterator[Result]:
     with contextlib.closing(_read_ahead(paths, 2 * captioner.batch_size)) as files:
         while batch := list(itertools.islice(files, captioner.batch_size)):

@@ -1,4 +1,4 @@
-"""A loaded SavedModel that captions and scores images in memory."""
+"""A captioner in memory: a loaded SavedModel, or the functions of a model that is not exported."""
 
 from __future__ import annotations
 
@@ -56,48 +56,44 @@ class Failure:
     out_of_memory: bool = False
 
 
-class Captioner:
-    """A loaded captioner. Several threads may call it at once.
+class FunctionCaptioner:
+    """A captioner made of a model's functions. Several threads may call it at once.
 
     Attributes:
-      path: the SavedModel's folder.
-      version: the number that is the folder's name, or 1.
+      path: the folder of the model, or of the run that it is of.
       batch_size: the most images that one call of the model gets.
-      signature_defs: every signature by name, as the JSON form of its `SignatureDef`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, batch_size: int = 32) -> None:
-        """Loads the model that `saved_model.find_model` finds in `folder`.
+    def __init__(
+        self,
+        path: str,
+        functions: Mapping[str, Callable[..., Mapping[str, Any]]],
+        model: object,
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        """Takes a model's functions.
 
-        Raises:
-          UserError: there is none, it cannot be read, or it is not a captioner.
+        Args:
+          path: see the attribute.
+          functions: by the names of the signatures, from tensors to tensors by name.
+          model: whose functions they are; they refer to it weakly, so it is kept as well.
+          batch_size: the most images that one call gets.
         """
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: must be at least 1")
-        self.path = saved_model.find_model(os.fspath(folder))
-        self.version = saved_model.version(self.path)
-        self.batch_size = batch_size
-        self.signature_defs = saved_model.read_signature_defs(self.path)
-        # The signatures refer to the model's variables weakly, so the model is kept as well.
-        self._model = saved_model.load(self.path)
-        self._functions = dict(self._model.signatures)
+        self.path, self.batch_size = path, batch_size
+        self._functions, self._model = dict(functions), model
 
     @property
     def has_attention(self) -> bool:
         """Whether `attention` can be called."""
-        return ATTENTION_SIGNATURE in self.signature_defs
+        return ATTENTION_SIGNATURE in self._functions
 
     @property
     def takes_beam_size(self) -> bool:
         """Whether `caption` can be given another beam size than the model was exported with."""
-        return BEAM_SIGNATURE in self.signature_defs
-
-    @property
-    def beam_size(self) -> int | None:
-        """The beam size that the model was exported with; None if its signature does not say."""
-        shape = self.signature_defs[DEFAULT_SIGNATURE]["outputs"]["captions"]["tensor_shape"]
-        sizes = [int(dim["size"]) for dim in shape["dim"]]
-        return sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
+        return BEAM_SIGNATURE in self._functions
 
     def caption(
         self, images: Sequence[bytes], *, beam_size: int | None = None
@@ -227,6 +223,34 @@ def _captioned_images(
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} images but {len(captions)} captions")
     return {"image_bytes": images, "caption": [caption.encode() for caption in captions]}
+
+
+class Captioner(FunctionCaptioner):
+    """A captioner that is loaded from an exported model.
+
+    Attributes:
+      version: the number that is the folder's name, or 1.
+      signature_defs: every signature by name, as the JSON form of its `SignatureDef`.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, batch_size: int = 32) -> None:
+        """Loads the model that `saved_model.find_model` finds in `folder`.
+
+        Raises:
+          UserError: there is none, it cannot be read, or it is not a captioner.
+        """
+        path = saved_model.find_model(os.fspath(folder))
+        self.version = saved_model.version(path)
+        self.signature_defs = saved_model.read_signature_defs(path)
+        model = saved_model.load(path)
+        super().__init__(path, model.signatures, model, batch_size=batch_size)
+
+    @property
+    def beam_size(self) -> int | None:
+        """The beam size that the model was exported with; None if its signature does not say."""
+        shape = self.signature_defs[DEFAULT_SIGNATURE]["outputs"]["captions"]["tensor_shape"]
+        sizes = [int(dim["size"]) for dim in shape["dim"]]
+        return sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
 
 
 def _check_images(images: Sequence[bytes]) -> None:

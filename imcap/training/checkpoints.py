@@ -1,11 +1,14 @@
-"""Checkpoints of a run: the last state of the training, and the best weights by dev score."""
+"""Checkpoints of a run: the last state of the training, the best weights by dev score, and the
+weights of the epochs that are kept."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -13,11 +16,13 @@ from imcap import config as config_lib
 from imcap import decoders, records
 from imcap.decoders.base import Decoder
 from imcap.errors import UserError, one_line
+from imcap.training import epoch_checkpoints
+from imcap.training.history import History
 from imcap.training.steps import TrainState
 
 FOLDER = config_lib.CHECKPOINTS
 LAST, BEST = "last", "best"
-_METADATA_KEY = "metadata/.ATTRIBUTES/VARIABLE_VALUE"
+_METADATA_KEY, _STEP_KEY = (f"{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("metadata", "step"))
 _ERRORS = (ValueError, AssertionError, IndexError, RuntimeError, tf.errors.OpError)
 
 
@@ -34,13 +39,39 @@ class Metadata:
     compute_dtype: str
 
 
+class Chosen(NamedTuple):
+    """A checkpoint that was asked for.
+
+    Attributes:
+      name: of its folder: `best`, `last`, or such as `epoch-7`.
+      path: of its files, without their extensions.
+    """
+
+    name: str
+    path: str
+
+
 class Checkpoints:
-    """Writes and restores a training's checkpoints, `WORKDIR/checkpoints/{last,best}/`."""
+    """Writes and restores a training's checkpoints, `WORKDIR/checkpoints/{last,best,epoch-*}/`."""
 
     def __init__(
-        self, workdir: str, state: TrainState, metadata: Metadata, *, write: bool = True
+        self,
+        workdir: str,
+        state: TrainState,
+        metadata: Metadata,
+        *,
+        keep: str = "",
+        write: bool = True,
     ) -> None:
-        """Nothing is read or written yet; `write`: whether this process writes at all."""
+        """Nothing is read or written yet.
+
+        Args:
+          workdir: the run's folder.
+          state: of the training.
+          metadata: goes into every checkpoint.
+          keep: `train.keep_checkpoints`.
+          write: whether this process writes at all.
+        """
         self._metadata, self._write = json.dumps(dataclasses.asdict(metadata)), write
         with tf.device("CPU:0"):  # A GPU holds no strings.
             self._variable = tf.Variable(self._metadata, trainable=False, name="metadata")
@@ -50,6 +81,10 @@ class Checkpoints:
             "step": state.step,
         }
         self._step = state.step
+        self._num_bytes = sum(4 * int(np.prod(weight.shape)) for weight in state.decoder.weights)
+        self._epochs = epoch_checkpoints.EpochCheckpoints(
+            workdir, tf.train.Checkpoint(**common), keep
+        )
         self._last = _manager(
             workdir, LAST, **common, optimizer=state.optimizer, sums=state.sums
         )  # fmt: skip
@@ -78,18 +113,68 @@ class Checkpoints:
         """Writes the weights; the previous best checkpoint is removed afterwards."""
         self._save(self._best)
 
+    def save_epoch(self, epoch: int) -> None:
+        """Writes the weights, to stay as `keep` says, under the epoch's number."""
+        if self._write:
+            self._epochs.save(epoch)
+
+    def log_disk_use(self, epochs: int) -> None:
+        """Logs how much disk the weights take that a training of so many epochs keeps."""
+        self._epochs.log_disk_use(epochs, self._num_bytes)
+
     def _save(self, manager: tf.train.CheckpointManager) -> None:
         if self._write:
             manager.save(checkpoint_number=int(self._step.numpy()))
 
 
-def find(workdir: str, *names: str) -> str:
-    """Returns the newest checkpoint of the first of `names` that has one, or an empty string."""
-    for name in names:
-        path = tf.train.latest_checkpoint(os.path.join(workdir, FOLDER, name))
-        if path:
-            return path
-    return ""
+def find(workdir: str, name: str) -> str:
+    """Returns the newest checkpoint called `name` (BEST or LAST), an empty string without any."""
+    return tf.train.latest_checkpoint(os.path.join(workdir, FOLDER, name)) or ""
+
+
+def choose(workdir: str, wanted: str = BEST) -> Chosen:
+    """Returns a checkpoint of a run.
+
+    Args:
+      workdir: the run's folder.
+      wanted: `best` (by dev score, or the last if none was scored), `last`, or the number of an
+        epoch that was kept.
+
+    Raises:
+      UserError: there is no such checkpoint; it lists those there are.
+    """
+    folder, epochs = os.path.join(workdir, FOLDER), epoch_checkpoints.kept(workdir)
+    if wanted.isdecimal() and int(wanted) in epochs:
+        epoch = int(wanted)
+        return Chosen(epoch_checkpoints.name(epoch), epoch_checkpoints.path(workdir, epoch))
+    there = [name for name in (BEST, LAST) if find(workdir, name)]
+    for name in {BEST: (BEST, LAST), LAST: (LAST,)}.get(wanted, ()):
+        if name in there:
+            return Chosen(name, find(workdir, name))
+    if not there and not epochs:
+        raise UserError(f"{folder} holds no checkpoint: run `imcap train`")
+    raise UserError(
+        f"--checkpoint={wanted}: {folder} holds {', '.join([*there, *map(str, epochs)])} "
+        "(`imcap train --keep_checkpoints=all` keeps the weights of every epoch)"
+    )
+
+
+def describe(workdir: str, chosen: Chosen) -> dict[str, str | int]:
+    """Returns a checkpoint's name as `checkpoint`, its `step`, and the `epoch` it has completed.
+
+    The epoch is left out where history.csv, which tells the epoch of a step, is not there.
+
+    Raises:
+      UserError: the checkpoint is corrupted.
+    """
+    try:
+        step = int(tf.train.load_checkpoint(chosen.path).get_tensor(_STEP_KEY))
+    except _ERRORS as error:
+        raise _corrupted(chosen.path, error) from error
+    _, dash, number = chosen.name.partition("-")
+    epoch = int(number) if dash else History(workdir, step).epoch()
+    known = {} if epoch is None else {"epoch": epoch}
+    return {"checkpoint": chosen.name, **known, "step": step}
 
 
 def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
@@ -114,7 +199,7 @@ def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
     except UserError:
         raise
     except (*_ERRORS, TypeError) as error:
-        raise UserError(f"{path} is corrupted ({one_line(error)}): remove it") from error
+        raise _corrupted(path, error) from error
     if metadata.vocabulary_digest != vocabulary_digest:
         raise UserError(
             f"{path} was trained with another vocabulary ({metadata.vocabulary_digest[:12]}) than "
@@ -124,24 +209,26 @@ def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
     return metadata
 
 
-def load_decoder(model: ConfigDict, workdir: str, info: records.Info) -> Decoder:
-    """Returns the trained decoder: the best by dev score, or the last if none was scored.
+def load_decoder(
+    model: ConfigDict, workdir: str, info: records.Info, chosen: Chosen | None = None
+) -> Decoder:
+    """Returns the trained decoder.
 
     Args:
       model: a config's `model` part.
       workdir: the run's folder.
       info: of the records that it was trained on.
+      chosen: which weights; None: the best.
 
     Raises:
       UserError: nothing was trained, or with another model or vocabulary.
     """
-    path = find(workdir, BEST, LAST)
-    if not path:
-        raise UserError(f"{os.path.join(workdir, FOLDER)} holds no checkpoint: run `imcap train`")
+    path = (chosen or choose(workdir)).path
     read_metadata(path, info.vocabulary_digest)
     decoder = decoders.build(model, info.text["vocabulary_size"], info.feature_shape[1])
     try:
-        status = tf.train.Checkpoint(decoder=_by_name(decoder)).restore(path)
+        # `restore` asks for a count of saves, which the weights of an epoch do not have.
+        status = tf.train.Checkpoint(decoder=_by_name(decoder)).read(path)
         status.assert_existing_objects_matched().expect_partial()
     except _ERRORS as error:
         raise _refused(path, error) from error
@@ -155,6 +242,10 @@ def _manager(workdir: str, name: str, **parts: tf.Variable) -> tf.train.Checkpoi
         max_to_keep=1,
         checkpoint_name=name,
     )
+
+
+def _corrupted(path: str, error: Exception) -> UserError:
+    return UserError(f"{path} is corrupted ({one_line(error)}): remove it")
 
 
 def _refused(path: str, error: Exception) -> UserError:

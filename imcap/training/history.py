@@ -44,6 +44,12 @@ class History:
             writer.writeheader()
             writer.writerows(self.rows)
 
+    def epoch(self) -> int | None:
+        """Returns the last epoch that is complete, 0 before the first; None without history.csv."""
+        if self.rows:
+            return int(self.rows[-1]["epoch"])
+        return 0 if os.path.exists(self.path) else None
+
     def scores(self, column: str) -> list[float]:
         """Returns a column's values, of the epochs that have one."""
         return [float(row[column]) for row in self.rows if row.get(column)]

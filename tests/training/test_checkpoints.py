@@ -11,11 +11,12 @@ import landscapes
 import numpy as np
 import pytest
 import tensorflow as tf
+from refusals import refusal
 
 from imcap import decoders, records
 from imcap.decoders.base import Decoder
 from imcap.errors import UserError
-from imcap.training import checkpoints
+from imcap.training import checkpoints, epoch_checkpoints
 from imcap.training.steps import TrainState
 
 
@@ -46,14 +47,14 @@ def save(workdir: Path, decoder: Decoder, info: records.Info, name: str, step: i
 
 
 def make_checkpoints(
-    workdir: Path, decoder: Decoder, info: records.Info, step: int
+    workdir: Path, decoder: Decoder, info: records.Info, step: int, keep: str = ""
 ) -> checkpoints.Checkpoints:
     optimizer = keras.optimizers.SGD()
     optimizer.build(decoder.trainable_variables)
     counter = tf.Variable(step, dtype=tf.int64)
     state = TrainState(decoder, optimizer, counter, tf.Variable(tf.zeros([3])))
     metadata = checkpoints.Metadata(info.vocabulary_digest, "float32")
-    return checkpoints.Checkpoints(str(workdir), state, metadata)
+    return checkpoints.Checkpoints(str(workdir), state, metadata, keep=keep)
 
 
 def assert_same_weights(one: Decoder, other: Decoder) -> None:
@@ -94,7 +95,9 @@ def test_only_the_writing_process_writes(tmp_path, run, info):
         tf.Variable(tf.zeros([3])),
     )  # fmt: skip
     metadata = checkpoints.Metadata(info.vocabulary_digest, "float32")
-    checkpoints.Checkpoints(str(tmp_path), state, metadata, write=False).save_last()
+    saved = checkpoints.Checkpoints(str(tmp_path), state, metadata, keep="all", write=False)
+    saved.save_last()
+    saved.save_epoch(1)
     assert not (tmp_path / checkpoints.FOLDER).exists()
 
 
@@ -136,3 +139,110 @@ def test_a_corrupted_checkpoint_is_an_error_that_names_it(tmp_path, run, info, s
     os.truncate(path + suffix, size)
     with pytest.raises(UserError, match=f"^{path}"):
         checkpoints.load_decoder(run.model, str(tmp_path), info)
+
+
+# --- the weights of epochs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def save_epochs(tmp_path, run, info):
+    """Returns a function that keeps the weights of epochs as a training does; each epoch has 5
+    steps, and the epoch's number is in all its weights."""
+
+    def save_all(epochs, keep: str) -> None:
+        decoder = make_decoder(run, info, 0)
+        for epoch in epochs:
+            for weight in decoder.weights:
+                weight.assign(tf.fill(weight.shape, float(epoch)))
+            make_checkpoints(tmp_path, decoder, info, 5 * epoch, keep).save_epoch(epoch)
+
+    return save_all
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("all", [1, 2, 3, 4]), ("3", [2, 3, 4]), ("", [])])
+def test_the_weights_of_all_or_of_the_last_epochs_stay(
+    tmp_path, run, info, save_epochs, keep, kept
+):
+    save_epochs([1, 2, 3, 4], keep)
+    assert epoch_checkpoints.kept(str(tmp_path)) == kept
+    for epoch in kept:
+        chosen = checkpoints.choose(str(tmp_path), str(epoch))
+        assert chosen.name == f"epoch-{epoch}"
+        decoder = checkpoints.load_decoder(run.model, str(tmp_path), info, chosen)
+        assert all((weight.numpy() == epoch).all() for weight in decoder.weights)
+        described = {"checkpoint": f"epoch-{epoch}", "epoch": epoch, "step": 5 * epoch}
+        assert checkpoints.describe(str(tmp_path), chosen) == described
+
+
+def test_an_epoch_s_weights_come_without_the_optimizer(tmp_path, save_epochs):
+    save_epochs([1], "all")
+    names = {name for name, _ in tf.train.list_variables(epoch_checkpoints.path(str(tmp_path), 1))}
+    assert {name.split("/")[0] for name in names} == {
+        "decoder", "metadata", "step", "_CHECKPOINTABLE_OBJECT_GRAPH",
+    }  # fmt: skip
+
+
+def test_a_smaller_number_removes_what_an_earlier_training_kept(tmp_path, save_epochs):
+    save_epochs([1, 2, 3], "all")
+    save_epochs([4], "2")
+    assert epoch_checkpoints.kept(str(tmp_path)) == [3, 4]
+    folder = tmp_path / checkpoints.FOLDER
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-3", "epoch-4"]
+
+
+def test_an_epoch_that_is_repeated_replaces_its_weights(tmp_path, save_epochs):
+    save_epochs([1, 2, 2], "2")
+    assert epoch_checkpoints.kept(str(tmp_path)) == [1, 2]
+
+
+def test_what_a_killed_training_left_unfinished_does_not_count_and_is_removed(
+    tmp_path, save_epochs
+):
+    save_epochs([1], "2")
+    folder = tmp_path / checkpoints.FOLDER
+    os.remove(folder / "epoch-1" / "weights.index")  # Removed halfway.
+    (folder / "tmp-0123-epoch-2").mkdir()
+    (folder / "tmp-0123-epoch-2" / "weights.index").write_bytes(b"half")
+    assert epoch_checkpoints.kept(str(tmp_path)) == []
+    save_epochs([2, 3], "2")
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch-2", "epoch-3"]
+
+
+@pytest.mark.parametrize("wanted", ["4", "0", "-1", "1.5", "bets", "epoch-2", "²", ""])
+def test_a_checkpoint_that_is_not_there_is_refused_with_a_list(tmp_path, run, info, wanted):
+    decoder = make_decoder(run, info, 0)
+    make_checkpoints(tmp_path, decoder, info, 10, "all").save_epoch(2)
+    save(tmp_path, decoder, info, "last", 10)
+    line = refusal(checkpoints.choose, str(tmp_path), wanted)
+    assert line.startswith(f"--checkpoint={wanted}: {tmp_path}/checkpoints holds last, 2 (")
+
+
+def test_best_is_the_last_where_none_was_scored_and_last_is_the_last(tmp_path, run, info):
+    decoder = make_decoder(run, info, 0)
+    path = save(tmp_path, decoder, info, "last", 20)
+    assert checkpoints.choose(str(tmp_path), "best") == ("last", path)
+    save(tmp_path, decoder, info, "best", 10)
+    assert checkpoints.choose(str(tmp_path), "best").name == "best"
+    assert checkpoints.choose(str(tmp_path), "last") == ("last", path)
+
+
+def test_the_epoch_of_a_step_is_that_of_the_history(tmp_path, run, info):
+    save(tmp_path, make_decoder(run, info, 0), info, "last", 12)
+    chosen = checkpoints.choose(str(tmp_path))
+    assert checkpoints.describe(str(tmp_path), chosen) == {"checkpoint": "last", "step": 12}
+    for step, epoch in ((15, 0), (10, 2)):
+        (tmp_path / "history.csv").write_text(f"epoch,step\n{step // 5},{step}\n")
+        assert checkpoints.describe(str(tmp_path), chosen)["epoch"] == epoch
+
+
+def test_the_disk_that_the_weights_take_is_logged(tmp_path, run, info, caplog):
+    decoder = make_decoder(run, info, 0)
+    for keep in ("", "3", "all"):
+        with caplog.at_level("INFO", "absl"):
+            make_checkpoints(tmp_path, decoder, info, 0, keep).log_disk_use(8)
+    size = sum(weight.numpy().nbytes for weight in decoder.weights) / 1e6
+    where = f"epochs in {tmp_path}/checkpoints"
+    assert caplog.messages == [
+        f"keeps the weights of the last 3 {where}: 3 x {size:.1f} MB = {3 * size:.0f} MB",
+        f"keeps the weights of all {where}: 8 x {size:.1f} MB = {8 * size:.0f} MB",
+    ]
