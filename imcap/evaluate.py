@@ -15,7 +15,7 @@ from imcap.metrics import files, sentence_encoder
 from imcap.metrics.diversity import measure_diversity
 from imcap.metrics.scores import Scores, build_optional_scorers
 from imcap.records import corruption, staging
-from imcap.reports import attention_maps, report
+from imcap.reports import attention_maps, caption_sheet, report
 from imcap.training import checkpoints
 
 _MAPS = 4  # Attention maps are drawn for this many of the best and of the worst captions.
@@ -37,7 +37,8 @@ def evaluate_split(
 ) -> Scores:
     """Captions and scores a split with the trained decoder.
 
-    Writes metrics.json, predictions.json, references.json, report.html to `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`. Those
+    Writes metrics.json, predictions.json, references.json, report.html and captions.png (the first
+    images) to `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`. Those
     of other weights than the best go to a folder beside it, such as `WORKDIR/eval/SPLIT-epoch-7`.
 
     Args:
@@ -134,6 +135,7 @@ def _write_report(
         scores={**scores.as_dict(), **diversity},
         settings=settings,
     )
+    caption_sheet.draw_caption_sheet(images, os.path.join(folder, "captions.png"))
 
 
 def _best_and_worst(scores: Scores) -> list[str]:

@@ -53,7 +53,7 @@ def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[s
         if np.isfinite(columns[name]).any()
     }
     _draw_curves(scores, "Dev scores", columns, best)
-    _save(figure, png_path)
+    save_figure(figure, png_path)
 
 
 def draw_attention(
@@ -94,7 +94,7 @@ def draw_attention(
         axes.imshow(
             _upsample(weight, image.shape[:2]), cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY
         )
-    _save(figure, png_path)
+    save_figure(figure, png_path)
 
 
 def blend_attention(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -185,8 +185,12 @@ def _upsample(weight: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(resized).clip(0, 1)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a PNG, replaced as a whole: whoever shows it never reads half a file."""
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a PNG, replaced as a whole: whoever shows it never reads half a file.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     FigureCanvasAgg(figure)
     path = os.fspath(path)
     with filesystem.writing_to(path), filesystem.replacing(path) as temporary:

@@ -25,6 +25,8 @@ def test_model_card_holds_scores_and_settings(landscape_export, landscape_run):
 def test_model_card_without_an_evaluation_says_so(trained):
     config = trained.config
     card = model_card.render(
-        trained.info, model=config.model, decode=config.decode, epochs=12, seed=0, scores={}
-    )
+        trained.info, model=config.model, decode=config.decode, epochs=12, seed=0,
+        checkpoint={"checkpoint": "last", "step": 60}, scores={},
+    )  # fmt: skip
+    assert "| weights | the last, step 60 |" in card
     assert "Not evaluated before the export." in card
