@@ -22,7 +22,7 @@ from imcap import datasets, filesystem, text
 from imcap.benchmarks import common, notebook_peers
 from imcap.benchmarks.notebook_peers import Figures
 from imcap.errors import UserError
-from imcap.metrics.scores import score_captions
+from imcap.metrics.scores import build_optional_scorers, score_captions
 
 CONTENDERS = ("imcap", "notebook")
 _SPLITS = ("train", "dev")
@@ -53,6 +53,8 @@ _FIGURES = (
     _Figure("BLEU-2", "", "bleu2"),
     _Figure("BLEU-4", "", "bleu4", at_least=1.0),
     _Figure("CIDEr-D", "", "cider", at_least=1.0),
+    _Figure("BLEU-1 with markers", "", "bleu1_markers"),
+    _Figure("BLEU-2 with markers", "", "bleu2_markers"),
 )
 
 
@@ -65,8 +67,9 @@ def benchmark_notebook(
     """Measures the way from images to captions of both contenders.
 
     Args:
-      config: not resolved; its data set, encoder, text settings, decoder sizes, batch size, epochs
-        and optimizer are taken, and the rest is set to what a notebook does.
+      config: not resolved; its data set, encoder, decoder, batch size, epochs and optimizer are
+        taken, and the rest is set to what a notebook does. The notebook's decoder is always the
+        merge architecture, of the sizes `model.units` and `model.embedding_size`.
       num_images: the first images of the splits train and dev that are used, of each.
       repeats: runs of each phase.
       run: called with `imcap.benchmarks.notebook_peers`, contender, phase and workdir.
@@ -134,13 +137,14 @@ def _comparable(config: ConfigDict, data: str) -> ConfigDict:
             "records.flip": False,
             "records.limit": 0,
             "text.min_count": 1,  # Keras' Tokenizer keeps every word.
-            "model.decoder": "inject",
             "model.word_vectors": "",
             "model.train_word_vectors": True,
             "train.eval_every": config.train.epochs,
             "train.patience": 0,
             "decode.beam_size": 1,
             "decode.no_repeat_ngram": 0,
+            "eval.markers": True,
+            "eval.similarity_encoder": "",
         }
     )
     return config.lock()
@@ -171,6 +175,7 @@ def _score(config: ConfigDict, path: str) -> Mapping[str, float]:
     return score_captions(
         {path: captions for path, captions in references.items() if captions},
         {path: hypotheses[path] for path, captions in references.items() if captions},
+        build_optional_scorers(config.eval),
     ).corpus
 
 
