@@ -123,7 +123,13 @@ def encoder_defaults() -> ConfigDict:
             "width": 32,  # Channels of custom_cnn's first stage.
             "stages": 4,  # Of custom_cnn; each halves the side and doubles the channels.
             # `imcap pretrain` teaches custom_cnn to name the words of the captions.
-            "pretrain": {"epochs": 10, "batch_size": 64, "learning_rate": 2e-3, "words": 100},
+            "pretrain": {
+                "epochs": 10,
+                "batch_size": 64,
+                "learning_rate": 2e-3,
+                "words": 100,
+                "augment": False,  # Flip by chance and crop; not where captions say left or right.
+            },
         }
     )
 

@@ -29,6 +29,7 @@ WEIGHTS = "encoder.weights.h5"
 _CHECKPOINTS = "pretrain_checkpoints"
 _UNREAD_PARTS = ("records", "text", "model", "train")  # Pretraining does not read them.
 _LOGGED = 5  # Unreadable images that are logged with their reason.
+_SMALLEST_CROP = 0.6  # Of an image's side.
 
 
 def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
@@ -207,14 +208,37 @@ def _dataset(
 ) -> tf.data.Dataset:
     """Returns batches of images and targets, in another order in each epoch.
 
-    `config`: a config's `encoder` part: `image_size` and `max_pixels`.
+    `config`: a config's `encoder` part: `image_size`, `max_pixels` and `pretrain.augment`.
     """
 
-    def load(path: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images.load(tf.io.read_file(path), config.image_size, config.max_pixels), target
+    def load(example: tuple[tf.Tensor, tf.Tensor], number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        path, target = example
+        image = images.load(tf.io.read_file(path), config.image_size, config.max_pixels)
+        return augment(image, number) if config.pretrain.augment else image, target
 
     dataset = tf.data.Dataset.from_tensor_slices((_paths(captioned), targets))
     dataset = dataset.shuffle(len(captioned), seed=seed, reshuffle_each_iteration=True)
+    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    dataset = tf.data.Dataset.zip(dataset, numbers)
     dataset = dataset.map(load, num_parallel_calls=os.cpu_count(), deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return dataset.prefetch(2).with_options(records.NO_AUTOTUNE)
+
+
+def augment(image: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    """Flips an image by chance and crops it to 0.6 to 1 times its side.
+
+    Args:
+      image: float32 [side, side, 3].
+      number: int64 []; decides the flip and the crop.
+
+    Returns:
+      float32 [side, side, 3].
+    """
+    side = image.shape[0]
+    seeds = tf.unstack(tf.random.experimental.stateless_split(tf.stack([number, 0]), 3))
+    image = tf.image.stateless_random_flip_left_right(image, seeds[0])
+    scale = tf.random.stateless_uniform([], seeds[1], _SMALLEST_CROP, 1.0)
+    cropped = tf.cast(tf.round(scale * side), tf.int32)
+    image = tf.image.stateless_random_crop(image, [cropped, cropped, 3], seeds[2])
+    return tf.ensure_shape(tf.image.resize(image, (side, side)), (side, side, 3))

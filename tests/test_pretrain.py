@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import processes
 import pytest
+import tensorflow as tf
 from ml_collections import ConfigDict
 from tiny_runs import tiny_config
 
@@ -189,3 +190,27 @@ def test_visual_words_are_standardized_and_counted_once_per_image() -> None:
     words, targets = pretrain.visual_words(captioned, 10)
     assert words == ["cat", "dog", "dogs", "the"]
     np.testing.assert_array_equal(targets, [[0, 1, 1, 1], [1, 0, 0, 1]])
+
+
+def test_augmenting_flips_and_crops_by_the_number() -> None:
+    side = 20
+    image = tf.tile(tf.range(side, dtype=tf.float32)[tf.newaxis, :, tf.newaxis], (side, 1, 3))
+    rows = [pretrain.augment(image, tf.constant(n, tf.int64))[0, :, 0].numpy() for n in range(40)]
+    flipped = sum(row[0] > row[-1] for row in rows)
+    assert 10 < flipped < 30
+    widths = [abs(row[-1] - row[0]) + 1 for row in rows]
+    assert min(widths) < 0.75 * side
+    assert max(widths) > 0.9 * side
+    again = pretrain.augment(image, tf.constant(3, tf.int64))[0, :, 0].numpy()
+    np.testing.assert_array_equal(again, rows[3])
+
+
+def test_augmented_pretraining_is_reproducible(tmp_path) -> None:
+    paths = []
+    for name in ("first", "second"):
+        config = small_config(
+            tmp_path / name, encoder__pretrain__augment=True, encoder__pretrain__epochs=1
+        )
+        paths.append(pretrain.pretrain_encoder(config, str(tmp_path / name)))
+    first, second = (Path(path).read_bytes() for path in paths)
+    assert first == second

@@ -1,0 +1,1 @@
+"""Five published captioning projects, one module each: `imcap … --config=systems/NAME`."""
