@@ -16,6 +16,7 @@ BENCH ?= records
 DEMO ?= runs/demo
 PORT ?=
 MODEL ?= $(WORKDIR)
+SYSTEM ?=
 
 RUN = $(BIN)/imcap
 # $(1) as one word for the shell: in single quotes, with each ' in it written as '\''.
@@ -32,7 +33,7 @@ FLAGS = $(CONFIG_FLAG) $(call flag,workdir,$(WORKDIR)) $(call flag,config.datase
 BEAM_FLAGS = $(call flag,runner,$(RUNNER)) $(call flag,flink_master,$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve app bench clean
+.PHONY: help setup demo system test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve app bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -57,6 +58,17 @@ demo: setup ## Draw shapes, learn to caption them, export, caption a few
 	$(RUN) caption $(call flag,model,$(DEMO)) $(call quote,$(DEMO)/shapes/images/test-0000[0-5].jpg)
 	@echo "dev: new scenes of known combinations; test: combinations never seen in training"
 	$(RUN) scores $(call flag,workdir,$(DEMO))
+
+system: CONFIG = systems/$(SYSTEM)
+system: setup ## One of configs/systems from images to scores: SYSTEM=vgg16_flickr8k DATA=DIR WEIGHTS=FILE
+	$(if $(SYSTEM),,$(error SYSTEM=NAME is missing: one of $(patsubst configs/systems/%.py,%,$(filter-out %/__init__.py,$(wildcard configs/systems/*.py)))))
+	$(if $(filter custom_cnn_%,$(SYSTEM)),$(RUN) pretrain $(FLAGS))
+	$(RUN) records $(BEAM_FLAGS) $(FLAGS)
+	$(RUN) train $(FLAGS)
+	$(RUN) eval $(FLAGS) --split=dev
+	$(if $(filter custom_cnn_%,$(SYSTEM)),$(RUN) eval $(FLAGS) --split=holdout)
+	$(RUN) export $(FLAGS)
+	$(RUN) scores $(call flag,workdir,$(WORKDIR))
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)

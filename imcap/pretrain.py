@@ -211,7 +211,9 @@ def _dataset(
     `config`: a config's `encoder` part: `image_size`, `max_pixels` and `pretrain.augment`.
     """
 
-    def load(example: tuple[tf.Tensor, tf.Tensor], number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def load(
+        example: tuple[tf.Tensor, tf.Tensor], number: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         path, target = example
         image = images.load(tf.io.read_file(path), config.image_size, config.max_pixels)
         return augment(image, number) if config.pretrain.augment else image, target

@@ -73,6 +73,36 @@ def test_records_on_flink(make):
     assert arguments[:3] == ["records", "--runner=flink", "--flink_master=host:8081"]
 
 
+def test_a_system_goes_from_images_to_scores(make):
+    calls = make("system", "SYSTEM=vgg16_two_datasets:flickr8k", "DATA=d", "WEIGHTS=w")
+    assert [call[0] for call in calls] == ["records", "train", "eval", "export", "scores"]
+    for call in calls[:-1]:
+        assert call[1:3] == [
+            "--config=systems/vgg16_two_datasets:flickr8k",
+            "--workdir=runs/vgg16_two_datasets-flickr8k",
+        ]
+    assert calls[-1] == ["scores", "--workdir=runs/vgg16_two_datasets-flickr8k"]
+
+
+def test_a_system_with_its_own_cnn_trains_that_first_and_shows_the_held_out_images(make):
+    calls = make("system", "SYSTEM=custom_cnn_flickr30k", "DATA=d")
+    assert [call[0] for call in calls] == [
+        "pretrain", "records", "train", "eval", "eval", "export", "scores",
+    ]  # fmt: skip
+    assert calls[4][-1] == "--split=holdout"
+
+
+def test_a_system_without_a_name_lists_those_there_are(tmp_path):
+    shutil.copy(processes.ROOT / "Makefile", tmp_path)
+    (tmp_path / "configs" / "systems").mkdir(parents=True)
+    for name in ("__init__", "one", "two"):
+        (tmp_path / "configs" / "systems" / f"{name}.py").touch()
+    command = ["make", "--assume-old=setup", "system"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert re.search("SYSTEM=NAME is missing: one of (one two|two one)\\.", process.stderr)
+
+
 def test_every_target_is_in_the_help(make, tmp_path):
     shown = subprocess.check_output(["make", "help"], cwd=tmp_path, text=True)
     makefile = (tmp_path / "Makefile").read_text()

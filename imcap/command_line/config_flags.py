@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import importlib.machinery
 import importlib.util
 import os
@@ -82,9 +83,9 @@ def _own_dataset_dir(workdir: str, dataset: str) -> str:
 
 
 def names() -> list[str]:
-    """Returns the names of the packaged configs."""
-    files = os.listdir(PACKAGED) if os.path.isdir(PACKAGED) else []
-    return sorted(f[:-3] for f in files if f.endswith(".py") and not f.startswith("_"))
+    """Returns the names of the packaged configs; one in a folder is named FOLDER/NAME."""
+    files = glob.glob("**/[!_]*.py", root_dir=PACKAGED, recursive=True)
+    return sorted(file.removesuffix(".py").replace(os.sep, "/") for file in files)
 
 
 def _find(name: str) -> str:
