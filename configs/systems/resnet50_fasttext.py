@@ -14,6 +14,8 @@ from imcap import config as config_lib
 def get_config() -> config_lib.ConfigDict:
     """There are no variants."""
     config = config_lib.default()
+    config.encoder.pooling = "avg"
+    config.encoder.compute_dtype = "auto"
     config.model.decoder = "inject"
     config.model.embedding_size = 100
     config.model.train_word_vectors = False

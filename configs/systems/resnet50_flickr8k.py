@@ -12,6 +12,8 @@ from imcap import config as config_lib
 def get_config() -> config_lib.ConfigDict:
     """There are no variants."""
     config = config_lib.default()
+    config.encoder.pooling = "avg"
+    config.encoder.compute_dtype = "auto"
     config.model.decoder = "inject"
     config.train.epochs = 20
     config.train.compute_dtype = "auto"
