@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from absl import flags
 
@@ -35,12 +37,17 @@ def test_overrides_and_what_follows_two_dashes_stay():
     assert config_flags.take(arguments) == (None, arguments)
 
 
-@pytest.mark.parametrize("name", ["coco", "flickr30k", "flickr8k", "shapes"])
+@pytest.mark.parametrize("name", config_flags.names())
 def test_a_packaged_config_is_found_by_name_from_any_folder(tmp_path, monkeypatch, name):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / f"{name}.py").write_text("not this one")
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    for module in ("__init__", "coco", "flickr8k"):
+        (folder / f"{module}.py").write_text("raise RuntimeError('not this one')")
     monkeypatch.chdir(tmp_path)
-    assert config_flags.load(name, None).dataset.name == name
+    monkeypatch.syspath_prepend(tmp_path)  # As `python -m imcap` has the folder it is called in.
+    for module in [module for module in sys.modules if module.partition(".")[0] == "configs"]:
+        monkeypatch.delitem(sys.modules, module)
+    assert config_flags.load(name, None)
 
 
 def test_a_variant_follows_a_colon():
