@@ -26,4 +26,5 @@ def get_config() -> config_lib.ConfigDict:
     config.decode.beam_size = 1
     config.decode.length_penalty = 0.0
     config.decode.no_repeat_ngram = 0
+    config.eval.markers = True
     return config
