@@ -10,7 +10,7 @@ import pages
 import processes
 import pytest
 from axe_core_python.selenium import Axe
-from pages import DESKTOP, PHONE, expander, open_page, texts, upload, wait
+from pages import DESKTOP, PHONE, expander, open_page, texts, upload, wait, wait_for_captions
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -57,7 +57,7 @@ def test_uploaded_images_are_captioned_by_two_models(page, landscape_data, tmp_p
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     upload(page, landscape_data / "00.jpg", landscape_data / "04.jpg", broken)
-    wait(page, "[role=status]", "2 images captioned by landscapes, grey")
+    wait_for_captions(page, "2 images captioned by landscapes, grey")
     names = texts(page, "h3")
     assert [name for name in names if name in ("landscapes", "grey")] == ["landscapes", "grey"] * 2
     best = texts(page, ".imcap-best")
@@ -73,7 +73,7 @@ def test_uploaded_images_are_captioned_by_two_models(page, landscape_data, tmp_p
 
 def test_attention_maps_open_word_by_word(page, landscape_data):
     upload(page, landscape_data / "00.jpg")
-    wait(page, "[role=status]", "1 image captioned")
+    wait_for_captions(page, "1 image captioned")
     expander(page, "Attention maps").click()
     wait(page, ".imcap-maps")
     words = texts(page, ".imcap-maps li")
@@ -92,7 +92,7 @@ def test_an_image_on_its_side_is_shown_upright(page, landscape_data, tmp_path):
         turned = image.transpose(Image.Transpose.ROTATE_90)
         turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     upload(page, tmp_path / "turned.jpg")
-    wait(page, "[role=status]", "1 image captioned")
+    wait_for_captions(page, "1 image captioned")
     assert "blue" in texts(page, ".imcap-best")[0]
     (shown,) = page.find_elements(By.CSS_SELECTOR, "[data-testid=stImage] img")
     assert page.execute_script("return arguments[0].naturalWidth", shown) == image.width
@@ -102,7 +102,7 @@ def test_nothing_is_wider_than_a_phone(browser, url, landscape_data):
     page = open_page(browser, url, PHONE)
     assert widest(page) <= PHONE[0]
     upload(page, landscape_data / "00.jpg")
-    wait(page, "[role=status]", "1 image captioned")
+    wait_for_captions(page, "1 image captioned")
     assert widest(page) <= PHONE[0]
     assert violations(page) == []
 
@@ -134,7 +134,7 @@ def test_every_source_is_accessible(page, source):
 
 def test_the_browser_asks_no_other_server(page, url, landscape_data):
     upload(page, landscape_data / "00.jpg")
-    wait(page, "[role=status]", "1 image captioned")
+    wait_for_captions(page, "1 image captioned")
     asked = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     origins = {re.match(r"(\w+:(?://[^/]+)?)", name)[1] for name in asked}
     assert origins - {url, "data:", "blob:"} == set()

@@ -37,7 +37,7 @@ def main(folder: str, *arguments: str) -> None:
         for name, (size, largest) in _PICTURES.items():
             page = pages.open_page(browser, url, size)
             pages.upload(page, Path(image).resolve())
-            pages.wait(page, "[role=status]", "1 image captioned")
+            pages.wait_for_captions(page, "1 image captioned")
             pages.expander(page, "Attention maps").click()
             pages.wait(page, ".imcap-maps")
             Path(folder, name).write_bytes(_picture(page, size, largest))

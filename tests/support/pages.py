@@ -54,6 +54,13 @@ def wait(page: WebDriver, selector: str, text: str = "") -> None:
     WebDriverWait(page, 120, poll_frequency=0.1).until(is_there, f"{selector} {text}")
 
 
+def wait_for_captions(page: WebDriver, status: str) -> None:
+    """Waits until the page says what it has captioned and has loaded what shows it."""
+    wait(page, "[role=status]", status)
+    wait(page, "[data-testid=stImage] img")
+    wait(page, "[data-testid=stDownloadButton]", "Download JSON")
+
+
 def upload(page: WebDriver, *paths: object) -> None:
     page.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys("\n".join(map(str, paths)))
 
