@@ -147,6 +147,7 @@ def test_optional_metrics_are_scored_where_settings_ask(tmp_path, landscape_run,
     card = model_card.render(
         records.read_info(str(landscape_data / "records")),
         model=config.model, decode=config.decode, epochs=1, seed=0,
+        checkpoint={"checkpoint": "best", "step": 5},
         scores=files.read_scores(str(tmp_path / "run")),
     )  # fmt: skip
     for shown in (report, card, tables.format_table([str(tmp_path / "run")])):
