@@ -82,8 +82,6 @@ TESTED_IN = {
     # Scorers of one interface, compared with pycocoevalcap's in one test.
     "imcap.metrics.cider": "metrics/test_scores.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
-    "imcap.metrics.files": "metrics/test_score_tables.py",
-    "imcap.metrics.tables": "metrics/test_score_tables.py",
     # The weights of epochs are written by what writes the other checkpoints.
     "imcap.training.epoch_checkpoints": "training/test_checkpoints.py",
     # The transforms put together: only a whole job shows them.

@@ -151,7 +151,9 @@ def unroll(
     by_time = tf.TensorArray(inputs.dtype, steps).unstack(tf.transpose(inputs, (2, 0, 1, 3)))
     kept = tuple(tf.TensorArray(carry[name].dtype, steps) for name in keep)
 
-    def body(time, carry, kept):
+    def body(
+        time: tf.Tensor, carry: State, kept: tuple[tf.TensorArray, ...]
+    ) -> tuple[tf.Tensor, State, tuple[tf.TensorArray, ...]]:
         carry = advance(by_time.read(time), carry)
         kept = tuple(array.write(time, carry[name]) for array, name in zip(kept, keep, strict=True))
         return time + 1, carry, kept

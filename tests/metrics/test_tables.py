@@ -1,13 +1,12 @@
-"""Reading what evaluations wrote, and the table of it."""
+"""Tables of the scores that evaluations have written."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
 from refusals import refusal
 
-from imcap.metrics import files, tables
+from imcap.metrics import tables
 
 SCORES = {"bleu1": 0.6, "bleu2": 0.4, "bleu3": 0.3, "bleu4": 0.2, "rouge_l": 0.5, "cider": 0.75}
 
@@ -51,11 +50,3 @@ def test_run_without_scores_is_refused(tmp_path):
     assert "holds no scores: run `imcap eval` first" in refusal(
         tables.format_table, [str(tmp_path)]
     )
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}"])
-def test_corrupted_scores_are_named(tmp_path, content):
-    write_scores(tmp_path, "dev", {})
-    path = tmp_path / "eval" / "dev" / "metrics.json"
-    path.write_text(content)
-    assert refusal(files.read_scores, str(tmp_path)).startswith(f"{path} is corrupted")
