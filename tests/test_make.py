@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +29,9 @@ def make(tmp_path):
     def run(*arguments: str) -> list[list[str]]:
         # What `setup` needs is taken as done: --assume-old.
         command = ["make", "--silent", "--assume-old=setup", *arguments]
-        output = subprocess.check_output(command, cwd=tmp_path, text=True)
+        # The variables of the make that may run these tests are not this one's.
+        env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+        output = subprocess.check_output(command, cwd=tmp_path, text=True, env=env)
         return [json.loads(line) for line in output.splitlines() if line.startswith("[")]
 
     return run

@@ -20,12 +20,15 @@ SERIOUS = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
-def url(landscape_export, tmp_path_factory) -> Iterator[str]:
+def url(browser, landscape_export, tmp_path_factory) -> Iterator[str]:
     """The page of two models, one with attention, in a process of its own."""
     grey = grey_model.export(tmp_path_factory.mktemp("grey") / "1")
     models = (f"--model=landscapes={landscape_export}", f"--model=grey={grey}")
     with processes.start("app", *models, "--port=0") as process:
         yield pages.wait_until_healthy(process)
+        # A page that is still open would ask the stopped server on and on.
+        browser.get("about:blank")
+        browser.get_log("browser")
 
 
 @pytest.fixture

@@ -197,6 +197,7 @@ def test_the_model_card_names_the_vectors(frozen_run, landscape_data):
     line = initial_vectors.describe_run(str(frozen_run))
     info = records.read_info(config.records.dir)
     settings = {"model": config.model, "decode": config.decode, "epochs": 1, "seed": 0}
+    settings["checkpoint"] = {"checkpoint": "last", "step": 1}
     card = model_card.render(info, **settings, scores={}, word_vectors=line)
     assert f"| word vectors | {line} |" in card.splitlines()
     assert "words.txt, frozen; vectors for 5 of" in line
