@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import resource
 from pathlib import Path
 
@@ -27,7 +26,8 @@ def test_an_unreadable_caption_file_is_named_in_one_line(tmp_path, caplog, capfd
     with pytest.raises(UserError) as raised:
         build_records.build_records(config)
     assert str(raised.value) == f"{tmp_path}/b.txt: this is UTF-16; save it as UTF-8"
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    # Other libraries may still log what earlier tests have left to them.
+    assert [record for record in caplog.records if record.name.startswith("apache_beam")] == []
     assert "Traceback" not in capfd.readouterr().err
     assert not Path(config.records.dir, "COMPLETED").exists()
 
