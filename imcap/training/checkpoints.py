@@ -99,7 +99,9 @@ class Checkpoints:
         path = self._last.latest_checkpoint
         if path:
             try:
-                self._last.checkpoint.restore(path).assert_existing_objects_matched()
+                self._last.checkpoint.restore(
+                    path
+                ).expect_partial().assert_existing_objects_matched()
             except _ERRORS as error:
                 raise _refused(path, error) from error
             self._variable.assign(self._metadata)
@@ -229,7 +231,8 @@ def load_decoder(
     try:
         # `restore` asks for a count of saves, which the weights of an epoch do not have.
         status = tf.train.Checkpoint(decoder=_by_name(decoder)).read(path)
-        status.assert_existing_objects_matched().expect_partial()
+        # First of all: a status that fails the assertion logs what it did not restore.
+        status.expect_partial().assert_existing_objects_matched()
     except _ERRORS as error:
         raise _refused(path, error) from error
     return decoder
