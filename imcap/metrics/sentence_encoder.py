@@ -69,6 +69,8 @@ class SentenceEncoder:
             self._max_pieces = min(int(longest or positions), positions)
             # An absolute path is never taken for the name of a model to download.
             backbone = hub.models.BertBackbone.from_preset(os.path.abspath(folder), dtype="float32")
+        except UserError:
+            raise
         except Exception as error:  # keras-hub and safetensors have no common exception.
             reason = f"{type(error).__name__}: {one_line(error)}"
             raise UserError(f"{folder} cannot be read as a BERT encoder ({reason})") from error
