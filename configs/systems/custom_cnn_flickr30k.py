@@ -3,9 +3,13 @@
 make system SYSTEM=custom_cnn_flickr30k DATA=DIR
 
 85% of the images are for training and 15% for dev; ten are held out in the split `holdout`. The
-variant `no_image` trains a decoder that sees no image, which tells what the images add; it can use
-the same records: `ARGS=--config.records.dir=runs/custom_cnn_flickr30k/records`. Times and scores:
-README.md.
+variant `no_image` trains a decoder that sees no image on the same records, which tells what the
+images add:
+
+make train eval CONFIG=systems/custom_cnn_flickr30k:no_image ARGS='FLAGS'
+
+where FLAGS are --config.records.dir=RUN/records --config.encoder.weights=RUN/encoder.weights.h5 and
+RUN is runs/custom_cnn_flickr30k. Times and scores: README.md.
 """
 
 from imcap import config as config_lib
