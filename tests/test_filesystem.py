@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusals import refusal
 
@@ -228,3 +229,32 @@ def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", denied)
     expected = f"{tmp_path}: this folder cannot be listed: Permission denied"
     assert refusal(list, filesystem.walk(str(tmp_path))) == expected
+
+
+def test_arrays_are_written_whole_and_the_same_bytes(tmp_path):
+    arrays = {"numbers": np.arange(6, dtype=np.int16).reshape(2, 3), "name": np.array("x")}
+    for name in ("a.npz", "b.npz"):
+        filesystem.write_arrays(str(tmp_path / name), arrays)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "b.npz"]
+    found = filesystem.read_arrays(str(tmp_path / "a.npz"))
+    assert found is not None and found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+def test_arrays_that_are_missing_or_corrupted_are_none(tmp_path):
+    path = str(tmp_path / "a.npz")
+    assert filesystem.read_arrays(path) is None
+    filesystem.write_arrays(path, {"numbers": np.arange(500)})
+    content = Path(path).read_bytes()
+    for broken in (b"", b"no file of arrays", content[:-30], content[:300] + content[400:]):
+        Path(path).write_bytes(broken)
+        assert filesystem.read_arrays(path) is None
+
+
+def test_arrays_of_objects_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays"):
+        filesystem.write_arrays(str(tmp_path / "a.npz"), {"x": np.array([{}], object)})
+    assert os.listdir(tmp_path) == []

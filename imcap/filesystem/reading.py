@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
+
+import numpy as np
 
 from imcap.errors import UserError, first_line, one_line
 from imcap.filesystem.paths import is_remote
@@ -129,6 +134,17 @@ def read_json(path: str) -> Any | None:
     try:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError):
+        return None
+
+
+def read_arrays(path: str) -> dict[str, np.ndarray] | None:
+    """Returns what `write_arrays` wrote; None where the file is missing or corrupted."""
+    if not is_file(path):
+        return None
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
 
 

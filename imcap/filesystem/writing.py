@@ -8,8 +8,10 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from imcap.errors import UserError, one_line
 from imcap.filesystem.paths import is_remote
@@ -66,6 +68,20 @@ def write_text(path: str, content: str, *, durable: bool = True) -> None:
 def write_json(path: str, value: Any, *, durable: bool = True, **options: Any) -> None:
     """Writes a value as JSON and a line's end; `options` are those of json.dumps."""
     write_text(path, json.dumps(value, **options) + "\n", durable=durable)
+
+
+def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name (npz); the same arrays are the same bytes. None may hold objects.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    with (
+        writing_to(path),
+        replacing(path) as temporary,
+        open(temporary, "wb") as file,
+    ):
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 @contextlib.contextmanager
