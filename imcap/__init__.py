@@ -1,3 +1,3 @@
-"""imcap: from photos and captions to a served image captioner."""
+"""imcap: from images and captions to a served image captioner."""
 
 __version__ = "0.2.0.dev0"

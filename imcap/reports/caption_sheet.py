@@ -1,4 +1,4 @@
-"""A picture of images with their predicted and reference captions."""
+"""A figure of images with their predicted and reference captions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def draw_caption_sheet(images: Sequence[ReportImage], png_path: str | os.PathLik
 
     Args:
       images: at least one.
-      png_path: of the picture, replaced as a whole.
+      png_path: of the figure, replaced as a whole.
 
     Raises:
-      UserError: the picture cannot be written.
+      UserError: the figure cannot be written.
     """
     images = images[:MAX_IMAGES]
     columns = min(_COLUMNS, len(images))
@@ -39,9 +39,9 @@ def draw_caption_sheet(images: Sequence[ReportImage], png_path: str | os.PathLik
     grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=ratios).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for image, picture, text in zip(images, grid[::2], grid[1::2], strict=False):
-        _draw_image(picture, image.image_path)
-        _write(text, image)
+    for image, left, right in zip(images, grid[::2], grid[1::2], strict=False):
+        _draw_image(left, image.image_path)
+        _write(right, image)
     plots.save_figure(figure, png_path)
 
 

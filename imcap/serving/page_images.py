@@ -52,7 +52,7 @@ def read_image(name: str, content: bytes) -> PageImage:
     """Checks a file and prepares it for the page.
 
     Raises:
-      UserError: it is not an image that the models read, is damaged, or has too many pixels.
+      UserError: it is not an image that the models read, is corrupted, or has too many pixels.
     """
     if not content:
         raise UserError(f"{name}: the file is empty")
@@ -62,7 +62,7 @@ def read_image(name: str, content: bytes) -> PageImage:
     try:
         shown = thumbnails.read_thumbnail(io.BytesIO(content), SHOWN_SIDE)
     except thumbnails.ERRORS as error:
-        raise UserError(f"{name}: the image is damaged and cannot be decoded") from error
+        raise UserError(f"{name}: the image is corrupted and cannot be decoded") from error
     out = io.BytesIO()
     shown.save(out, "JPEG", quality=88)
     return PageImage(name, _upright(content), out.getvalue())

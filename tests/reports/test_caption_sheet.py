@@ -1,4 +1,4 @@
-"""The picture of images with their captions shows the images and the words it is given."""
+"""The figure of images with their captions shows the images and the words it is given."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_very_large_image_is_refused_before_it_is_decoded(side, message):
 
 def test_a_truncated_image_is_refused():
     content = encode(Image.effect_noise((200, 200), 90).convert("RGB"), "JPEG")
-    message = "a.jpg: the image is damaged and cannot be decoded"
+    message = "a.jpg: the image is corrupted and cannot be decoded"
     assert refusal("a.jpg", content[: len(content) // 2]) == message
 
 
