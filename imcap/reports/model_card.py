@@ -38,7 +38,7 @@ def render(
     size = info.preprocessing["image_size"]
     return f"""# Image captioner: {info.dataset["name"]}
 
-Image bytes in, English captions out. Made with imcap.
+Image bytes in, captions in the language of its training captions out. Made with imcap.
 
 | | |
 | --- | --- |
