@@ -2,7 +2,7 @@
 
 make records train eval export CONFIG=coco DATA=DIR WEIGHTS=FILE
 
-Words that occur less than five times are rare here. With this many images, flipped ones are not
+Words that occur fewer than five times are rare here. With this many images, flipped ones are not
 needed. No run on the whole of COCO has been measured yet.
 """
 
