@@ -1,1 +1,1 @@
-"""Captions from an exported SavedModel: in Python, for files, and over REST."""
+"""Captions from an exported SavedModel: in Python, for files, over REST, and on a web page."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from imcap.errors import UserError, one_line
 from imcap.serving import saved_model
-from imcap.serving.saved_model import ATTENTION_SIGNATURE, BEAM_SIGNATURE, DEFAULT_SIGNATURE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,12 +87,12 @@ class FunctionCaptioner:
     @property
     def has_attention(self) -> bool:
         """Whether `attention` can be called."""
-        return ATTENTION_SIGNATURE in self._functions
+        return saved_model.ATTENTION_SIGNATURE in self._functions
 
     @property
     def takes_beam_size(self) -> bool:
         """Whether `caption` can be given another beam size than the model was exported with."""
-        return BEAM_SIGNATURE in self._functions
+        return saved_model.BEAM_SIGNATURE in self._functions
 
     def caption(
         self, images: Sequence[bytes], *, beam_size: int | None = None
@@ -112,7 +111,7 @@ class FunctionCaptioner:
           UserError: `beam_size` is below 1, or given to a model that does not take it.
         """
         _check_images(images)
-        function = self._functions[DEFAULT_SIGNATURE]
+        function = self._functions[saved_model.DEFAULT_SIGNATURE]
         if beam_size is not None:
             function = self._beam_search(beam_size)
         rows = self._in_batches(function, {"image_bytes": images})
@@ -125,7 +124,8 @@ class FunctionCaptioner:
             raise UserError(f"beam_size={beam_size}: must be at least 1")
         if not self.takes_beam_size:
             raise UserError(f"{self.path}: exported with a fixed beam size; export it again")
-        return functools.partial(self._functions[BEAM_SIGNATURE], beam_size=tf.constant(beam_size))
+        search = self._functions[saved_model.BEAM_SIGNATURE]
+        return functools.partial(search, beam_size=tf.constant(beam_size))
 
     def attention(
         self, images: Sequence[bytes], captions: Sequence[str]
@@ -147,7 +147,7 @@ class FunctionCaptioner:
         """
         if not self.has_attention:
             raise UserError(f"{self.path}: no attention in this model (or exported before it had)")
-        rows = self.predict(_captioned_images(images, captions), ATTENTION_SIGNATURE)
+        rows = self.predict(_captioned_images(images, captions), saved_model.ATTENTION_SIGNATURE)
         return [
             row
             if isinstance(row, Failure)
@@ -162,11 +162,11 @@ class FunctionCaptioner:
           TypeError: `images` is not a sequence of bytes, or `captions` is one string.
           ValueError: the two differ in length.
         """
-        rows = self.predict(_captioned_images(images, captions), "score")
+        rows = self.predict(_captioned_images(images, captions), saved_model.SCORE_SIGNATURE)
         return [row if isinstance(row, Failure) else row["score"] for row in rows]
 
     def predict(
-        self, inputs: Mapping[str, Sequence[bytes]], signature: str = DEFAULT_SIGNATURE
+        self, inputs: Mapping[str, Sequence[bytes]], signature: str = saved_model.DEFAULT_SIGNATURE
     ) -> list[dict[str, Any] | Failure]:
         """Runs a signature on rows of inputs, `batch_size` at a time.
 
@@ -175,7 +175,7 @@ class FunctionCaptioner:
 
         Args:
           inputs: values by input name; all of the same length.
-          signature: a key of `signature_defs` whose inputs all have a row for each image.
+          signature: one of the model's whose inputs all have a row for each image.
 
         Returns:
           For each row, its outputs by name (strings, floats, or lists of these), or a `Failure`.
@@ -197,7 +197,7 @@ class FunctionCaptioner:
 def _run(
     function: Callable[..., Any], inputs: Mapping[str, Sequence[bytes]]
 ) -> list[dict[str, Any] | Failure]:
-    """Runs a signature on one batch; see `Captioner.predict`."""
+    """Runs a signature on one batch; see `FunctionCaptioner.predict`."""
     import tensorflow as tf
 
     size = _num_rows(inputs)
@@ -248,8 +248,8 @@ class Captioner(FunctionCaptioner):
     @property
     def beam_size(self) -> int | None:
         """The beam size that the model was exported with; None if its signature does not say."""
-        shape = self.signature_defs[DEFAULT_SIGNATURE]["outputs"]["captions"]["tensor_shape"]
-        sizes = [int(dim["size"]) for dim in shape["dim"]]
+        outputs = self.signature_defs[saved_model.DEFAULT_SIGNATURE]["outputs"]
+        sizes = [int(dim["size"]) for dim in outputs["captions"]["tensor_shape"]["dim"]]
         return sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
 
 

@@ -9,15 +9,16 @@ from typing import Any
 from imcap.errors import UserError, first_line
 
 DEFAULT_SIGNATURE = "serving_default"
+SCORE_SIGNATURE = "score"
+# Exports of imcap 0.1.0 lack these two.
+ATTENTION_SIGNATURE = "attention"  # Of decoders that have attention.
+BEAM_SIGNATURE = "beam_search"
 # Signature -> (inputs, outputs) that every exported captioner has. Exports of imcap 0.1.0 lack
 # the output `ranks`, so it is not required.
 SIGNATURES = {
     DEFAULT_SIGNATURE: ({"image_bytes"}, {"caption", "score", "captions", "scores"}),
-    "score": ({"image_bytes", "caption"}, {"score"}),
+    SCORE_SIGNATURE: ({"image_bytes", "caption"}, {"score"}),
 }
-# What an exported captioner has if its decoder has attention, and if its imcap is after 0.1.0.
-ATTENTION_SIGNATURE = "attention"
-BEAM_SIGNATURE = "beam_search"
 
 
 def find_model(folder: str) -> str:

@@ -179,7 +179,7 @@ def _announced_size(request: Request) -> int:
 
 
 def _warm_up(model: Captioner) -> None:
-    """Calls every signature once, so that no request waits for graphs to be optimized."""
+    """Calls each of SIGNATURES once, so that no request waits for graphs to be optimized."""
     import tensorflow as tf
 
     image = tf.io.encode_jpeg(tf.zeros([32, 32, 3], tf.uint8)).numpy()
