@@ -146,7 +146,8 @@ class FunctionCaptioner:
           UserError: the model has no attention.
         """
         if not self.has_attention:
-            raise UserError(f"{self.path}: no attention in this model (or exported before it had)")
+            hint = "if its decoder has any, export it again"
+            raise UserError(f"{self.path}: no attention in this model ({hint})")
         rows = self.predict(_captioned_images(images, captions), saved_model.ATTENTION_SIGNATURE)
         return [
             row
