@@ -74,9 +74,9 @@ def main() -> None:
     beam_size, top = _choose_settings(models)
     images = _read_images(files)
     if images:
-        known = st.session_state.setdefault("answers", {})
+        cache = st.session_state.setdefault("answers", {})
         with st.spinner("Captioning …"):
-            results = page_results.caption_images(models, images, beam_size, known)
+            results = page_results.caption_images(models, images, beam_size, cache)
         _show_results(models, results, top)
 
 
@@ -148,11 +148,11 @@ def _choose_settings(models: Mapping[str, Captioner]) -> tuple[int, int]:
 
 def _read_images(files: Sequence[tuple[str, bytes]]) -> list[PageImage]:
     """Returns the images among the files; says of each other file what is wrong with it."""
-    known = st.session_state.get("images", {})
+    cache = st.session_state.get("images", {})
     images = {}
     for file in files:
         try:
-            images[file] = known[file] if file in known else page_images.read_image(*file)
+            images[file] = cache[file] if file in cache else page_images.read_image(*file)
         except UserError as error:
             _show_error(error)
     st.session_state["images"] = images
@@ -191,10 +191,10 @@ def _show_result(
 
 
 def _show_attention(models: Mapping[str, Captioner], result: ImageResult) -> None:
-    known = st.session_state.setdefault("attention", {})
+    cache = st.session_state.setdefault("attention", {})
     for name, model in models.items():
         st.subheader(page_results.plain_markdown(name), anchor=False)
-        found = page_results.find_attention(name, model, result, known)
+        found = page_results.find_attention(name, model, result, cache)
         if isinstance(found, str):
             st.write(page_results.plain_markdown(found))
         else:

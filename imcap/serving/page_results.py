@@ -20,11 +20,11 @@ from imcap.serving.captioner import Caption, Captioner, Failure, ImageCaptions
 from imcap.serving.page_images import PageImage
 
 _COLUMNS = ("image", "model", "place", "caption", "confidence", "score", "rank")
-_MAX_KNOWN_MAPS = 256
+_MAX_CACHED_MAPS = 256
 _MAP_SIDE = 176  # Pixels.
 _ROWS, _SIDES = ("upper", "middle", "lower"), ("left", "centre", "right")
 
-Known = MutableMapping[Hashable, Any]
+Cache = MutableMapping[Hashable, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ImageResult:
 
 
 def caption_images(
-    models: Mapping[str, Captioner], images: Sequence[PageImage], beam_size: int, known: Known
+    models: Mapping[str, Captioner], images: Sequence[PageImage], beam_size: int, cache: Cache
 ) -> list[ImageResult]:
     """Captions images with every model.
 
@@ -49,32 +49,32 @@ def caption_images(
       models: by name.
       images: the images.
       beam_size: of models that take one; the others keep their own.
-      known: answers of earlier calls; it gets those of this one, and loses what is not asked for.
+      cache: answers of earlier calls; it gets those of this one, and loses what is not asked for.
     """
     for name, model in models.items():
-        _add_missing(name, model, images, beam_size, known)
+        _add_missing(name, model, images, beam_size, cache)
     wanted = {(name, beam_size, image.digest) for name in models for image in images}
-    for key in set(known) - wanted:
-        del known[key]
+    for key in set(cache) - wanted:
+        del cache[key]
     return [
-        ImageResult(image, {name: known[name, beam_size, image.digest] for name in models})
+        ImageResult(image, {name: cache[name, beam_size, image.digest] for name in models})
         for image in images
     ]
 
 
 def _add_missing(
-    name: str, model: Captioner, images: Sequence[PageImage], beam_size: int, known: Known
+    name: str, model: Captioner, images: Sequence[PageImage], beam_size: int, cache: Cache
 ) -> None:
     missing = {
         image.digest: image.content
         for image in images
-        if (name, beam_size, image.digest) not in known
+        if (name, beam_size, image.digest) not in cache
     }
     is_other = model.takes_beam_size and beam_size != model.beam_size
     width = beam_size if is_other else None
     answers = model.caption(list(missing.values()), beam_size=width) if missing else []
     for digest, answer in zip(missing, answers, strict=True):
-        known[name, beam_size, digest] = answer
+        cache[name, beam_size, digest] = answer
 
 
 def confidence(caption: Caption) -> float:
@@ -83,7 +83,7 @@ def confidence(caption: Caption) -> float:
 
 
 def find_attention(
-    name: str, model: Captioner, result: ImageResult, known: Known
+    name: str, model: Captioner, result: ImageResult, cache: Cache
 ) -> np.ndarray | str:
     """Returns where a model looked for each word of its best caption, or why there is no answer.
 
@@ -91,7 +91,7 @@ def find_attention(
       name: the model's.
       model: any.
       result: its answer to an image is in it.
-      known: answers of earlier calls; it gets this one, and is emptied when it has grown large.
+      cache: answers of earlier calls; it gets this one, and is emptied when it has grown large.
     """
     answer = result.answers[name]
     if not model.has_attention:
@@ -101,12 +101,12 @@ def find_attention(
     caption = answer.captions[0].caption
     if not caption:
         return "The caption is empty."
-    if len(known) > _MAX_KNOWN_MAPS:
-        known.clear()
+    if len(cache) > _MAX_CACHED_MAPS:
+        cache.clear()
     key = (name, caption, result.image.digest)
-    if key not in known:
-        (known[key],) = model.attention([result.image.content], [caption])
-    found = known[key]
+    if key not in cache:
+        (cache[key],) = model.attention([result.image.content], [caption])
+    found = cache[key]
     return f"No attention maps: {found.reason}" if isinstance(found, Failure) else found
 
 

@@ -41,17 +41,17 @@ def test_every_model_captions_every_image(model, model_without_ranks):
     ] == [["grey 10", "grey 10"], ["grey 20", "grey 20"]]
 
 
-def test_known_answers_are_not_asked_for_again_and_old_ones_are_dropped(model):
-    known: dict = {}
+def test_cached_answers_are_not_asked_for_again_and_old_ones_are_dropped(model):
+    cache: dict = {}
     images = [read(f"{level}.png", level) for level in (10, 20)]
     with mock.patch.object(Captioner, "caption", autospec=True, side_effect=Captioner.caption) as c:
-        page_results.caption_images({"one": model}, images[:1], 2, known)
-        page_results.caption_images({"one": model}, images, 2, known)
-        page_results.caption_images({"one": model}, images, 2, known)
+        page_results.caption_images({"one": model}, images[:1], 2, cache)
+        page_results.caption_images({"one": model}, images, 2, cache)
+        page_results.caption_images({"one": model}, images, 2, cache)
     assert [len(call.args[1]) for call in c.call_args_list] == [1, 1]
-    assert len(known) == 2
-    page_results.caption_images({"one": model}, images[1:], 2, known)
-    assert [digest for _, _, digest in known] == [images[1].digest]
+    assert len(cache) == 2
+    page_results.caption_images({"one": model}, images[1:], 2, cache)
+    assert [digest for _, _, digest in cache] == [images[1].digest]
 
 
 def test_a_failure_leaves_the_other_images(model):
@@ -131,8 +131,8 @@ def test_attention_is_found_once_or_said_to_be_absent(landscape_export, landscap
     models = {"landscapes": Captioner(landscape_export), "grey": model}
     image = page_images.read_image("00.jpg", content)
     (found,) = page_results.caption_images(models, [image], 3, {})
-    known: dict = {}
-    ask = lambda name: page_results.find_attention(name, models[name], found, known)  # noqa: E731
+    cache: dict = {}
+    ask = lambda name: page_results.find_attention(name, models[name], found, cache)  # noqa: E731
     maps = ask("landscapes")
     assert len(maps) == len(found.answers["landscapes"].captions[0].caption.split())
     assert ask("landscapes") is maps
