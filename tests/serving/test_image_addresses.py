@@ -8,11 +8,11 @@ import time
 
 import certifi
 import pytest
+import refusals
 import web_servers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imcap.errors import UserError
 from imcap.serving import image_addresses
 
 IMAGE = bytes(range(256)) * 40
@@ -25,11 +25,7 @@ def fetch(address: str, **options: object) -> bytes:
 
 
 def refusal(address: str, **options: object) -> str:
-    with pytest.raises(UserError) as caught:
-        fetch(address, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return refusals.refusal(fetch, address, **options)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refusal
 
 from imcap.errors import UserError
 from imcap.serving import page_images
@@ -26,12 +27,6 @@ def red_over_blue(width: int = 60, height: int = 80) -> Image.Image:
     image = Image.new("RGB", (width, height), BLUE)
     image.paste(RED, (0, 0, width, height // 2))
     return image
-
-
-def refusal(name: str, content: bytes) -> str:
-    with pytest.raises(UserError) as caught:
-        page_images.read_image(name, content)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -72,10 +67,11 @@ def test_every_format_of_the_models_is_shown(kind):
 def test_files_that_are_no_images_are_refused_by_name():
     not_read = "not an image that can be read (JPEG, PNG, GIF, BMP or still WebP)"
     page = b"\n <!DOCTYPE HTML><html lang=en>"
-    assert refusal("a.jpg", b"") == "a.jpg: the file is empty"
-    assert refusal("a.jpg", page) == "a.jpg: this is a web page, not an image"
-    assert refusal("a.jpg", b"garbage") == f"a.jpg: {not_read}"
-    assert refusal("a.tif", encode(red_over_blue(), "TIFF")) == f"a.tif: {not_read}"
+    read, tiff = page_images.read_image, encode(red_over_blue(), "TIFF")
+    assert refusal(read, "a.jpg", b"") == "a.jpg: the file is empty"
+    assert refusal(read, "a.jpg", page) == "a.jpg: this is a web page, not an image"
+    assert refusal(read, "a.jpg", b"garbage") == f"a.jpg: {not_read}"
+    assert refusal(read, "a.tif", tiff) == f"a.tif: {not_read}"
 
 
 @pytest.mark.parametrize(
@@ -89,13 +85,14 @@ def test_a_very_large_image_is_refused_before_it_is_decoded(side, message):
     content = encode(Image.new("1", (1, 1)))
     header = b"IHDR" + 2 * side.to_bytes(4, "big") + content[24:29]
     content = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
-    assert refusal("a.png", content) == message
+    assert refusal(page_images.read_image, "a.png", content) == message
 
 
 def test_a_truncated_image_is_refused():
     content = encode(Image.effect_noise((200, 200), 90).convert("RGB"), "JPEG")
     message = "a.jpg: the image is corrupted and cannot be decoded"
-    assert refusal("a.jpg", content[: len(content) // 2]) == message
+    cut = content[: len(content) // 2]
+    assert refusal(page_images.read_image, "a.jpg", cut) == message
 
 
 @given(st.binary() | st.binary().map(b"\x89PNG\r\n\x1a\n".__add__) | st.binary().map(b"BM".__add__))

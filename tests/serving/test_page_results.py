@@ -132,7 +132,10 @@ def test_attention_is_found_once_or_said_to_be_absent(landscape_export, landscap
     image = page_images.read_image("00.jpg", content)
     (found,) = page_results.caption_images(models, [image], 3, {})
     cache: dict = {}
-    ask = lambda name: page_results.find_attention(name, models[name], found, cache)  # noqa: E731
+
+    def ask(name: str) -> np.ndarray | str:
+        return page_results.find_attention(name, models[name], found, cache)
+
     maps = ask("landscapes")
     assert len(maps) == len(found.answers["landscapes"].captions[0].caption.split())
     assert ask("landscapes") is maps
