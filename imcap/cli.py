@@ -133,7 +133,7 @@ def caption(parsed: Parsed) -> int:
         with console.quiet():
             from imcap import export
 
-        run = export.load_run(os.path.expanduser(folder), checkpoint)
+        run = export.load_run(folder, checkpoint)
         model = captioner.FunctionCaptioner(folder, run.signatures(), run)
     else:
         model = captioner.Captioner(folder)

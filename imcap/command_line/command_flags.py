@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -101,7 +102,7 @@ class Parsed:
         """The run's folder; raises UserError if it is not given."""
         if not self.values.workdir:
             raise UserError("--workdir=DIR is missing")
-        return os.path.expanduser(self.values.workdir)
+        return self.values.workdir
 
     @property
     def given_config(self) -> ConfigDict:
@@ -166,7 +167,8 @@ def parse(command: Command, arguments: Sequence[str], commands: Iterable[Command
       UserError: a flag that the command does not take, a bad value, or a mistake in the config.
     """
     try:
-        return _parse(command, flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False))
+        given = flags.FLAGS.read_flags_from_files(list(arguments), force_gnu=False)
+        return _parse(command, [_expand_home(argument) for argument in given])
     except flags.UnrecognizedFlagError as error:
         hint = suggest(command, error.flagname, commands)
         raise UserError(f"imcap {command.name} takes no --{error.flagname}{hint}") from error
@@ -181,7 +183,7 @@ def _parse(command: Command, arguments: list[str]) -> Parsed:
         workdir_flags = _define(command)
         workdir_flags(["imcap", *arguments], known_only=True)
         workdir = workdir_flags.workdir if "workdir" in command.flag_names else None
-        config = config_flags.load(chosen, os.path.expanduser(workdir) if workdir else None)
+        config = config_flags.load(chosen, workdir or None)
     values = _define(command)
     if config is not None:
         config_flags.define_overrides(values, config, arguments)
@@ -192,6 +194,14 @@ def _parse(command: Command, arguments: list[str]) -> Parsed:
     if rest and not command.arguments:
         raise UserError(f"imcap {command.name} takes no {rest[0]!r}")
     return Parsed(values, rest, config)
+
+
+def _expand_home(argument: str) -> str:
+    """Expands `~` in a flag's value: shells expand it only at the start of a word."""
+    if not argument.startswith(("-", "~")):
+        return argument
+    # At the start of the argument or after an `=`.
+    return re.sub(r"(?<![^=])~[\w.-]*(?=/|$)", lambda found: os.path.expanduser(found[0]), argument)
 
 
 def _define(command: Command) -> flags.FlagValues:

@@ -53,9 +53,16 @@ def test_flags_stand_before_and_after_other_arguments():
     assert (parsed.values.model, parsed.values.top) == (["m"], 2)
 
 
-def test_the_workdir_s_home_is_expanded(monkeypatch):
+def test_the_home_folder_is_expanded_in_every_flag(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert parse("train --config=shapes --workdir=~/run").workdir == "/home/me/run"
+    for flag in ("--workdir=~/run", "--workdir ~/run"):
+        assert parse(f"train --config=shapes {flag}").workdir == "/home/me/run"
+    models = parse("serve --model=~/a --model=b=~/b --model=c~/c --model=~").values.model
+    assert models == ["/home/me/a", "b=/home/me/b", "c~/c", "/home/me"]
+    bench = parse("bench scale --config=shapes --image_dir=~/images --out=~/out.json").values
+    assert (bench.image_dir, bench.out) == ("/home/me/images", "/home/me/out.json")
+    assert parse("app --samples=~/samples").values.samples == "/home/me/samples"
+    assert parse("caption a=~/b.jpg").rest == ["a=~/b.jpg"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
