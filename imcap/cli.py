@@ -100,11 +100,12 @@ def scores(parsed: Parsed) -> None:
     """print the scores found in workdirs as one table"""
     from imcap.metrics import files, tables
 
-    workdirs = parsed.rest or [parsed.workdir]
+    given = [parsed.values.workdir] if parsed.values.workdir else []
+    workdirs = [*given, *parsed.rest] or [parsed.workdir]
     print(tables.format_table(workdirs))
     for workdir in workdirs:
         for split in files.read_scores(workdir):
-            print(os.path.join(workdir, "eval", split, "report.html"))
+            print(os.path.join(files.folder(workdir, split), "report.html"))
 
 
 @command("export", "workdir checkpoint", takes_config=True)

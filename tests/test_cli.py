@@ -110,6 +110,17 @@ def test_version():
     assert processes.run_fork("--version").out == f"imcap {imcap.__version__}\n"
 
 
+def test_scores_are_those_of_all_workdirs_that_are_named(tmp_path):
+    workdirs = [tmp_path / name for name in ("a", "b", "c")]
+    for workdir in workdirs:
+        (workdir / "eval" / "dev").mkdir(parents=True)
+        (workdir / "eval" / "dev" / "metrics.json").write_text('{"images": 9, "cider": 0.5}')
+    finished = processes.run_fork("scores", f"--workdir={workdirs[0]}", *workdirs[1:])
+    lines = finished.out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == list(map(str, workdirs))
+    assert lines[4:] == [str(workdir / "eval" / "dev" / "report.html") for workdir in workdirs]
+
+
 def test_a_dry_run_writes_nothing(tmp_path):
     finished = processes.run_fork(
         "records", CONFIG, f"--workdir={tmp_path / 'run'}", *SMALL, "--config.encoder.weights=",
