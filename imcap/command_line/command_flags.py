@@ -189,7 +189,7 @@ def _parse(command: Command, arguments: list[str]) -> Parsed:
         config_flags.define_overrides(values, config, arguments)
     elif command.takes_config:
         # Nothing to change: the command itself says that --config is missing.
-        arguments = [argument for argument in arguments if not argument.startswith("--config.")]
+        arguments = [argument for argument in arguments if not config_flags.is_override(argument)]
     rest = values(["imcap", *arguments], known_only=command.takes_unknown)[1:]
     if rest and not command.arguments:
         raise UserError(f"imcap {command.name} takes no {rest[0]!r}")

@@ -136,6 +136,11 @@ def summarize(error: Exception) -> str:
     return " ".join([*lines[:1], *near[:1]])
 
 
+def is_override(argument: str) -> bool:
+    """Tells whether an argument is `--config.KEY`, with one dash or two, or `--noconfig.KEY`."""
+    return _OVERRIDE.match(argument) is not None
+
+
 def define_overrides(
     values: flags.FlagValues, config: ConfigDict, arguments: Sequence[str]
 ) -> None:

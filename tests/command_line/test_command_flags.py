@@ -41,6 +41,12 @@ def test_a_flag_that_the_command_does_not_take_is_refused(line, message):
         parse(line)
 
 
+@pytest.mark.parametrize("flag", ["--config.seed=1", "-config.seed=1", "--noconfig.records.flip"])
+def test_an_override_without_a_config_is_answered_with_what_is_missing(flag):
+    with pytest.raises(UserError, match="--config=NAME is missing"):
+        _ = parse(f"train {flag}").given_config
+
+
 def test_beam_s_options_are_left_for_beam():
     parsed = parse("records --config=shapes --runner=FlinkRunner --config.seed=4 --overwrite")
     assert parsed.rest == ["--runner=FlinkRunner"]
