@@ -54,7 +54,7 @@ FLAGS = {
     ),
     "top": Flag(flags.DEFINE_integer, 1, "N", "Captions per image."),
     "json": Flag(flags.DEFINE_bool, False, "", "Print JSON lines."),
-    "host": Flag(flags.DEFINE_string, "127.0.0.1", "NAME", "The address to listen on."),
+    "host": Flag(flags.DEFINE_string, "127.0.0.1", "HOST", "The address to listen on."),
     "port": Flag(flags.DEFINE_integer, 8501, "N", "The port to listen on; 0: any free one."),
     "samples": Flag(
         flags.DEFINE_string, "", "DIR", "A folder of images to choose from; without it: shapes."
@@ -173,7 +173,7 @@ def parse(command: Command, arguments: Sequence[str], commands: Iterable[Command
         hint = suggest(command, error.flagname, commands)
         raise UserError(f"imcap {command.name} takes no --{error.flagname}{hint}") from error
     except flags.Error as error:
-        raise UserError(f"flags: {config_flags.summarize(error)}") from error
+        raise UserError(config_flags.summarize(error)) from error
 
 
 def _parse(command: Command, arguments: list[str]) -> Parsed:

@@ -32,8 +32,8 @@ def test_every_flag_is_some_command_s():
         ("eval --distrbute=none", "imcap eval takes no --distrbute"),
         ("train --distrbute=none", "takes no --distrbute; did you mean --distribute?"),
         ("train now", "imcap train takes no 'now'"),
-        ("serve --port=many", "flag --port=many: invalid literal"),
-        ("train --config=shapes --config.train.epochs=x", "flag --config.train.epochs=x: .*'x'"),
+        ("serve --port=many", "^flag --port=many: invalid literal"),
+        ("train --config=shapes --config.train.epochs=x", "^flag --config.train.epochs=x: .*'x'"),
     ],
 )
 def test_a_flag_that_the_command_does_not_take_is_refused(line, message):
