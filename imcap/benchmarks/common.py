@@ -16,10 +16,13 @@ from typing import Any
 import tensorflow as tf
 
 from imcap import filesystem
+from imcap.errors import UserError
 
 # Set by mark_first_image. Beam pickles the functions of a pipeline together with the variables that
 # they use, but imports modules by name, so that this one is shared with the caller.
 _first_image: list[float] = []
+# How Python begins the last line of a traceback.
+_USER_ERROR = re.escape(f"{UserError.__module__}.{UserError.__qualname__}")
 
 
 def mark_first_image() -> None:
@@ -125,11 +128,17 @@ def run_module(module: str, *arguments: str) -> dict[str, float]:
     """Runs `python -m module arguments` and returns the JSON in its last line of output.
 
     A process of its own has a fresh TensorFlow and its own peak memory.
+
+    Raises:
+      UserError: the process raised it.
+      RuntimeError: the process failed otherwise; with the end of what it wrote to stderr.
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if result.returncode:
+        if mistakes := re.findall(rf"^{_USER_ERROR}: (.+)$", result.stderr, re.MULTILINE):
+            raise UserError(mistakes[-1])
         ended = f"ended with status {result.returncode}"
         raise RuntimeError(f"{' '.join(command)} {ended}:\n{result.stderr[-4000:]}")
     return json.loads(result.stdout.strip().splitlines()[-1])

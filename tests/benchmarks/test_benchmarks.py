@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import landscapes
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 from refusals import refusal
@@ -63,6 +65,17 @@ def test_the_json_file_has_rows_machine_and_a_command_without_folders(tmp_path, 
     assert [row["met"] for row in content["rows"]] == [False, None]
     assert content["command"] == "imcap bench records --image_dir=images -x"
     assert content["machine"]["cores"] >= 1
+
+
+def test_a_measuring_process_raises_a_user_error_as_its_one_line(tmp_path, monkeypatch):
+    (tmp_path / "peer.py").write_text(
+        "import sys\nfrom imcap.errors import UserError\nraise UserError(f'no {sys.argv[1]}')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{processes.ROOT}{os.pathsep}{tmp_path}")
+    assert refusal(common.run_module, "peer", "weights.h5") == "no weights.h5"
+    (tmp_path / "peer.py").write_text("raise ValueError('a bug')")
+    with pytest.raises(RuntimeError, match=r"ended with status 1:\n(.*\n)+ValueError: a bug"):
+        common.run_module("peer")
 
 
 def figures(rate: float, memory: float) -> dict[str, float]:
