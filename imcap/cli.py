@@ -211,12 +211,14 @@ def bench(parsed: Parsed) -> None:
 
     if len(parsed.rest) != 1 or parsed.rest[0] not in benchmarks.NAMES:
         raise UserError(f"imcap bench needs one name: {', '.join(benchmarks.NAMES)}")
-    (name,) = parsed.rest
-    config = parsed.config if name == "input" else parsed.given_config
-    rows = benchmarks.measure(name, config, parsed.values)
+    (name,), values = parsed.rest, parsed.values
+    rows = benchmarks.measure(
+        name, parsed.config if name == "input" else parsed.given_config,
+        image_dir=values.image_dir, num_images=values.num_images, repeats=values.repeats,
+    )  # fmt: skip
     print(common.format_table(rows))
-    if parsed.values.out:
-        common.write_json(parsed.values.out, name, rows)
+    if values.out:
+        common.write_json(values.out, name, rows)
 
 
 def _import_tensorflow() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from absl.flags import FlagValues
 from ml_collections import ConfigDict
 
 from imcap.errors import UserError
@@ -15,29 +14,39 @@ if TYPE_CHECKING:
 NAMES = ("records", "scale", "input", "notebook")
 
 
-def measure(name: str, config: ConfigDict, flags: FlagValues) -> list[Row]:
+def measure(
+    name: str,
+    config: ConfigDict,
+    *,
+    image_dir: str = "",
+    num_images: int = 3000,
+    repeats: int = 3,
+) -> list[Row]:
     """Runs a benchmark.
 
     Args:
       name: one of NAMES.
       config: `input` needs it resolved and with finished records, `notebook` not resolved; the
-        others use its `encoder` part only.
-      flags: `imcap bench`'s.
+        others read only its `encoder.name` and `encoder.weights`.
+      image_dir: of `records` and `scale`: a folder of images to encode; empty, for `scale`: small
+        images are drawn.
+      num_images: of `records` and `scale`: images to encode; of `notebook`: images of each split.
+      repeats: runs of each measurement; `scale` has one.
 
     Raises:
-      UserError: a flag is missing or has a bad value.
+      UserError: an argument is missing or has a bad value, or a measurement cannot run.
     """
     from imcap.benchmarks import input_reading, notebook, records, scale
 
     if name == "input":
-        return input_reading.benchmark_input(config, flags.repeats)
+        return input_reading.benchmark_input(config, repeats)
     if name == "notebook":
-        if flags.image_dir:
+        if image_dir:
             raise UserError("imcap bench notebook takes --config.dataset.dir=DIR, not --image_dir")
-        return notebook.benchmark_notebook(config, flags.num_images, flags.repeats)
+        return notebook.benchmark_notebook(config, num_images, repeats)
     encoder = (config.encoder.name, config.encoder.weights)
     if name == "scale":
-        return scale.benchmark_scale(flags.image_dir, *encoder, flags.num_images)
-    if not flags.image_dir:
+        return scale.benchmark_scale(image_dir, *encoder, num_images)
+    if not image_dir:
         raise UserError("imcap bench records needs --image_dir=DIR")
-    return records.benchmark_records(flags.image_dir, *encoder, flags.num_images, flags.repeats)
+    return records.benchmark_records(image_dir, *encoder, num_images, repeats)
