@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, train
 from imcap.benchmarks import common
+from imcap.errors import UserError
 from imcap.records import staging
 from imcap.training import distributed_batches, strategies
 
@@ -38,8 +39,10 @@ def benchmark_input(
       drop_caches: also measure cold reads, where the process may drop the machine's page cache.
 
     Raises:
-      UserError: no finished records.
+      UserError: no finished records, or `repeats` is below 1.
     """
+    if repeats < 1:
+        raise UserError(f"--repeats={repeats}: must be at least 1")
     config = config.copy_and_resolve_references()
     config.records.dir = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(config.records.dir)

@@ -36,7 +36,10 @@ def benchmark_scale(
     """
     counts = [n for n in (num_images // 100, num_images // 10, num_images) if n >= _MIN_IMAGES]
     if len(counts) < 2:
-        raise UserError(f"--num_images must be at least {10 * _MIN_IMAGES}")
+        raise UserError(
+            f"--num_images={num_images}: imcap bench scale needs at least {10 * _MIN_IMAGES}, "
+            "as it compares with a tenth of them"
+        )
     name, weights = (encoder_name, weights) if image_dir else ("custom_cnn", "")
     runs = {}
     with tempfile.TemporaryDirectory() as folder:

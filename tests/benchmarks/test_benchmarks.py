@@ -107,10 +107,15 @@ def test_scale_compares_with_the_smallest_run_without_the_start_up():
 
 
 def test_too_few_images_are_refused(image_dir):
-    message = "--num_images must be at least 10000"
-    assert refusal(scale.benchmark_scale, "", "custom_cnn", "", 9_999) == message
+    message = "--num_images=9999: imcap bench scale needs at least 10000"
+    assert message in refusal(scale.benchmark_scale, "", "custom_cnn", "", 9_999)
     message = "--num_images and --repeats must be at least 1"
     assert refusal(records.benchmark_records, str(image_dir), "custom_cnn", "", 0, 1) == message
+
+
+def test_no_repeats_are_refused():
+    message = "--repeats=0: must be at least 1"
+    assert refusal(input_reading.benchmark_input, config_lib.default(), 0) == message
 
 
 def test_the_measured_peers_are_those_that_are_compared():
