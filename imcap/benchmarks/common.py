@@ -99,14 +99,15 @@ def _cpu_name() -> str:
 
 def format_table(rows: Sequence[Row]) -> str:
     """Returns the rows as a table, a line each."""
-    lines = [f"{'':44} {'value':>10} {'unit':11} {'ratio':>7} {'wanted':>10}"]
+    width = max((len(row.name) for row in rows), default=1)
+    lines = [f"{'':{width}} {'value':>10} {'unit':11} {'ratio':>7} {'wanted':>10}"]
     for row in rows:
         ratio = f"{row.ratio:7.2f}" if row.ratio is not None else " " * 7
         wanted = f">= {row.at_least:.2f}" if row.at_least is not None else ""
         wanted = f"<= {row.at_most:.2f}" if row.at_most is not None else wanted
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
         value = f"{row.value:10.{1 if row.value >= 1 else 3}f}"
-        lines.append(f"{row.name:44} {value} {row.unit:11} {ratio} {wanted:>10} {verdict}")
+        lines.append(f"{row.name:{width}} {value} {row.unit:11} {ratio} {wanted:>10} {verdict}")
     return "\n".join(lines)
 
 

@@ -80,8 +80,10 @@ def format_table(workdirs: Sequence[str]) -> str:
 def _format(table: ScoreTable[tuple[str, str]]) -> str:
     widths = [max(8, len(label)) for label in table.labels]
     rows = [(("run", "split"), "images", table.labels), *table.rows]
+    names = [name for name, *_ in rows]
+    run_width, split_width = (max(len(name[part]) for name in names) for part in (0, 1))
     lines = [f"{table.caveat}:"] if table.caveat else []
     for (run, split), images, figures in rows:
         cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True)]
-        lines.append(" ".join([f"{run:24} {split:12} {images:>6}", *cells]))
+        lines.append(" ".join([f"{run:{run_width}} {split:{split_width}} {images:>6}", *cells]))
     return "\n".join(lines)

@@ -57,6 +57,12 @@ def test_the_table_has_a_line_per_row():
     assert lines[2].split() == ["theirs", "2.0", "images/s"]
 
 
+def test_the_columns_of_the_table_are_below_one_another():
+    rows = [common.Row("a" * length, 3.0, "MB") for length in (1, 80)]
+    header, *lines = common.format_table(rows).splitlines()
+    assert {line.index("3.0") + 3 for line in lines} == {header.index("value") + 5}
+
+
 def test_the_json_file_has_rows_machine_and_a_command_without_folders(tmp_path, monkeypatch):
     command = ["imcap", "bench", "records", "--image_dir=/home/me/images", "-x"]
     monkeypatch.setattr("sys.argv", command)

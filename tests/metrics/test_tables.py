@@ -29,6 +29,13 @@ def test_table_has_a_line_per_run_and_split(tmp_path):
     assert [line.split()[-1] for line in lines] == ["0.750", "0.500", "0.750"]
 
 
+def test_columns_are_below_one_another_for_names_of_any_length(tmp_path):
+    for run, split in (("a", "dev"), ("b" * 60, "holdout-epoch-10")):
+        write_scores(tmp_path / run, split, SCORES | {"images": 9})
+    found = tables.format_table([str(tmp_path / "a"), str(tmp_path / ("b" * 60))]).splitlines()
+    assert len({len(line) for line in found}) == 1
+
+
 def test_metric_that_was_not_computed_is_a_dash(tmp_path):
     write_scores(tmp_path, "dev", {"images": 9, "cider": 0.75})
     assert tables.format_table([str(tmp_path)]).splitlines()[1].split()[3:] == [*"–––––", "0.750"]
