@@ -126,7 +126,6 @@ app: setup ## Show a web page that captions images: WORKDIR=DIR or MODEL=NAME=DI
 	$(RUN) app $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
 bench: setup ## Measure: BENCH=records, scale, input or notebook, ARGS='--image_dir=DIR --out=FILE.json'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(RUN) bench $(BENCH) $(FLAGS)
 
 clean: ## Remove .venv, builds and caches; runs/ stays

@@ -71,6 +71,12 @@ def test_serve_and_app_need_only_the_run(make, target):
     assert make(target, "MODEL=a=b c", "PORT=1") == [[target, "--model=a=b c", "--port=1"]]
 
 
+def test_a_benchmark_needs_nothing_but_the_setup(make):
+    assert make("bench", "BENCH=scale", "CONFIG=coco") == [
+        ["bench", "scale", "--config=coco", "--workdir=runs/coco"]
+    ]
+
+
 def test_records_on_flink(make):
     (arguments,) = make("records", "RUNNER=flink", "FLINK_MASTER=host:8081")
     assert arguments[:3] == ["records", "--runner=flink", "--flink_master=host:8081"]
