@@ -87,7 +87,9 @@ $(FLINK)/.ready: tests/flink/pom.xml | $(VENV)/.ready
 	mvn --quiet --batch-mode --file tests/flink/pom.xml -Dmaven.repo.local=$(abspath $(FLINK)/maven) -Dfolder=$(abspath $(FLINK)/job-server) package
 	touch $@
 
+# What an earlier build left would get into the wheel, or be a second one.
 wheel: setup ## Build dist/imcap-VERSION-py3-none-any.whl
+	rm -rf build/lib dist/imcap-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 # In a folder without the packages' sources, so that the wheel is what Python imports.

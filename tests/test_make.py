@@ -77,6 +77,15 @@ def test_a_benchmark_needs_nothing_but_the_setup(make):
     ]
 
 
+def test_a_wheel_holds_nothing_of_an_earlier_build(make, tmp_path):
+    (tmp_path / ".venv" / "bin" / "python").symlink_to("imcap")
+    for name in ("build/lib/imcap/deleted.py", "dist/imcap-0.1.0-py3-none-any.whl"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert [call[:3] for call in make("wheel")] == [["-m", "pip", "wheel"]]
+    assert not (tmp_path / "build" / "lib").exists() and not any((tmp_path / "dist").iterdir())
+
+
 def test_records_on_flink(make):
     (arguments,) = make("records", "RUNNER=flink", "FLINK_MASTER=host:8081")
     assert arguments[:3] == ["records", "--runner=flink", "--flink_master=host:8081"]
