@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ def write_attention_maps(
     """Draws a PNG per sample: the image, then for each word the attention weights over it.
 
     Args:
-      folder: created if missing.
+      folder: where they are written; what it holds from before is removed.
       decoder: one with attention; for others nothing is drawn.
       tokenizer: of the captions.
       grid: (rows, columns) of the features' positions.
@@ -78,6 +79,7 @@ def write_attention_maps(
     Returns:
       The files written.
     """
+    shutil.rmtree(folder, ignore_errors=True)  # Maps of other captions or weights.
     written: list[str] = []
     for sample in samples:
         words = sample.caption.split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,9 @@ def test_only_the_shards_of_the_images_are_read(tmp_path, trained, batch):
     np.testing.assert_array_equal(found[length - 1], batch["features"][length - 1])
 
 
-def test_unreadable_images_and_empty_captions_are_skipped(tmp_path, trained, batch):
+def test_unreadable_images_and_empty_captions_are_skipped_and_earlier_maps_removed(
+    tmp_path, trained, batch
+):
     path = records.image_path(batch["path"][0].numpy(), trained.config.dataset.dir)
     samples = [
         attention_maps.Sample("drawn.jpg", path, batch["features"][0], "a red sky"),
@@ -45,6 +48,8 @@ def test_unreadable_images_and_empty_captions_are_skipped(tmp_path, trained, bat
         attention_maps.Sample("gone.jpg", str(tmp_path / "gone"), batch["features"][0], "a sky"),
     ]
     folder = str(tmp_path / "attention")
+    os.mkdir(folder)
+    Path(folder, "earlier.jpg.png").touch()
     written = attention_maps.write_attention_maps(
         folder, trained.decoder, trained.tokenizer, trained.info.feature_grid, samples
     )
