@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 
 from imcap import filesystem, prefetch
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 from imcap.serving.captioner import Caption, Failure, FunctionCaptioner, ImageCaptions
 
 _READERS = 4  # Threads that read files.
@@ -139,7 +139,7 @@ def _read(path: str) -> tuple[str, bytes | Failure]:
     try:
         return path, filesystem.read_bytes(path)
     except OSError as error:
-        return path, Failure(f"cannot be read: {error.strerror}")
+        return path, Failure(f"cannot be read: {one_line(error)}")
 
 
 def text_lines(result: Result) -> str:

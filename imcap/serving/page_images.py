@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from imcap import filesystem
 from imcap.datasets import scenes
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 from imcap.reports import thumbnails
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
@@ -110,7 +110,7 @@ def _read_samples(folder: str) -> dict[str, bytes]:
         names = sorted(name for name in os.listdir(folder) if filesystem.is_image(name))
         found = {name: filesystem.read_bytes(os.path.join(folder, name)) for name in names}
     except OSError as error:
-        raise UserError(f"--samples={folder}: {error.strerror}") from error
+        raise UserError(f"--samples={folder}: {one_line(error)}") from error
     if not found:
         raise UserError(f"--samples={folder}: no image in this folder")
     return found

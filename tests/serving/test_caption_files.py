@@ -11,6 +11,7 @@ import pytest
 from grey_model import OTHER, png
 from refusals import refusal
 
+from imcap import filesystem
 from imcap.serving import caption_files
 from imcap.serving.captioner import Caption, Captioner
 
@@ -70,6 +71,15 @@ def test_results_are_in_order_and_failures_have_reasons(version_dir, images):
     assert results[1].path == str(images / "aa.jpg")
     assert results[1].error.startswith("Unknown image file format.")
     assert results[3].error == "cannot be read: No such file or directory"
+
+
+def test_a_read_error_without_a_system_message_has_its_own(model, images, monkeypatch):
+    def fail(path):
+        raise OSError("the archive ended early")
+
+    monkeypatch.setattr(filesystem, "read_bytes", fail)
+    (result,) = caption(model, images / "a.png")
+    assert result.error == "cannot be read: the archive ended early"
 
 
 def test_the_first_captions_come_before_the_last_files_are_read(version_dir, images):
