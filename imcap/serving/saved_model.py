@@ -71,7 +71,7 @@ def models_by_name(values: Sequence[str]) -> dict[str, str]:
 
 def _model_name(folder: str) -> str:
     parts = os.path.abspath(folder).split(os.sep)
-    if parts[-1].isdigit():
+    if _is_number(parts[-1]):
         parts.pop()
     if parts[-1] == "export":
         parts.pop()
