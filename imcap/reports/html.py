@@ -12,18 +12,19 @@ from imcap import filesystem
 
 _TEMPLATES = pathlib.Path(__file__).with_name("templates")
 _BUFFERED_PARTS = 64  # Parts of a template that are written at a time.
+# It keeps compiled templates: the web page renders some at every input.
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_TEMPLATES),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 def load_template(name: str) -> jinja2.Template:
     """Returns a template, with escaping on and undefined names an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
+    return _ENVIRONMENT.get_template(name)
 
 
 def load_inline(name: str) -> Markup:
