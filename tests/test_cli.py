@@ -67,6 +67,8 @@ def mistakes(tmp_path_factory):
         ("bench", "needs one name: records, scale, input"),
         ("bench records --image_dir={tmp}", "--config=NAME is missing"),
         ("bench records --config=shapes", "needs --image_dir=DIR"),
+        ("bench scale --config=shapes", "--num_images=3000: imcap bench scale needs at least"),
+        ("bench notebook --config=shapes --image_dir={tmp}", "dataset.dir=DIR, not --image_dir"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_writes_no_config(mistakes, tmp_path, arguments, message):
