@@ -81,14 +81,14 @@ def train(parsed: Parsed) -> None:
     train.train_and_evaluate(config, parsed.workdir, parsed.values.distribute)
 
 
-@command("eval", "workdir split checkpoint", takes_config=True)
+@command("eval", "workdir split checkpoint", takes_config=True, defaults={"checkpoint": "best"})
 def evaluate(parsed: Parsed) -> None:
     """caption and score a split"""
     config, workdir, split = parsed.config, parsed.workdir, parsed.values.split
     with console.quiet():
         from imcap import evaluate
 
-    checkpoint = parsed.values.checkpoint or "best"
+    checkpoint = parsed.values.checkpoint
     scores = evaluate.evaluate_split(config, workdir, split, checkpoint)
     for name, value in scores.as_dict().items():
         print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
@@ -108,14 +108,14 @@ def scores(parsed: Parsed) -> None:
             print(os.path.join(files.folder(workdir, split), "report.html"))
 
 
-@command("export", "workdir checkpoint", takes_config=True)
+@command("export", "workdir checkpoint", takes_config=True, defaults={"checkpoint": "best"})
 def export(parsed: Parsed) -> None:
     """write the SavedModel: image bytes in, captions out"""
     config = parsed.config
     with console.quiet():
         from imcap import export
 
-    print(export.export_model(config, parsed.workdir, parsed.values.checkpoint or "best"))
+    print(export.export_model(config, parsed.workdir, parsed.values.checkpoint))
 
 
 @command("caption", "model checkpoint top json", arguments="IMAGE…")

@@ -39,8 +39,8 @@ FLAGS = {
     ),
     "checkpoint": Flag(
         flags.DEFINE_string, "", "best|last|EPOCH",
-        "Which of the run's weights: the best by dev score (where nothing is given), the last, or "
-        "those that `imcap train --keep_checkpoints` kept after an epoch.",
+        "Which of the run's weights: the best by dev score, the last, or those that "
+        "`imcap train --keep_checkpoints` kept after an epoch.",
     ),
     "dry_run": Flag(
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
