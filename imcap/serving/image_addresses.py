@@ -91,7 +91,10 @@ def _get(
     host, port = str(url.host), url.port or _PORTS[str(url.scheme)]
     addresses = resolve(host, port)
     if not allow_private and not all(map(is_public, addresses)):
-        raise UserError(f"{host}: an address of this machine or of a private network is not asked")
+        raise UserError(
+            f"{host}: an address of this machine or of a private network, from which only "
+            "`imcap app --allow_private_addresses` fetches"
+        )
     try:
         with _connect(url, addresses, port, deadline) as connection:
             found = _read(connection, url, max_bytes)

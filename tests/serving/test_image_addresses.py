@@ -57,7 +57,8 @@ def test_a_compressed_answer_is_not_decompressed(web):
 )  # fmt: skip
 def test_private_addresses_are_not_asked(web, host):
     message = refusal(f"http://{host}:{web.port}/a.png", allow_private=False)
-    assert message.endswith("an address of this machine or of a private network is not asked")
+    assert "an address of this machine or of a private network, from which only" in message
+    assert message.endswith("`imcap app --allow_private_addresses` fetches")
     assert web.requests == []
 
 
