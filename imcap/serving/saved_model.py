@@ -71,7 +71,8 @@ def models_by_name(values: Sequence[str]) -> dict[str, str]:
 
 def _model_name(folder: str) -> str:
     parts = os.path.abspath(folder).split(os.sep)
-    if _is_number(parts[-1]):
+    is_run = os.path.isdir(os.path.join(folder, "export"))
+    if _is_number(parts[-1]) and not is_run:
         parts.pop()
     if parts[-1] == "export":
         parts.pop()

@@ -71,6 +71,14 @@ def test_a_model_s_name_is_its_folder_s():
     }
 
 
+def test_a_run_may_be_named_with_a_number(version_dir, tmp_path):
+    shutil.copytree(os.path.dirname(version_dir), tmp_path / "12" / "export")
+    run = str(tmp_path / "12")
+    assert saved_model.models_by_name([run, f"{tmp_path.parent}/a/3"]) == {
+        "12": run, "a": f"{tmp_path.parent}/a/3"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("values", [["=a"], ["a="], [""], ["x/demo", "y/demo"], ["a=x", "a=y"]])
 def test_a_model_without_a_name_of_its_own_is_refused(values):
     with pytest.raises(UserError, match=f"^--model={values[-1]}: .*NAME=DIR"):
