@@ -30,20 +30,29 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def apply(reader: Reader) -> Reader:
     """Returns a reader of the images that `exclude` and `holdout` in its settings leave.
 
-    That is `reader` itself where it draws its images (of which none is excluded) and where there is
-    nothing to do. A reader in parts holds nothing out: no process knows all of its images.
+    That is `reader` itself where there is nothing to do.
 
     Raises:
-      UserError: a list is missing, empty or no list of ids, or the reader draws its images.
+      UserError: a list is missing, empty or no list of ids, or the reader cannot leave images out
+        or hold them out.
     """
     settings, excludes = reader.settings, bool(list_paths(reader.settings.exclude))
-    if reader.draws:
-        if excludes:
-            raise UserError(f"{_SETTING}={settings.exclude}: drawn images have no published ids")
-        return reader
+    if reader.draws and excludes:
+        raise UserError(f"{_SETTING}={settings.exclude}: drawn images have no published ids")
+    _check_holdout(reader)
     if isinstance(reader, PartedReader):
         return _SelectedParts(reader) if excludes else reader
     return _Selected(reader) if excludes or settings.holdout else reader
+
+
+def _check_holdout(reader: Reader) -> None:
+    """Raises UserError if images are to be held out of a reader that cannot do so."""
+    refusal = f"config.dataset.holdout={reader.settings.holdout} must be 0"
+    if reader.settings.holdout and reader.draws:
+        raise UserError(f"{refusal} for images that are drawn: they have a test split")
+    if reader.settings.holdout and isinstance(reader, PartedReader):
+        # No process knows all of its images.
+        raise UserError(f"{refusal} for a table: name a split in its split column instead")
 
 
 def list_paths(exclude: str) -> list[str]:

@@ -138,6 +138,13 @@ def test_images_are_held_out_of_those_that_are_left(make, read):
     assert set(held[3:]) < set(left)
 
 
+@pytest.mark.parametrize("name", ["shapes", "table"])
+def test_holding_out_of_what_cannot_be_held_out_is_refused(make, name):
+    folder = make({"t.csv": "image,caption\na.jpg,One\n"}, ["a.jpg"])
+    line = refusal(datasets.build_reader, {"name": name, "dir": folder, "holdout": 5})
+    assert line.startswith("config.dataset.holdout=5 must be 0 for ")
+
+
 # --- lists that are none -------------------------------------------------------------------------
 
 
