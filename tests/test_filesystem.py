@@ -229,6 +229,7 @@ def test_a_folder_that_may_not_be_listed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", denied)
     expected = f"{tmp_path}: this folder cannot be listed: Permission denied"
     assert refusal(list, filesystem.walk(str(tmp_path))) == expected
+    assert refusal(filesystem.folders, str(tmp_path)) == expected
 
 
 def test_arrays_are_written_whole_and_the_same_bytes(tmp_path):

@@ -58,13 +58,19 @@ def folders(root: str) -> list[str]:
     """Returns the sorted names of the folders directly below `root`, without hidden ones.
 
     A bucket has no folders: there all names below `root` are listed.
+
+    Raises:
+      UserError: `root` cannot be listed.
     """
     if is_remote(root):
         start = len(root.rstrip("/")) + 1
         found = {path[start:].partition("/")[0] for path in _match(f"{root.rstrip('/')}/*/**")}
     else:
-        with os.scandir(root) as entries:
-            found = {entry.name for entry in entries if entry.is_dir()}
+        try:
+            with os.scandir(root) as entries:
+                found = {entry.name for entry in entries if entry.is_dir()}
+        except OSError as error:
+            raise _unlisted(root, error) from error
     return sorted(name for name in found if not name.startswith("."))
 
 
@@ -87,8 +93,11 @@ def _walk_local(root: str) -> Iterator[tuple[str, list[str]]]:
 def _refuse_unlisted(error: OSError) -> None:
     # A folder that is missing has no files.
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        message = f"{error.filename}: this folder cannot be listed: {one_line(error)}"
-        raise UserError(message) from error
+        raise _unlisted(error.filename, error) from error
+
+
+def _unlisted(folder: str, error: OSError) -> UserError:
+    return UserError(f"{folder}: this folder cannot be listed: {one_line(error)}")
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, list[str]]]:
