@@ -21,6 +21,7 @@ _PATHS = (
     ("encoder", "weights"),
     ("model", "word_vectors"),
     ("records", "dir"),
+    ("records", "cache_dir"),
     ("text", "vocabulary"),
     ("eval", "similarity_encoder"),
 )

@@ -33,6 +33,7 @@ def test_resolving_puts_the_workdir_into_every_path() -> None:
     config.encoder.weights = "{workdir}/encoder.weights.h5"
     config.model.word_vectors = "{workdir}/captions.bin"
     config.records.dir = "{workdir}/shared"
+    config.records.cache_dir = "{workdir}/cache"
     config.text.vocabulary = "{workdir}/vocab.txt"
     resolved = config_lib.resolve(config, "runs/a")
     assert resolved.dataset.dir == "runs/a/shapes"
@@ -40,6 +41,7 @@ def test_resolving_puts_the_workdir_into_every_path() -> None:
     assert resolved.encoder.weights == "runs/a/encoder.weights.h5"
     assert resolved.model.word_vectors == "runs/a/captions.bin"
     assert resolved.records.dir == "runs/a/shared"
+    assert resolved.records.cache_dir == "runs/a/cache"
     assert resolved.text.vocabulary == "runs/a/vocab.txt"
 
 
