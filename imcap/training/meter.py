@@ -21,6 +21,7 @@ class Meter:
         """Begins at the state's step; `show`: whether this process shows the bar."""
         self._state, self._steps_per_epoch = state, steps_per_epoch
         step = int(state.step.numpy())
+        self._first_step = step + 1
         self._restart()
         self._bar = progress.bar("train", "step", total_steps, initial=step, disable=not show)
 
@@ -33,12 +34,15 @@ class Meter:
                 refresh=False,
             )  # fmt: skip
         self._bar.update()
-        # The first step of a process traces the graph: the rate leaves out each epoch's first one.
-        if step % self._steps_per_epoch == 1 or self._steps_per_epoch == 1:
+        # The rate leaves out the first step of each epoch, before which dev is scored, and that of
+        # the process, which traces the graph, unless no step of the epoch would be left.
+        is_last = step % self._steps_per_epoch == 0
+        is_first = step % self._steps_per_epoch == 1 or self._steps_per_epoch == 1
+        if is_first or (step == self._first_step and not is_last):
             self._restart()
 
     def rate(self) -> float:
-        """Returns the captions per second since the epoch's first step."""
+        """Returns the captions per second since the first step of the process or the epoch."""
         captions = float(self._state.sums.numpy()[2] - self._captions)
         return captions / max(time.monotonic() - self._start, 1e-9)
 

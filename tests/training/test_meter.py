@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import landscapes
+import pytest
 import tensorflow as tf
 from training_steps import create_state
 
@@ -21,6 +22,21 @@ def test_the_bar_shows_step_epoch_loss_and_rate(tmp_path, landscape_data, capsys
     last = capsys.readouterr().err.split("\r")[-1]
     assert "20/30" in last
     assert "epoch=2" in last and "loss=2.500" in last and "captions_s=" in last
+
+
+@pytest.mark.parametrize(("step", "is_left_out"), [(5, True), (15, False)])
+def test_the_rate_leaves_out_the_first_step_of_a_process_unless_it_ends_the_epoch(
+    tmp_path, landscape_data, step, is_left_out
+):
+    state = create_state(landscapes.make_config(tmp_path, landscape_data))
+    state.step.assign(step - 1)
+    meter = Meter(state, steps_per_epoch=15, total_steps=30, show=False)
+    state.sums.assign_add([0.0, 0.0, 4.0])
+    meter.update(step, tf.constant(2.5))
+    assert (meter.rate() == 0.0) == is_left_out
+    state.sums.assign_add([0.0, 0.0, 4.0])
+    assert meter.rate() > 0
+    meter.close()
 
 
 def test_a_process_that_is_not_the_chief_shows_no_bar(tmp_path, landscape_data, capsys):
