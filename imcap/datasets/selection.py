@@ -81,12 +81,21 @@ class _Lists:
             for key in {key for line in lines for key in _keys_of_line(line)}:
                 self._listed[key].append(path)
 
-    def with_image(self, image_id: str, path: str) -> list[str]:
+    def lists_of(self, image_id: str, path: str) -> list[str]:
         """Returns the lists, by path, that an image is in by its id or its file's name."""
         # An id that is a path means one file; files of the same name elsewhere are other images.
         names = [image_id] if "/" in image_id else [image_id, os.path.basename(path)]
         found = (self._listed.get(key, ()) for name in names for key in _keys_of_image(name))
         return list(dict.fromkeys(path for paths in found for path in paths))
+
+    def kind(self, path: str) -> str:
+        """Returns the kind of problem under which the images of a list are counted.
+
+        It names the file alone, as info.json holds it, unless another list has the same name.
+        """
+        name = os.path.basename(path)
+        is_unique = [os.path.basename(other) for other in self._lines].count(name) == 1
+        return f"images excluded by {name if is_unique else path}"
 
     def exclude(
         self, images: Iterable[CaptionedImage], problems: Problems
@@ -98,10 +107,10 @@ class _Lists:
         """
         counts = dict.fromkeys(self._lines, 0)
         for image in images:
-            lists = self.with_image(image.image_id, image.path)
+            lists = self.lists_of(image.image_id, image.path)
             for path in lists:
                 counts[path] += 1
-                problems.add(_kind(path), image.image_id)
+                problems.add(self.kind(path), image.image_id)
             if not lists:
                 yield image
         self.require_use(path for path, count in counts.items() if count)
@@ -110,7 +119,7 @@ class _Lists:
     def log(self, problems: Problems) -> None:
         """Logs how many images each list has excluded, as `problems` has counted them."""
         for path, lines in self._lines.items():
-            count = problems.counts.get(_kind(path), 0)
+            count = problems.counts.get(self.kind(path), 0)
             splits.log_once(
                 f"{_SETTING}: {count:,} images are excluded by the {len(lines):,} ids in {path}"
             )
@@ -167,11 +176,6 @@ def _keys_of_image(name: str) -> Iterator[str]:
         yield f"{bare}_"
 
 
-def _kind(path: str) -> str:
-    """Returns the kind of problem under which the images of a list are counted."""
-    return f"images excluded by {os.path.basename(path)}"
-
-
 class _Selected(Reader):
     """A reader's images without those that lists exclude, and with some of the rest held out."""
 
@@ -217,8 +221,8 @@ class _SelectedParts(PartedReader):
 
     def entries(self, part: Part, problems: Problems) -> Iterator[tuple[str, Entry]]:
         for where, entry in self._reader.entries(part, problems):
-            lists = self._lists.with_image(entry.image_id, entry.path)
-            yield where, entry._replace(exclusions=[_kind(path) for path in lists])
+            lists = self._lists.lists_of(entry.image_id, entry.path)
+            yield where, entry._replace(exclusions=[self._lists.kind(path) for path in lists])
 
     def read(self, problems: Problems) -> Iterator[CaptionedImage]:
         self._require_use()
@@ -232,5 +236,5 @@ class _SelectedParts(PartedReader):
     def _require_use(self) -> None:
         """Raises UserError if a list excludes no image; reads until each has excluded one."""
         rows = (row for part in self.files() for row in self._reader.entries(part, Problems()))
-        lists = (self._lists.with_image(entry.image_id, entry.path) for _, entry in rows)
+        lists = (self._lists.lists_of(entry.image_id, entry.path) for _, entry in rows)
         self._lists.require_use(path for paths in lists for path in paths)

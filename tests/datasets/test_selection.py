@@ -95,6 +95,17 @@ def test_each_list_says_how_many_images_it_excludes(make, read, logged):
     )
 
 
+def test_lists_of_one_name_in_two_folders_are_counted_apart(make, read):
+    lists = {"one/dev.txt": "10\n", "two/dev.txt": "11\n12\n"}
+    folder = make({"results.csv": RESULTS, **lists}, IMAGES)
+    paths = [f"{folder}/{name}" for name in lists]
+    _, problems = read("flickr30k", exclude=",".join(paths))
+    assert problems.counts == {
+        f"images excluded by {paths[0]}": 1,
+        f"images excluded by {paths[1]}": 2,
+    }
+
+
 def test_each_list_has_to_exclude_an_image(make, read):
     lists = {"one.txt": "10\n", "two.txt": "7\n8\n"}
     folder = make({"results.csv": RESULTS, **lists}, IMAGES)
