@@ -24,7 +24,7 @@ from beam_jobs.transforms.check_manifest import check_splits, warn_without_dev
 from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, hashing, records, runtime, text
 from imcap.datasets import selection
-from imcap.errors import UserError
+from imcap.errors import UserError, one_line
 
 
 def build_records(
@@ -87,7 +87,7 @@ def build_records(
         ),
     ):
         pipeline.run().wait_until_finish()
-    del graph  # `shared_graph` keeps it only as long as somebody refers to it.
+    del graph  # The last strong reference: `shared_graph` holds a weak one.
     return _finished_info(config.records.dir, config.dataset.dir)
 
 
@@ -165,10 +165,11 @@ def _given_vocabulary(path: str) -> list[str] | None:
     if not path:
         return None
     try:
-        with FileSystems.open(path) as file:
-            return text.parse_vocabulary(file.read().decode("utf-8"), path)
+        content = filesystem.read_bytes(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config.text.vocabulary={path} cannot be read: {error}") from error
+        reason = one_line(error)
+        raise UserError(f"config.text.vocabulary={path} cannot be read: {reason}") from error
+    return text.parse_vocabulary(content, path)
 
 
 def _with_choices(
@@ -231,8 +232,7 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSe
 
 def _finished_info(folder: str, data_folder: str) -> records.Info:
     path = FileSystems.join(folder, records.INFO)
-    with FileSystems.open(path) as file:
-        info = records.parse_info(file.read().decode("utf-8"), path)
+    info = records.parse_info(filesystem.read_bytes(path).decode("utf-8"), path)
     if not info.counts["kept"]:
         raise UserError(
             f"no image of {data_folder} could be read; the reasons are in "

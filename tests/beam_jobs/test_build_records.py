@@ -18,8 +18,6 @@ from imcap import encoders, hashing, images, records, text
 from imcap.datasets import Problems, build_reader
 from imcap.errors import UserError
 
-ALL_SHARDS = {f"{split}-0000{i}-of-00002.tfrecord" for split in landscapes.SPLITS for i in (0, 1)}
-
 
 @pytest.fixture(scope="module")
 def info(built):
@@ -130,7 +128,8 @@ def test_a_given_vocabulary_is_used(image_set, tmp_path):
     [
         ({"dataset__dir": "{tmp}/nowhere"}, "there is no folder .*nowhere"),
         ({"encoder__weights": "{tmp}/none.h5"}, "config.encoder.weights=.*none.h5: no such file"),
-        ({"text__vocabulary": "{tmp}/none.txt"}, "config.text.vocabulary=.*none.txt cannot be"),
+        ({"text__vocabulary": "{tmp}/none.txt"}, "none.txt cannot be read: No such file or dir"),
+        ({"text__vocabulary": "nothing://x"}, "nothing://x: cannot be read .Unable to get file"),
         ({"text__vocabulary": "{tmp}/words.txt"}, "words.txt must begin with the lines"),
         ({"text__vocabulary": "{tmp}/latin.txt"}, "config.text.vocabulary=.*latin.txt cannot be"),
     ],
