@@ -53,14 +53,13 @@ def read_report(folder: str, split: str, shard: int, num_shards: int) -> Report 
     """Returns the report of a shard whose file is there in full, else None."""
     values = filesystem.read_json(report_path(folder, split, shard))
     path = FileSystems.join(folder, records.shard_name(split, shard, num_shards))
-    if not values or not FileSystems.exists(path):
+    if not values or not filesystem.is_file(path):
         return None
-    size = FileSystems.match([path])[0].metadata_list[0].size_in_bytes
     try:
         report = Report(**values)
     except TypeError:  # Not a report.
         return None
-    return report if size == report.bytes else None
+    return report if filesystem.size(path) == report.bytes else None
 
 
 def write_shard(
