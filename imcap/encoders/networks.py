@@ -77,8 +77,8 @@ def _construct(
         message = first_line(error)
         raise UserError(
             f"config.encoder: {config.name} at image_size={config.image_size} with "
-            f"weights={config.weights!r} cannot be built: {message}. Without a network, give the "
-            f"path of a weights file: --config.encoder.weights=FILE"
+            f"weights={config.weights!r} cannot be built: {message}. Without access to the "
+            "internet, give the path of a weights file: --config.encoder.weights=FILE"
         ) from error
 
 

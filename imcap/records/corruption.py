@@ -52,7 +52,10 @@ def skip_corrupted(folder: str, info: records.Info, split: str) -> records.Info:
             lost = length - count
             logging.warning("%s: %d of %d images skipped (%s)", path, lost, length, reason)
     if not any(lengths):
-        raise UserError(f"{folder}: nothing of the split {split} can be read")
+        raise UserError(
+            f"{folder}: nothing of the split {split} can be read: delete its shards and run "
+            "`imcap records`, which builds them again"
+        )
     splits = {**info.splits, split: {**info.splits[split], "shard_lengths": lengths}}
     return dataclasses.replace(info, splits=splits)
 
