@@ -21,11 +21,16 @@ class Heartbeat:
         self._next = 0.0
 
     def beat(self, *, done: int = 0, failed: int = 0, reused: int = 0, last: bool = False) -> bool:
-        """Writes how many images are done, failed ones included, and how
-        many are those of a shard that was finished before.
+        """Writes the counts, unless less than a second has passed since the last time.
+
+        Args:
+          done: images that this job has encoded or could not read.
+          failed: those of them that it could not read.
+          reused: images of a shard that an earlier job has finished.
+          last: no heartbeat of the shard follows, so this one is written in any case.
 
         Returns:
-          Whether it was written: if a second has passed, or it is the shard's `last`.
+          Whether they were written.
         """
         is_due = last or time.monotonic() >= self._next
         if is_due:

@@ -18,6 +18,7 @@ class ProgressBar(threading.Thread):
     """
 
     def __init__(self, folder: str, *, local: bool) -> None:
+        """`local`: whether `folder` is; a remote one is read every 30 seconds instead of each."""
         super().__init__(daemon=True)
         self._folder = folder
         self._seconds = 1.0 if local else 30.0

@@ -158,7 +158,7 @@ def read_training_info(config: ConfigDict, folder: str) -> records.Info:
 def choose_metadata(
     config: ConfigDict, workdir: str, info: records.Info, strategy: tf.distribute.Strategy
 ) -> Metadata:
-    """Returns what the run's checkpoints say of it; a continued run keeps its compute dtype.
+    """Returns what the run's checkpoints say of it; `auto` keeps the dtype that it began with.
 
     Raises:
       UserError: the last checkpoint is corrupted or of another vocabulary.

@@ -15,6 +15,7 @@ from imcap.datasets import CaptionedImage
 from imcap.errors import UserError
 
 Group = list[list[str]]
+# With a billion images, the chance that any two different ones have the same digest is 3%.
 _DIGEST_BYTES = 8
 # Which split keeps an image that is in several, the lowest first: train loses it first.
 _RANK = {"test": 1, "dev": 2, "train": 3}
@@ -42,6 +43,7 @@ def _hash(row: CaptionedImage) -> Iterator[tuple[int, list[str]]]:
     except (OSError, UserError):
         return
     digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+    # One of 256 groups, so that packs are full.
     yield digest[0], [digest.hex(), row.split, row.image_id]
 
 

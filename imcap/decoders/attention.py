@@ -133,7 +133,10 @@ def attend(query: tf.Tensor, values: tf.Tensor, heads: int) -> tuple[tf.Tensor, 
     if heads == 1:
         weights = tf.nn.softmax(tf.matmul(query, values, transpose_b=True) * scale)
         return tf.matmul(weights, values), weights
-    split = lambda x: tf.reshape(x, (tf.shape(x)[0], -1, heads, units // heads))  # noqa: E731
+
+    def split(x: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(x, (tf.shape(x)[0], -1, heads, units // heads))
+
     scores = tf.einsum("bwhu,bphu->bhwp", split(query), split(values)) * scale
     weights = tf.nn.softmax(scores)
     context = tf.einsum("bhwp,bphu->bwhu", weights, split(values))

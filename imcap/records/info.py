@@ -191,7 +191,7 @@ def read_tokenizer(folder: str, info: Info, max_length: int = 0) -> text.Tokeniz
 
 
 def read_vocabulary(folder: str) -> list[str]:
-    """Reads the lines of a folder's vocab.txt."""
+    """Reads the lines of a folder's vocab.txt; raises UserError if it is missing or corrupted."""
     path = os.path.join(folder, VOCABULARY)
     try:
         return text.parse_vocabulary(tf.io.gfile.GFile(path).read(), path)

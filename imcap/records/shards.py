@@ -27,10 +27,12 @@ class Digest:
         self._hash = hashlib.blake2b(digest_size=16)
 
     def update(self, record: bytes) -> None:
+        """Adds a serialized Example."""
         self._hash.update(len(record).to_bytes(8, "little"))
         self._hash.update(record)
 
     def hexdigest(self) -> str:
+        """Returns the hash of the records so far."""
         return self._hash.hexdigest()
 
 
