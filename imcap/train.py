@@ -118,7 +118,7 @@ def _train(
             if num_dev_images and _is_scored(epoch, config.train):
                 row |= _evaluate(predictor, strategy, summaries, step, num_dev_images)
             history.append(row, write=is_chief)
-            summaries.scalars(step, {k: v for k, v in row.items() if v is not None})
+            summaries.scalars(step, row)
             if is_chief:
                 plots.draw_history(history.path, os.path.join(workdir, "history.png"))
                 logging.info("%s", _format_epoch(row))
