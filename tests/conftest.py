@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -61,6 +61,16 @@ def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory
 def trained(landscape_run: Path, landscape_data: Path) -> landscapes.Trained:
     """What `landscape_run` has learnt; must stay unchanged."""
     return landscapes.load_trained(landscape_run, landscape_data)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Returns a function that returns the lines that imcap has logged so far.
+
+    Other libraries may log what earlier tests have left to them.
+    """
+    caplog.set_level("INFO", "absl")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "absl"]
 
 
 @pytest.fixture

@@ -133,15 +133,16 @@ def replace_with_pages(captioned: list[CaptionedImage]) -> None:
         Path(image.path).write_bytes(b"<html>This is an HTML page, not an image.</html>")
 
 
-def test_unreadable_images_are_left_out_and_counted_with_the_reason(tmp_path, caplog) -> None:
+def test_unreadable_images_are_left_out_and_counted_with_the_reason(tmp_path, logged) -> None:
     config = small_config(tmp_path, dataset__size=20, encoder__pretrain__epochs=1)
     bad = training_images(config)[3:5]
     replace_with_pages(bad)
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     assert encoders.build(config.encoder).feature_shape == (64, 8)
-    lines = [record.getMessage() for record in caplog.records if record.name == "absl"]
-    assert lines[0] == "2 of 16 training images are left out"
-    assert lines[1:] == [f"{image.path}: an HTML page" for image in bad]
+    assert logged() == [
+        "2 of 16 training images are left out",
+        *(f"{image.path}: an HTML page" for image in bad),
+    ]
 
 
 def test_images_that_are_all_unreadable_are_refused(tmp_path) -> None:

@@ -43,11 +43,11 @@ def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
     os.close(terminal)
 
 
-def test_a_missing_dev_split_is_logged_at_once(tmp_path, caplog):
+def test_a_missing_dev_split_is_logged_at_once(tmp_path, logged):
     folder = str(tmp_path)
     records_folder.make_folders(folder)
     with ProgressBar(folder, local=True):
-        assert caplog.messages == []
+        assert logged() == []
         heartbeats.write_totals(folder, {"train": 3, "test": 2}, missing=0)
-    (message,) = caplog.messages
+    (message,) = logged()
     assert message.startswith("no image is in the split dev (test 2, train 3): ")

@@ -37,10 +37,3 @@ def read(tmp_path):
         return list(datasets.build_reader(config).read(problems)), problems
 
     return run
-
-
-@pytest.fixture
-def logged(caplog):
-    """Returns a function that returns the lines logged so far."""
-    caplog.set_level("INFO", logger="absl")
-    return lambda: [record.getMessage() for record in caplog.records]

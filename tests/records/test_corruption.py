@@ -98,13 +98,13 @@ def test_training_names_the_corrupted_shard(corrupted, corrupt) -> None:
 
 
 @pytest.mark.parametrize("corrupt", CORRUPTIONS)
-def test_lost_images_are_skipped_and_counted(corrupted, caplog, corrupt) -> None:
+def test_lost_images_are_skipped_and_counted(corrupted, logged, corrupt) -> None:
     config, info, _ = corrupted("train", corrupt)
     left = corruption.skip_corrupted(config.records.dir, info, "train")
     lost = info.num_images("train") - left.num_images("train")
     path, length = records.shards(config.records.dir, info, "train")[-1]
     assert 0 < lost <= length
-    (message,) = caplog.messages
+    (message,) = logged()
     assert message.startswith(f"{path}: {lost} of {length} images skipped (")
     steps = input_pipeline.steps_per_epoch(left, 1)
     batches = input_pipeline.train_dataset(
@@ -114,10 +114,10 @@ def test_lost_images_are_skipped_and_counted(corrupted, caplog, corrupt) -> None
     assert len(set(ids)) == steps == left.num_images("train")
 
 
-def test_whole_shards_stay_as_they_are(tiny_run, caplog) -> None:
+def test_whole_shards_stay_as_they_are(tiny_run, logged) -> None:
     info = records.read_info(tiny_run.records.dir)
     assert corruption.skip_corrupted(tiny_run.records.dir, info, "train") == info
-    assert caplog.messages == []
+    assert logged() == []
 
 
 def test_a_split_without_a_readable_record_is_refused(tiny_run, tmp_path) -> None:
@@ -130,7 +130,7 @@ def test_a_split_without_a_readable_record_is_refused(tiny_run, tmp_path) -> Non
         corruption.skip_corrupted(folder, info, "dev")
 
 
-def test_training_and_evaluation_skip_corrupted_records(corrupted, caplog) -> None:
+def test_training_and_evaluation_skip_corrupted_records(corrupted, logged) -> None:
     config, info, _ = corrupted("dev", flip_a_byte)
     config.records.skip_corrupted = True
     workdir = os.path.dirname(config.records.dir)
@@ -138,4 +138,4 @@ def test_training_and_evaluation_skip_corrupted_records(corrupted, caplog) -> No
     assert history.rows
     scores = evaluate.evaluate_split(config, workdir, "dev")
     assert 0 < scores.num_images < info.num_images("dev")
-    assert sum("images skipped (" in message for message in caplog.messages) == 2
+    assert sum("images skipped (" in message for message in logged()) == 2

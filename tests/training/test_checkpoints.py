@@ -235,14 +235,13 @@ def test_the_epoch_of_a_step_is_that_of_the_history(tmp_path, run, info):
         assert checkpoints.describe(str(tmp_path), chosen)["epoch"] == epoch
 
 
-def test_the_disk_that_the_weights_take_is_logged(tmp_path, run, info, caplog):
+def test_the_disk_that_the_weights_take_is_logged(tmp_path, run, info, logged):
     decoder = make_decoder(run, info, 0)
     for keep in ("", "3", "all"):
-        with caplog.at_level("INFO", "absl"):
-            make_checkpoints(tmp_path, decoder, info, 0, keep).log_disk_use(8)
+        make_checkpoints(tmp_path, decoder, info, 0, keep).log_disk_use(8)
     size = sum(weight.numpy().nbytes for weight in decoder.weights) / 1e6
     where = f"epochs in {tmp_path}/checkpoints"
-    assert caplog.messages == [
+    assert logged() == [
         f"keeps the weights of the last 3 {where}: 3 x {size:.1f} MB = {3 * size:.0f} MB",
         f"keeps the weights of all {where}: 8 x {size:.1f} MB = {8 * size:.0f} MB",
     ]

@@ -63,7 +63,7 @@ def test_other_runners_options_stay_as_they_are(args):
 
 
 @pytest.mark.parametrize("name", ["flink", "Flink", "FlinkRunner"])
-def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, caplog):
+def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, logged):
     master = job_manager(version="1.20.1", slots=6)
     args = flink.complete_options([f"--runner={name}", f"--flink_master={master}", *installed])
     options = PipelineOptions(args)
@@ -74,7 +74,7 @@ def test_the_cluster_says_how_the_job_runs(job_manager, installed, name, caplog)
     command = json.loads(options.view_as(PortableOptions).environment_config)["command"]
     assert command == os.path.join(os.path.dirname(sys.executable), "imcap-worker")
     assert os.access(command, os.X_OK)
-    assert caplog.messages == []
+    assert logged() == []
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,11 @@ def test_what_the_user_says_stays(job_manager, installed):
     assert options.view_as(PortableOptions).environment_config == "host:50000"
 
 
-def test_a_cluster_without_restarts_is_logged(job_manager, installed, caplog):
+def test_a_cluster_without_restarts_is_logged(job_manager, installed, logged):
     master = job_manager(settings=({"key": "rest.port", "value": "8081"},))
     flink.complete_options(["--runner=flink", f"--flink_master={master}", *installed])
-    assert "restart-strategy.type: fixed-delay" in caplog.text
+    (line,) = logged()
+    assert "restart-strategy.type: fixed-delay" in line
 
 
 def test_a_cluster_that_is_not_there_is_refused(installed):

@@ -24,7 +24,8 @@ def test_beam_s_options_are_known():
 @pytest.mark.parametrize("argument", ["--direct_num_worker=2", "--overwrit", "images"])
 def test_what_beam_does_not_take_is_found(argument, caplog):
     assert runner_options.unknown_options(["--direct_num_workers=2", argument]) == [argument]
-    assert caplog.messages == []
+    # Other libraries may log what earlier tests have left to them.
+    assert [record for record in caplog.records if record.name.startswith("apache_beam")] == []
 
 
 def test_a_runner_elsewhere_may_have_options_of_its_own():
