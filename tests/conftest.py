@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import browsers
+import hypothesis
 import landscapes
 import memory_files
 import pytest
@@ -18,6 +19,10 @@ from ml_collections import ConfigDict
 from selenium import webdriver
 
 pytest_plugins = ["no_skips", "pytester"]
+
+# The same examples in every run; a busy machine may take any time for one.
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")

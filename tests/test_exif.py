@@ -58,7 +58,7 @@ def test_files_without_a_tag_are_upright(file: bytes) -> None:
     assert int(exif.read(tf.constant(file))) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_a_corrupted_tag_is_ignored(garbage: bytes) -> None:
     file = b"\xff\xd8\xff\xe1\0\x40Exif\0\0" + garbage

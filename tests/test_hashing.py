@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imcap import hashing
@@ -44,7 +44,6 @@ def test_the_hash_is_the_same_on_every_machine_and_in_every_release():
     )
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(), st.text(st.characters(exclude_categories=["Cs"])))
 def test_the_fraction_lies_between_0_and_1(seed, name):
     assert 0 <= hashing.stable_fraction(seed, name) < 1

@@ -235,7 +235,7 @@ def assert_is_decoded_or_refused(image_bytes: bytes) -> None:
         assert np.all((image > -0.01) & (image < 255.01))  # Resizing rounds.
 
 
-garbage = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+garbage = settings(max_examples=400)
 
 
 @garbage

@@ -17,7 +17,7 @@ from imcap.errors import UserError
 VOCABULARY = ["[START]", "[END]", "a", "dog", "runs", "élan", "3"]
 MAX_LENGTH = 5
 
-examples = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+examples = settings(max_examples=150)
 
 
 @pytest.fixture(scope="module")

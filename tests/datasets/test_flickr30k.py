@@ -91,8 +91,6 @@ def test_holding_out_more_than_there_are_is_an_error(make, read):
 
 @settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -130,8 +130,6 @@ def test_no_image_in_any_list_says_why(make, read):
 
 @settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -83,7 +83,7 @@ def test_other_subfolders_are_split_by_a_ratio_which_is_logged(make, read, logge
     assert logged()[0].endswith("split by ratio 0/1/0 (train/dev/test) with seed 3")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.binary(max_size=60))
 def test_random_bytes_are_read_or_counted_or_a_user_error(content):
     with tempfile.TemporaryDirectory() as folder:

@@ -188,8 +188,6 @@ def test_drawn_images_are_not_excluded(make, tmp_path):
 
 @settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.sampled_from([b"10", b".jpg", b"\n", b"_0123456789", b" "]) | st.binary()))

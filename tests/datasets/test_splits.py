@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imcap.datasets import splits
@@ -20,7 +20,6 @@ def test_a_ratio_gives_about_its_share():
     assert counts["test"] == pytest.approx(1000, abs=150)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 3))
 def test_a_split_with_no_share_gets_nothing(name, empty):
     ratios = [0.0 if index == empty else 0.5 for index in range(3)]

@@ -86,8 +86,6 @@ PIECES = {
 
 @settings(
     max_examples=100,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.sampled_from(sorted(PIECES)), st.data())

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from gensim.models.fasttext import FastText, save_facebook_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refusal
 
@@ -195,7 +195,6 @@ def test_a_bin_that_is_no_fasttext_model_is_refused(tmp_path, content):
     assert "words.bin is no fastText model" in line
 
 
-@settings(deadline=None)
 @given(content=st.binary() | st.text(" 0123456789.-e\ndogcat").map(str.encode))
 def test_any_text_is_read_or_refused(tmp_path_factory, content):
     path = write(tmp_path_factory.getbasetemp(), content)
@@ -208,7 +207,6 @@ def test_any_text_is_read_or_refused(tmp_path_factory, content):
         assert np.isfinite(found.vectors).all()
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_any_corrupted_model_is_read_or_refused(files, tmp_path_factory, data):
     content = bytearray(files["words.bin"].read_bytes())
