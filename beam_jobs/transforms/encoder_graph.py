@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import keras
@@ -87,7 +86,7 @@ def choose_compute_dtype(config: ConfigDict, network: keras.Model) -> runtime.Dt
 
     Args:
       config: a config's `encoder` part.
-      network: the encoder's.
+      network: the encoder's, without networks as layers.
     """
     if config.compute_dtype == "auto" and tf.config.list_physical_devices("GPU"):
         return runtime.DtypeChoice("float32", "bfloat16 convolutions are for CPUs only")
@@ -98,7 +97,7 @@ def choose_compute_dtype(config: ConfigDict, network: keras.Model) -> runtime.Dt
 def convolution_shapes(network: keras.Model, batch_size: int) -> list[tuple[int, int, int]]:
     """Returns the matrix products (m, k, n) that convolutions amount to, the largest first."""
     shapes = set()
-    for layer in _layers(network):
+    for layer in network.layers:
         if isinstance(layer, keras.layers.Conv2D) and None not in layer.output.shape[1:]:
             *window, channels = layer.kernel.shape
             positions = int(np.prod(layer.output.shape[1:3]))
@@ -106,8 +105,3 @@ def convolution_shapes(network: keras.Model, batch_size: int) -> list[tuple[int,
     # Without a convolution of known size: a product of ResNet50's.
     largest = sorted(shapes, key=lambda shape: (-int(np.prod(shape)), shape))
     return largest or [(batch_size * 196, 2304, 256)]
-
-
-def _layers(network: keras.Model) -> list[keras.Layer]:
-    nested = [_layers(one) if isinstance(one, keras.Model) else [one] for one in network.layers]
-    return functools.reduce(list.__add__, nested, [])
