@@ -39,8 +39,8 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
       The path of the weights, for `config.encoder.weights`.
 
     Raises:
-      UserError: the config names another encoder, fewer training images than a batch can be read,
-        or the interrupted or finished run was of another network.
+      UserError: the config names another encoder, no training image can be read, TensorFlow does
+        not read the data set's folder, or the interrupted or finished run was of another network.
     """
     _check_name(config.encoder.name)
     path = os.path.join(workdir, WEIGHTS)
@@ -50,6 +50,7 @@ def pretrain_encoder(config: ConfigDict, workdir: str) -> str:
         logging.info("%s: pretrained already", path)
         return path
     settings = config.encoder.pretrain
+    _check_folder(config.dataset.dir)
     captioned = _readable_images(config.dataset, config.encoder.max_pixels)
     if not captioned:
         raise UserError(f"config.dataset.dir={config.dataset.dir} holds no readable training image")
@@ -72,6 +73,15 @@ def _check_name(name: str) -> None:
         raise UserError(
             f"imcap pretrain is for config.encoder.name={' or '.join(encoders.ENCODERS)}, "
             f"not {name}"
+        )
+
+
+def _check_folder(folder: str) -> None:
+    scheme = folder.rpartition("://")[0]
+    if scheme not in tf.io.gfile.get_registered_schemes():
+        raise UserError(
+            f"config.dataset.dir={folder}: imcap pretrain does not read images from {scheme}://: "
+            "copy the data set to this machine"
         )
 
 

@@ -153,6 +153,13 @@ def test_images_that_are_all_unreadable_are_refused(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["shapes"]
 
 
+def test_a_data_set_that_tensorflow_does_not_read_is_refused(tmp_path) -> None:
+    config = small_config(tmp_path, dataset__dir="s3://bucket/set")
+    with pytest.raises(UserError, match=r"^config\.dataset\.dir=s3://bucket/set: .* from s3://: "):
+        pretrain.pretrain_encoder(config, str(tmp_path))
+    assert not os.listdir(tmp_path)
+
+
 def test_another_encoder_is_refused(tmp_path) -> None:
     config = small_config(tmp_path, encoder__name="ResNet50")
     with pytest.raises(UserError) as caught:
