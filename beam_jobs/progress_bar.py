@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from types import TracebackType
 
 from beam_jobs import heartbeats
 from beam_jobs.transforms.check_manifest import warn_without_dev
 from imcap import progress
+from imcap.errors import UserError
 
 
 class ProgressBar(threading.Thread):
@@ -42,8 +44,13 @@ class ProgressBar(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped.wait(self._seconds):
+            self._show_if_readable()
+        self._show_if_readable()
+
+    def _show_if_readable(self) -> None:
+        # A bucket may fail once; the job goes on, and the next look shows how far it is.
+        with contextlib.suppress(OSError, UserError):
             self._show()
-        self._show()
 
     def _show(self) -> None:
         counts = heartbeats.total_progress(self._folder)

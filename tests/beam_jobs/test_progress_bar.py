@@ -6,6 +6,10 @@ import contextlib
 import os
 import select
 import termios
+import threading
+import time
+
+import memory_files
 
 from beam_jobs import heartbeats, records_folder
 from beam_jobs.progress_bar import ProgressBar
@@ -41,6 +45,23 @@ def test_on_a_terminal_a_bar_follows_the_job(tmp_path):
             assert select.select([terminal], [], [], 20)[0], shown
             shown += os.read(terminal, 4096).decode()
     os.close(terminal)
+
+
+def test_a_bucket_that_fails_once_does_not_end_the_bar(bucket, monkeypatch, capsys):
+    failed = threading.Event()
+
+    def fail(*_: object) -> None:
+        failed.set()
+        raise OSError("try again")
+
+    with ProgressBar("memory://out/records", local=True):
+        with monkeypatch.context() as patch:
+            patch.setattr(memory_files.MemoryFileSystem, "_list", fail)
+            assert failed.wait(20)
+            time.sleep(0.1)  # The bar gets the failure.
+        heartbeats.write_totals("memory://out/records", {"train": 3, "dev": 1}, missing=0)
+        heartbeats.Heartbeat("memory://out/records", "train", 0).beat(done=1, last=True)
+    assert "1/4" in capsys.readouterr().err.split("\r")[-1]
 
 
 def test_a_missing_dev_split_is_logged_at_once(tmp_path, logged):
