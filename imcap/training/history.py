@@ -6,6 +6,7 @@ import csv
 import os
 
 from imcap import filesystem, metrics
+from imcap.errors import UserError, one_line
 
 COLUMNS = (
     "epoch",
@@ -23,12 +24,15 @@ class History:
     """The rows of history.csv, one per epoch; the file is replaced as a whole."""
 
     def __init__(self, workdir: str, step: int = 0) -> None:
-        """Reads the rows up to `step`: later ones are of steps after the restored checkpoint."""
+        """Reads the rows up to `step`: later ones are of steps after the restored checkpoint.
+
+        Raises:
+          UserError: the file is corrupted.
+        """
         self.path = os.path.join(workdir, "history.csv")
         self.rows: list[dict[str, str]] = []
         if os.path.exists(self.path) and step:
-            with open(self.path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            self.rows = [row for row in _read_rows(self.path) if int(row["step"]) <= step]
 
     def append(self, epoch: Epoch, *, write: bool = True) -> None:
         """Adds an epoch; a column without a value stays empty. `write`: to the file, too."""
@@ -64,6 +68,25 @@ class History:
         """Tells whether the last `patience` scores are no higher than one before; 0: never."""
         scores = self.scores(column)
         return bool(patience) and len(scores) - 1 - _argmax(scores) >= patience
+
+
+def _read_rows(path: str) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            _check_numbers(row)
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is corrupted ({one_line(error)}): remove it") from error
+    return rows
+
+
+def _check_numbers(row: dict[str, str]) -> None:
+    """Raises an exception unless a row has an epoch and a step, and numbers alone."""
+    for key in ("epoch", "step"):
+        int(row[key])
+    for value in row.values():
+        float(value or 0)
 
 
 def _argmax(scores: list[float]) -> int:

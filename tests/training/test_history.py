@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
+from refusals import refusal
 
 from imcap.errors import UserError
 from imcap.training.history import COLUMNS, History
@@ -47,6 +48,17 @@ def test_a_continued_run_keeps_the_epochs_up_to_its_step(tmp_path, step, epochs)
     assert continued.rows == history.rows[:epochs]
     continued.append(row(7))
     assert rows_of(history.path) == continued.rows
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["epoch,loss\n1,0.5\n", "epoch,step\n1,ten\n", "epoch,step,loss\n1,10,a\n", "epoch,step\n1\n",
+     "epoch;step\n1;10\n", "epoch,step\n1,10,3\n"],
+)  # fmt: skip
+def test_a_corrupted_file_is_named(tmp_path, content):
+    (tmp_path / "history.csv").write_text(content)
+    line = refusal(History, str(tmp_path), 99)
+    assert line.startswith(f"{tmp_path}/history.csv is corrupted (")
 
 
 def test_a_worker_that_is_not_the_chief_keeps_the_same_rows_and_writes_none(tmp_path):
