@@ -201,10 +201,10 @@ def app(parsed: Parsed) -> None:
 
 @command(
     "bench", "workdir image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input|notebook",
+    arguments="records|scale|input|train|notebook",
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
-    """measure: records, scale, input or notebook, beside a limit or a peer of the same run"""
+    """measure something beside a limit or a peer of the same run"""
     with console.quiet():
         from imcap import benchmarks
         from imcap.benchmarks import common
@@ -213,7 +213,7 @@ def bench(parsed: Parsed) -> None:
         raise UserError(f"imcap bench needs one name: {', '.join(benchmarks.NAMES)}")
     (name,), values = parsed.rest, parsed.values
     rows = benchmarks.measure(
-        name, parsed.config if name == "input" else parsed.given_config,
+        name, parsed.config if name in ("input", "train") else parsed.given_config,
         image_dir=values.image_dir, num_images=values.num_images, repeats=values.repeats,
     )  # fmt: skip
     print(common.format_table(rows))

@@ -170,14 +170,14 @@ def choose_metadata(
         if requested == "auto":
             logging.info("compute dtype %s (as this run began)", metadata.compute_dtype)
             return metadata
-    choice = runtime.choose_dtype(requested, _gemm_shapes(config, info))
+    choice = runtime.choose_dtype(requested, gemm_shapes(config, info))
     # Timings differ between workers, and all of them have to compute the same.
     name, reason = strategies.gather(strategy, choice)[0]
     logging.info("compute dtype %s (%s)", name, reason)
     return Metadata(info.vocabulary_digest, name)
 
 
-def _gemm_shapes(config: ConfigDict, info: records.Info) -> list[runtime.GemmShape]:
+def gemm_shapes(config: ConfigDict, info: records.Info) -> list[runtime.GemmShape]:
     """Returns (m, k, n) of the products that take most of a training step's time."""
     model, (positions, channels) = config.model, info.feature_shape
     captions = _CAPTIONS_PER_IMAGE * config.train.batch_size

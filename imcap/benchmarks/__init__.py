@@ -11,7 +11,7 @@ from imcap.errors import UserError
 if TYPE_CHECKING:
     from imcap.benchmarks.common import Row
 
-NAMES = ("records", "scale", "input", "notebook")
+NAMES = ("records", "scale", "input", "train", "notebook")
 
 
 def measure(
@@ -26,8 +26,8 @@ def measure(
 
     Args:
       name: one of NAMES.
-      config: `input` needs it resolved and with finished records, `notebook` not resolved; the
-        others read only its `encoder.name` and `encoder.weights`.
+      config: `input` and `train` need it resolved and with finished records, `notebook` not
+        resolved; the others read only its `encoder.name` and `encoder.weights`.
       image_dir: of `records` and `scale`: a folder of images to encode; empty, for `scale`: small
         images are drawn.
       num_images: of `records` and `scale`: images to encode; of `notebook`: images of each split.
@@ -36,10 +36,12 @@ def measure(
     Raises:
       UserError: an argument is missing or has a bad value, or a measurement cannot run.
     """
-    from imcap.benchmarks import input_reading, notebook, records, scale
+    from imcap.benchmarks import input_reading, notebook, records, scale, training
 
     if name == "input":
         return input_reading.benchmark_input(config, repeats)
+    if name == "train":
+        return training.benchmark_training(config, repeats)
     if name == "notebook":
         if image_dir:
             raise UserError("imcap bench notebook takes --config.dataset.dir=DIR, not --image_dir")

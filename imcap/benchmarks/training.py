@@ -1,0 +1,156 @@
+"""`imcap bench train`: training steps beside the machine's matrix products and a notebook's `fit`.
+
+The matrix products of a step are counted for words only: padding is not work. Both networks train
+on the features and captions of the same records, which are read before the clock starts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import input_pipeline, records, runtime, text, train
+from imcap.benchmarks import common, keras_notebook, products
+from imcap.errors import UserError
+from imcap.records import staging
+from imcap.training import distributed_batches, strategies
+from imcap.training.steps import Batch
+
+_STEPS = 10  # Of training, per measurement.
+_NOTEBOOK_STEPS = 3
+_NOTEBOOK_IMAGES = 32  # Per batch, as notebooks have it.
+
+
+class _Contender(NamedTuple):
+    """What is measured: a function that trains for a while, and the captions that it trains on."""
+
+    train: Callable[[], object]
+    captions: int
+
+
+def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
+    """Measures training on the records of `config.records.dir`.
+
+    Args:
+      config: resolved, with finished records.
+      repeats: runs of each measurement; the compared ones take turns.
+
+    Raises:
+      UserError: no finished records, or `repeats` is below 1.
+    """
+    if repeats < 1:
+        raise UserError(f"--repeats={repeats}: must be at least 1")
+    folder = staging.local_folder(config.records.dir, config.records.cache_dir)
+    info = train.read_training_info(config, folder)
+    shapes = train.gemm_shapes(config, info)
+    dtype = runtime.choose_dtype(config.train.compute_dtype, shapes).name
+    batches, step = _training(config, folder, info, dtype)
+    work = sum(_gflop(config, info, batch) for batch in batches)
+    imcap = _Contender(lambda: _run(step, batches), sum(map(_count_captions, batches)))
+    notebook = _notebook(config, folder, info)
+
+    times: dict[str, list[float]] = {"imcap": [], "notebook": [], "gemms": []}
+    for contender in (imcap, notebook):
+        contender.train()  # Traces the graphs.
+    for _ in range(repeats):
+        times["imcap"].append(_seconds(imcap.train))
+        times["notebook"].append(_seconds(notebook.train))
+        times["gemms"].append(1 / runtime.measure_gemms(shapes)[dtype])
+    return _rows(dtype, work, imcap.captions, notebook.captions, times)
+
+
+def _rows(
+    dtype: str, work: float, captions: int, notebook_captions: int, times: dict[str, list[float]]
+) -> list[common.Row]:
+    """`work`: GFLOP of the words in all steps of a measurement."""
+    median = {name: statistics.median(values) for name, values in times.items()}
+    pairs = list(zip(times["imcap"], times["notebook"], times["gemms"], strict=True))
+    of_gemms = statistics.median(work / ours * gemm for ours, _, gemm in pairs)
+    factor = captions / notebook_captions
+    of_notebook = statistics.median(factor * theirs / ours for ours, theirs, _ in pairs)
+    return [
+        common.Row(f"training, {dtype}", captions / median["imcap"], "captions/s"),
+        common.Row("matrix products of the words of a step", work / _STEPS, "GFLOP"),
+        common.Row(f"matrix products alone, {dtype}", 1 / median["gemms"], "GFLOP/s"),
+        common.Row(
+            "matrix products of the words in training", work / median["imcap"], "GFLOP/s",
+            of_gemms, at_least=0.7,
+        ),
+        common.Row(
+            "notebook: every prefix a sample, Keras' fit",
+            notebook_captions / median["notebook"], "captions/s",
+        ),
+        common.Row("imcap against the notebook", of_notebook, "times", of_notebook, at_least=25.0),
+    ]  # fmt: skip
+
+
+def _training(
+    config: ConfigDict, folder: str, info: records.Info, dtype: str
+) -> tuple[list[Batch], Callable[[Batch], tf.Tensor]]:
+    strategy = strategies.build("none")
+    dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, 0)
+    state = train.create_state_from_config(config, info, strategy, dtype)
+    step = train.build_cross_entropy_step(config, state, strategy, dataset.element_spec)
+    iterator = iter(dataset)
+    return [next(iterator) for _ in range(_STEPS)], step
+
+
+def _run(step: Callable[[Batch], tf.Tensor], batches: Iterable[Batch]) -> None:
+    for batch in batches:
+        loss = step(batch)
+    loss.numpy()
+
+
+def _gflop(config: ConfigDict, info: records.Info, batch: Batch) -> float:
+    """Returns the work of a training step: forward, and twice that backward."""
+    count = products.count(config.model, info.text["vocabulary_size"], *info.feature_shape)
+    tokens = int(tf.math.count_nonzero(batch["tokens"][..., 1:] != text.PAD))
+    return 3e-9 * (len(batch["features"]) * count.per_image + tokens * count.per_word)
+
+
+def _count_captions(batch: Batch) -> int:
+    return int(tf.math.count_nonzero(batch["tokens"][:, :, 0] != text.PAD))
+
+
+def _notebook(config: ConfigDict, folder: str, info: records.Info) -> _Contender:
+    """Returns `model.fit` on the first images; each has one vector, the mean of its features."""
+    dataset = input_pipeline.eval_dataset(
+        folder, info, "train", batch_size=1, limit=_NOTEBOOK_IMAGES * _NOTEBOOK_STEPS
+    )
+    features, captions = {}, {}
+    for batch in dataset:
+        image = batch["image_id"].numpy()[0].decode()
+        features[image] = np.mean(tf.cast(batch["features"], tf.float32), axis=1)
+        raw = [caption.decode() for caption in batch["captions"].values.numpy()]
+        captions[image] = keras_notebook.mark(raw)
+    tokenizer, longest = keras_notebook.fit_tokenizer(captions), keras_notebook.longest(captions)
+    keras.utils.set_random_seed(config.seed)
+    # As many outputs as the decoder beside it has: the tokenizer knows the words of a few images.
+    tokenizer.word_index |= {f"[{n}]": n for n in _missing(tokenizer, info)}
+    model = keras_notebook.build_model(
+        len(tokenizer.word_index) + 1, longest, info.feature_shape[1], config.model
+    )
+    batches = keras_notebook.data_generator(
+        captions, features, tokenizer, longest, _NOTEBOOK_IMAGES
+    )
+    fit = lambda: model.fit(  # noqa: E731
+        batches, steps_per_epoch=_NOTEBOOK_STEPS, shuffle=False, verbose=0
+    )
+    return _Contender(fit, sum(map(len, captions.values())))
+
+
+def _missing(tokenizer: Any, info: records.Info) -> range:
+    return range(len(tokenizer.word_index) + 1, info.text["vocabulary_size"])
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began

@@ -1,0 +1,29 @@
+"""`imcap bench train`: its rows are of real training steps on real records."""
+
+from __future__ import annotations
+
+import landscapes
+import pytest
+from refusals import refusal
+
+from imcap import config as config_lib
+from imcap.benchmarks import training
+
+
+def test_training_is_compared_with_products_and_with_a_notebook(landscape_data, tmp_path):
+    config = landscapes.make_config(tmp_path, landscape_data)
+    rows = training.benchmark_training(config, 1)
+    rate, work, alone, of_words, notebook, factor = rows
+    assert all(row.value > 0 for row in rows)
+    assert [row.unit for row in rows] == [
+        "captions/s", "GFLOP", "GFLOP/s", "GFLOP/s", "captions/s", "times"
+    ]  # fmt: skip
+    assert of_words.ratio == pytest.approx(of_words.value / alone.value)
+    assert factor.value == pytest.approx(rate.value / notebook.value)
+    assert (of_words.at_least, factor.at_least) == (0.7, 25.0)
+    assert work.ratio is None
+
+
+def test_no_repeats_are_refused():
+    message = "--repeats=0: must be at least 1"
+    assert refusal(training.benchmark_training, config_lib.default(), 0) == message
