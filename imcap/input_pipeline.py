@@ -9,6 +9,7 @@ A batch is a dict of
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +23,7 @@ _PARALLEL = os.cpu_count() or 1
 _LENGTH_STEP = 4
 # Batches of similar length are formed within this many batches of the shuffled stream.
 _WINDOW = 16
-_COUNTED = 64  # Records whose tokens are counted at a time.
+_COUNTED = 64  # Records whose tokens alone are read at a time.
 
 
 def train_dataset(
@@ -113,14 +114,29 @@ def count_tokens(folder: str, info: records.Info, split: str) -> np.ndarray:
     Raises:
       tf.errors.OpError: a shard cannot be read (records.corruption).
     """
-    shards = _as_dataset(records.shards(folder, info, split))
-    batches = records.interleave(shards, info.compression, cycle=1, readers=1).batch(_COUNTED)
-    tokens = batches.map(records.parse_tokens).with_options(records.NO_AUTOTUNE)
+    tokens = _serialized_batches(folder, info, split).map(records.parse_tokens)
     size = info.text["vocabulary_size"]
     counts = np.zeros(size, np.int64)
-    for batch in tokens.as_numpy_iterator():
+    for batch in tokens.with_options(records.NO_AUTOTUNE).as_numpy_iterator():
         counts += np.bincount(batch, minlength=size)
     return counts
+
+
+def read_tokens(folder: str, info: records.Info, split: str) -> Iterator[np.ndarray]:
+    """Yields the token ids of a split's captions, int32 [images, captions, length], as batches
+    have them, but without features.
+
+    Raises:
+      tf.errors.OpError: a shard cannot be read (records.corruption).
+    """
+    tokens = _serialized_batches(folder, info, split).map(records.parse_captions)
+    yield from tokens.with_options(records.NO_AUTOTUNE).as_numpy_iterator()
+
+
+def _serialized_batches(folder: str, info: records.Info, split: str) -> tf.data.Dataset:
+    """Returns a split's records in their order, string [batch]."""
+    shards = _as_dataset(records.shards(folder, info, split))
+    return records.interleave(shards, info.compression, cycle=1, readers=1).batch(_COUNTED)
 
 
 def _epoch_batches(

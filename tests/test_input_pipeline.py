@@ -270,6 +270,19 @@ def test_evaluation_can_be_limited_to_the_first_images(tiny_run) -> None:
     assert found(1000) == found(0)
 
 
+def test_tokens_alone_are_those_of_the_batches(tiny_run) -> None:
+    folder = tiny_run.records.dir
+    info = records.read_info(folder)
+    found = list(input_pipeline.read_tokens(folder, info, "train"))
+    assert [len(tokens) for tokens in found] == [64, 32]
+    dataset = input_pipeline.eval_dataset(folder, info, "train", batch_size=64)
+    for tokens, batch in zip(found, dataset, strict=True):
+        assert tokens.dtype == np.int32
+        expected = batch["tokens"].numpy()
+        padding = expected.shape[2] - tokens.shape[2]
+        np.testing.assert_array_equal(np.pad(tokens, [(0, 0), (0, 0), (0, padding)]), expected)
+
+
 def test_a_missing_split_is_refused(tiny_run) -> None:
     info = records.read_info(tiny_run.records.dir)
     with pytest.raises(UserError, match="the records hold no split 'holdout'"):

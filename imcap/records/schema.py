@@ -126,6 +126,13 @@ def parse_tokens(serialized: tf.Tensor) -> tf.Tensor:
     return tf.io.parse_example(serialized, spec)["tokens"].values
 
 
+def parse_captions(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns the token ids of a batch's captions without the features: string [batch] to int32
+    [batch, captions, length], 0 where a caption or the list of captions ends."""
+    parsed = tf.io.parse_example(serialized, {"tokens": _CAPTION_TOKENS})
+    return tf.cast(parsed["tokens"].to_tensor(), tf.int32)
+
+
 def parse_longest(serialized: tf.Tensor) -> tf.Tensor:
     """Returns the length of each image's longest caption: string [batch] to int64 [batch]."""
     spec = {"caption_lengths": tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
