@@ -2,19 +2,39 @@
 
 make records train eval export CONFIG=flickr8k DATA=DIR WEIGHTS=FILE
 
+The variant `self_critical` goes on from the weights of runs/flickr8k, in a run of its own
+(another run's: ARGS=--config.train.from_checkpoint=RUN):
+
+make train eval export CONFIG=flickr8k:self_critical DATA=DIR WEIGHTS=FILE
+
 Times and scores: README.md.
 """
 
 from imcap import config as config_lib
 
+_SELF_CRITICAL = "self_critical"
+_RUN = "runs/flickr8k"
+
 
 def get_config(variant: str = "") -> config_lib.ConfigDict:
-    """`variant`: the decoder; `attention` where it is empty."""
+    """`variant`: the decoder, `attention` where it is empty; or `self_critical`."""
     config = config_lib.default()
     config.records.flip = True
-    config.model.decoder = variant or "attention"
+    config.model.decoder = "attention" if variant in ("", _SELF_CRITICAL) else variant
     config.train.epochs = 16
     config.train.compute_dtype = "auto"
     config.decode.beam_size = 5
     config.decode.length_penalty = 0.9
+    if variant == _SELF_CRITICAL:
+        _train_self_critically(config)
     return config
+
+
+def _train_self_critically(config: config_lib.ConfigDict) -> None:
+    """Maximizes CIDEr-D; the learning rate decays to zero over the run, without warm-up."""
+    config.records.dir = f"{_RUN}/records"
+    config.train.from_checkpoint = _RUN
+    config.train.objective = _SELF_CRITICAL
+    config.train.epochs = 15
+    config.train.learning_rate = 1e-4
+    config.train.warmup = 0.0

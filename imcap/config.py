@@ -23,6 +23,7 @@ _PATHS = (
     ("records", "dir"),
     ("records", "cache_dir"),
     ("text", "vocabulary"),
+    ("train", "from_checkpoint"),
     ("eval", "similarity_encoder"),
 )
 
@@ -163,6 +164,13 @@ def train_defaults() -> ConfigDict:
         {
             "batch_size": 64,  # Images, over all replicas; each comes with all its captions.
             "epochs": 12,
+            "objective": "cross_entropy",  # Or self_critical: minus sampled captions' CIDEr-D.
+            "self_critical": {
+                "samples": 5,  # Captions per image.
+                "bleu4_weight": 0.0,  # Of smoothed sentence BLEU-4 (0..1) in the reward.
+                "cross_entropy_weight": 0.0,  # Of the references' cross-entropy in the loss.
+            },
+            "from_checkpoint": "",  # Initial weights: a run's folder, or a checkpoint's.
             "learning_rate": 1e-3,
             "warmup": 0.1,  # Share of all steps over which the rate rises from zero.
             "weight_decay": 0.0,

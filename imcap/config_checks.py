@@ -13,6 +13,7 @@ from imcap.decoders import DECODERS
 from imcap.errors import UserError
 from imcap.metrics import METRICS
 from imcap.registry import advice
+from imcap.training import OBJECTIVES
 
 CHOICES: dict[str, Collection[str]] = {
     "dataset.name": READERS,
@@ -21,6 +22,7 @@ CHOICES: dict[str, Collection[str]] = {
     "records.dtype": ("float16", "bfloat16", "float32"),
     "records.compression": ("", "GZIP"),
     "model.decoder": DECODERS,
+    "train.objective": OBJECTIVES,
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
     "train.best_metric": METRICS,
 }
@@ -60,6 +62,8 @@ NOT_NEGATIVE = (
     "train.patience",
     "train.checkpoint_minutes",
     "train.eval_images",
+    "train.self_critical.bleu4_weight",
+    "train.self_critical.cross_entropy_weight",
     "decode.no_repeat_ngram",
 )
 FRACTIONS = (
@@ -116,9 +120,23 @@ def validate(config: ConfigDict) -> None:
             f"config.train.keep_checkpoints={keep!r} must be all, a number of epochs above 0, or "
             "empty"
         )
+    _validate_self_critical(config.train)
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"
+        )
+
+
+def _validate_self_critical(train: ConfigDict) -> None:
+    if train.self_critical.samples < 2:
+        raise UserError(
+            f"config.train.self_critical.samples={train.self_critical.samples!r} must be at least "
+            "2: a sample's baseline is the mean reward of the others"
+        )
+    if train.objective == "self_critical" and not train.from_checkpoint:
+        raise UserError(
+            "config.train.objective='self_critical' has to start from a decoder that was trained "
+            "with cross_entropy: give --config.train.from_checkpoint=RUN"
         )
 
 
@@ -148,16 +166,29 @@ def check_unchanged(
     Raises:
       UserError: names the first setting that differs, with its old and its new value.
     """
-    allowed = {*CHANGEABLE, *free}
-    values = dict(flatten(new.to_dict()))
-    for key, before in flatten(old.to_dict()):
-        now = values.get(key, before)
-        if allowed & {key, key.partition(".")[0]} or _is_same(before, now):
-            continue
+    if difference := first_difference(old, new, {*CHANGEABLE, *free}):
+        key, before, now = difference
         raise UserError(
             f"{trained_path} was trained with {key}={before!r}, now {now!r}: choose another "
             "--workdir, or remove it to train anew"
         )
+
+
+def first_difference(
+    old: ConfigDict, new: ConfigDict, allowed: Collection[str]
+) -> tuple[str, Any, Any] | None:
+    """Returns the first setting of `old` that has another value in `new`: its key and both values.
+
+    Args:
+      old, new: resolved configs.
+      allowed: settings, or whole parts of a config, that may differ.
+    """
+    values = dict(flatten(new.to_dict()))
+    for key, before in flatten(old.to_dict()):
+        now = values.get(key, before)
+        if not set(allowed) & {key, key.partition(".")[0]} and not _is_same(before, now):
+            return key, before, now
+    return None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,13 +16,15 @@ from imcap import config as config_lib
 from imcap import decoders, input_pipeline, records, runtime
 from imcap.decoders.base import Decoder
 from imcap.decoders.word_vectors import WordVectors
-from imcap.decoding.predictions import Predictions, Predictor, score_predictions
+from imcap.decoding.predictions import Predictor
 from imcap.records import corruption, staging
 from imcap.reports import plots
 from imcap.training import (
     checkpoints,
+    dev_scores,
     distributed_batches,
     initial_vectors,
+    initial_weights,
     objectives,
     steps,
     strategies,
@@ -30,11 +32,11 @@ from imcap.training import (
 from imcap.training.checkpoints import Checkpoints, Metadata
 from imcap.training.history import Epoch, History
 from imcap.training.meter import Meter
+from imcap.training.objectives import Batch, Objective
 from imcap.training.optimizer import build_optimizer
-from imcap.training.steps import Batch, TrainState
+from imcap.training.steps import TrainState
 from imcap.training.tensorboard import EventWriter
 
-_SAMPLES = 4  # Dev images whose captions go to TensorBoard at each evaluation.
 _CAPTIONS_PER_IMAGE = 5  # Of most data sets; an estimate is enough.
 _SPLITS = ("train", "dev")
 
@@ -60,8 +62,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
 
     Raises:
       UserError: no finished records, an unknown strategy, a checkpoint of another model or
-        vocabulary, a run trained with other settings, word vectors that cannot be used, or
-        another worker has stopped.
+        vocabulary (the run's own or `train.from_checkpoint`), a run trained with other settings,
+        word vectors that cannot be used, or another worker has stopped.
     """
     strategy = strategies.build(distribute)
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
@@ -89,6 +91,8 @@ def _train(
     keep = config.train.keep_checkpoints
     saved = Checkpoints(workdir, state, metadata, keep=keep, write=is_chief)
     first_step = saved.restore()
+    if not first_step:
+        initial_weights.load(config, state.decoder, info)
     if is_chief:
         config_lib.save(config, workdir)
     history = History(workdir, first_step)
@@ -100,23 +104,26 @@ def _train(
 
     dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, first_step)
     batches = distributed_batches.read_batches(dataset, folder, info)
-    train_step = build_cross_entropy_step(config, state, strategy, dataset.element_spec)
+    objective = objectives.build(config.train, state.decoder, folder, info)
+    train_step = build_train_step(config, state, objective, strategy, dataset.element_spec)
     tokenizer = records.read_tokenizer(folder, info)
     predictor = Predictor(state.decoder, tokenizer, config.decode, folder, info)
     summaries = EventWriter(workdir, write=is_chief)
-    meter = Meter(state, steps_per_epoch=steps_per_epoch, total_steps=total_steps, show=is_chief)
-    num_dev_images = _num_dev_images(config.train, info)
+    meter = Meter(
+        state, steps_per_epoch=steps_per_epoch, total_steps=total_steps, value=objective.SHOWN,
+        show=is_chief,
+    )  # fmt: skip
+    num_dev_images = dev_scores.count_images(config.train, info)
     saved_at = time.monotonic()
 
     for step in range(first_step + 1, total_steps + 1):
-        loss = train_step(next(batches))
-        meter.update(step, loss)
+        meter.update(step, train_step(next(batches)))
         if step % steps_per_epoch == 0:
             epoch = step // steps_per_epoch
-            row = _training_columns(state, epoch, meter.rate())
-            state.sums.assign(tf.zeros([3]))
-            if num_dev_images and _is_scored(epoch, config.train):
-                row |= _evaluate(predictor, strategy, summaries, step, num_dev_images)
+            row = _training_columns(objective, state, epoch, meter.rate())
+            state.sums.assign(tf.zeros(state.sums.shape))
+            if num_dev_images and dev_scores.is_scored(epoch, config.train):
+                row |= dev_scores.evaluate(predictor, strategy, summaries, step, num_dev_images)
             history.append(row, write=is_chief)
             summaries.scalars(step, row)
             if is_chief:
@@ -211,18 +218,25 @@ def create_state_from_config(
         vectors=vectors,
     )
     return steps.create_state(
-        strategy, build_decoder, lambda: build_optimizer(config.train, total_steps)
+        strategy,
+        build_decoder,
+        lambda: build_optimizer(config.train, total_steps),
+        objectives.num_sums(config.train),
     )
 
 
-def build_cross_entropy_step(
-    config: ConfigDict, state: TrainState, strategy: tf.distribute.Strategy, batch_spec: Batch
+def build_train_step(
+    config: ConfigDict,
+    state: TrainState,
+    objective: Objective,
+    strategy: tf.distribute.Strategy,
+    batch_spec: Batch,
 ) -> Callable[[Batch], tf.Tensor]:
-    """Returns the graph of a step that minimizes the cross-entropy; see `steps`."""
+    """Returns the graph of a step as the config says; see `steps`."""
     return steps.build_train_step(
         strategy,
         state,
-        objectives.cross_entropy(state.decoder, config.train.label_smoothing),
+        objective,
         seed=config.seed,
         clip_norm=config.train.clip_norm,
         batch_spec=batch_spec,
@@ -235,60 +249,16 @@ def _log_continuation(first_step: int, total_steps: int, steps_per_epoch: int) -
         logging.info("continues at step %d of %d, epoch %d", first_step, total_steps, epoch)
 
 
-def _training_columns(state: TrainState, epoch: int, rate: float) -> Epoch:
+def _training_columns(objective: Objective, state: TrainState, epoch: int, rate: float) -> Epoch:
     """Returns the columns of what the epoch's steps have summed up."""
-    loss, tokens, _ = state.sums.numpy()
+    columns = objective.columns(state.sums.numpy())
     return {
         "epoch": epoch,
         "step": int(state.step.numpy()),
-        "loss": float(loss / tokens),
+        **{name: float(value) for name, value in columns.items()},
         "learning_rate": float(state.optimizer.learning_rate),
         "captions_per_second": rate,
     }
-
-
-def _num_dev_images(config: ConfigDict, info: records.Info) -> int:
-    """Returns how many dev images an evaluation captions, 0 without that split."""
-    if "dev" not in info.splits:
-        return 0
-    num_images = info.num_images("dev")
-    return min(config.eval_images or num_images, num_images)
-
-
-def _is_scored(epoch: int, config: ConfigDict) -> bool:
-    return epoch % config.eval_every == 0 or epoch == config.epochs
-
-
-def _evaluate(
-    predictor: Predictor,
-    strategy: tf.distribute.Strategy,
-    summaries: EventWriter,
-    step: int,
-    num_images: int,
-) -> Epoch:
-    """Returns the dev columns of an epoch's row; each worker captions a part of the images."""
-    predictions = _predict_dev(predictor, strategy, num_images)
-    scores = score_predictions(predictions)
-    summaries.scalars(step, {f"dev/{name}": value for name, value in scores.as_dict().items()})
-    samples = list(predictions.captions.items())[:_SAMPLES]
-    lines = [f"{image_id}: {captions[0].caption}" for image_id, captions in samples]
-    summaries.text(step, "dev/captions", lines)
-    return {
-        "dev_loss": predictions.loss,
-        **{f"dev_{key}": value for key, value in scores.corpus.items()},
-    }
-
-
-def _predict_dev(
-    predictor: Predictor, strategy: tf.distribute.Strategy, num_images: int
-) -> Predictions:
-    """Returns the predictions for the first dev images; each worker captions a part of them."""
-    size = -(-num_images // strategies.num_workers(strategy))
-    start = size * strategies.worker_index(strategy)
-    size = min(size, num_images - start)
-    part = predictor.predict_split("dev", start=start, limit=size) if size > 0 else Predictions()
-    parts = strategies.gather(strategy, part.as_dict())
-    return Predictions.concatenate(map(Predictions.from_dict, parts))
 
 
 def _format_epoch(epoch: Epoch) -> str:

@@ -33,6 +33,7 @@ LEVELS = {
             "decoders.__init__",
             "encoders.__init__",
             "metrics.__init__",
+            "training.__init__",
         ),
         "config": ("config", "config_checks", "images", "text"),
         "data": ("datasets", "input_pipeline", "records"),
@@ -82,6 +83,8 @@ TESTED_IN = {
     # Scorers of one interface, compared with pycocoevalcap's in one test.
     "imcap.metrics.cider": "metrics/test_scores.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
+    # The scores of the epochs of a training: only a training shows them.
+    "imcap.training.dev_scores": "test_train.py",
     # The weights of epochs are written by what writes the other checkpoints.
     "imcap.training.epoch_checkpoints": "training/test_checkpoints.py",
     # The transforms put together: only a whole job shows them.

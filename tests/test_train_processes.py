@@ -12,7 +12,6 @@ import numpy as np
 import outputs
 import processes
 import pytest
-import tensorflow as tf
 import train_worker
 from ml_collections import ConfigDict
 
@@ -21,17 +20,6 @@ from imcap.training import checkpoints, epoch_checkpoints
 
 STEPS_PER_EPOCH = 5
 DEADLINE = 180  # Seconds until a process counts as stuck.
-
-
-def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
-    """All values in a checkpoint, by name."""
-    folder = workdir / checkpoints.FOLDER / name
-    path = tf.train.latest_checkpoint(str(folder)) or str(folder / "weights")
-    reader = tf.train.load_checkpoint(path)
-    # The number of saves depends on the clock.
-    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
-    names = set(reader.get_variable_to_shape_map()) - set(skipped)
-    return {name: reader.get_tensor(name) for name in names}
 
 
 # --- every strategy -----------------------------------------------------------------------------
@@ -184,7 +172,7 @@ def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, land
     whole.join(DEADLINE)
     assert whole.exitcode == 0
     for name in ("last", "best", "epoch-7", "epoch-8"):
-        found, expected = (saved_state(tmp_path / run, name) for run in ("none", "whole"))
+        found, expected = (outputs.saved_state(tmp_path / run, name) for run in ("none", "whole"))
         assert set(found) == set(expected)
         assert len(found) > 10
         for key, value in expected.items():

@@ -20,7 +20,7 @@ from imcap import input_pipeline, records, train
 from imcap.benchmarks import common
 from imcap.errors import UserError
 from imcap.records import staging
-from imcap.training import distributed_batches, strategies
+from imcap.training import distributed_batches, objectives, strategies
 
 _READERS = (1, 2, 4)
 _STEPS = 30  # Of training, per measurement.
@@ -126,7 +126,8 @@ def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> l
         config, config.records.dir, info, strategy, step=0
     )
     state = train.create_state_from_config(config, info, strategy)
-    step = train.build_cross_entropy_step(config, state, strategy, dataset.element_spec)
+    objective = objectives.build(config.train, state.decoder, config.records.dir, info)
+    step = train.build_train_step(config, state, objective, strategy, dataset.element_spec)
     batches = iter(dataset)
     step(next(batches))  # Traces the step.
     shares, ratios = [], []

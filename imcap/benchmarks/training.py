@@ -20,9 +20,10 @@ from imcap import input_pipeline, records, runtime, text, train
 from imcap.benchmarks import common, keras_notebook, products
 from imcap.errors import UserError
 from imcap.records import staging
-from imcap.training import distributed_batches, strategies
-from imcap.training.steps import Batch
+from imcap.training import distributed_batches, objectives, strategies
+from imcap.training.objectives import Batch
 
+_OBJECTIVE = "cross_entropy"
 _STEPS = 10  # Of training, per measurement.
 _NOTEBOOK_STEPS = 3
 _NOTEBOOK_IMAGES = 32  # Per batch, as notebooks have it.
@@ -43,10 +44,16 @@ def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
       repeats: runs of each measurement; the compared ones take turns.
 
     Raises:
-      UserError: no finished records, or `repeats` is below 1.
+      UserError: no finished records, another objective than cross-entropy, or `repeats` is below
+        1.
     """
     if repeats < 1:
         raise UserError(f"--repeats={repeats}: must be at least 1")
+    if config.train.objective != _OBJECTIVE:
+        raise UserError(
+            f"config.train.objective={config.train.objective!r}: only the work of {_OBJECTIVE} is "
+            f"counted, give --config.train.objective={_OBJECTIVE}"
+        )
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = train.read_training_info(config, folder)
     shapes = train.gemm_shapes(config, info)
@@ -97,7 +104,8 @@ def _training(
     strategy = strategies.build("none")
     dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, 0)
     state = train.create_state_from_config(config, info, strategy, dtype)
-    step = train.build_cross_entropy_step(config, state, strategy, dataset.element_spec)
+    objective = objectives.build(config.train, state.decoder, folder, info)
+    step = train.build_train_step(config, state, objective, strategy, dataset.element_spec)
     iterator = iter(dataset)
     return [next(iterator) for _ in range(_STEPS)], step
 

@@ -23,19 +23,21 @@ from imcap import filesystem, metrics
 from imcap.errors import UserError
 
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
+_REWARDS = {"reward": "mean of sampled training captions"}
 _GRID_COLUMNS = 5
 _COLOURS, _OPACITY = "inferno", 0.6  # Of attention weights over an image.
 _LARGEST = 1e30  # Matplotlib's axes overflow beyond; only a training that diverges gets there.
 
 
 def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
-    """Plots a training's losses (left) and dev scores (right) over its steps.
+    """Plots a training's losses or rewards (left) and dev scores (right) over its steps.
 
     Cells that are empty, NaN, infinite or beyond 1e30 are left out, and so is a row without a step.
 
     Args:
-      csv_path: history.csv with the columns `step`, `loss` and `dev_loss`; of the metrics' columns
-        (`dev_cider` and the like) those that it has are drawn; others are ignored.
+      csv_path: history.csv with the columns `step`, `loss` and `dev_loss`; where `reward` has
+        values it is drawn instead of the losses; of the metrics' columns (`dev_cider` and the like)
+        those that it has are drawn; others are ignored.
       png_path: of the plot, replaced as a whole.
 
     Raises:
@@ -43,10 +45,13 @@ def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[s
         the plot cannot be written.
     """
     labels = {f"dev_{key}": metrics.label(key) for key in metrics.METRICS}
-    columns = _read_history(csv_path, ("step", *_LOSSES), tuple(labels))
+    columns = _read_history(csv_path, ("step", *_LOSSES), (*_REWARDS, *labels))
     figure = Figure(figsize=(11, 4), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    _draw_curves(losses, "Loss", columns, _LOSSES)
+    training, scores = figure.subplots(1, 2)
+    if np.isfinite(columns["reward"]).any():
+        _draw_curves(training, "Reward", columns, _REWARDS)
+    else:
+        _draw_curves(training, "Loss", columns, _LOSSES)
     best = {
         name: f"{label}, best {np.nanmax(columns[name]):.3f}"
         for name, label in labels.items()

@@ -23,6 +23,7 @@ from imcap.training.steps import TrainState
 FOLDER = config_lib.CHECKPOINTS
 LAST, BEST = "last", "best"
 _METADATA_KEY, _STEP_KEY = (f"{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("metadata", "step"))
+_ADVICE = "choose another --workdir or remove its checkpoints"
 _ERRORS = (ValueError, AssertionError, IndexError, RuntimeError, tf.errors.OpError)
 
 
@@ -179,12 +180,13 @@ def describe(workdir: str, chosen: Chosen) -> dict[str, str | int]:
     return {"checkpoint": chosen.name, **known, "step": step}
 
 
-def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
+def read_metadata(path: str, vocabulary_digest: str, advice: str = _ADVICE) -> Metadata:
     """Returns a checkpoint's metadata.
 
     Args:
       path: of the checkpoint.
       vocabulary_digest: of the records, which the checkpoint has to be of.
+      advice: how to mend it, for the error's message.
 
     Raises:
       UserError: it is corrupted, of another vocabulary, or of imcap 0.1.0, which stored no
@@ -194,8 +196,7 @@ def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
         reader = tf.train.load_checkpoint(path)
         if not reader.has_tensor(_METADATA_KEY):
             raise UserError(
-                f"{path} was written by imcap 0.1.0, which stored no vocabulary digest: "
-                "choose another --workdir or remove its checkpoints"
+                f"{path} was written by imcap 0.1.0, which stored no vocabulary digest: {advice}"
             )
         metadata = Metadata(**json.loads(reader.get_tensor(_METADATA_KEY)))
     except UserError:
@@ -205,8 +206,7 @@ def read_metadata(path: str, vocabulary_digest: str) -> Metadata:
     if metadata.vocabulary_digest != vocabulary_digest:
         raise UserError(
             f"{path} was trained with another vocabulary ({metadata.vocabulary_digest[:12]}) than "
-            f"the records' ({vocabulary_digest[:12]}): choose another --workdir or remove its "
-            "checkpoints"
+            f"the records' ({vocabulary_digest[:12]}): {advice}"
         )
     return metadata
 
@@ -225,17 +225,33 @@ def load_decoder(
     Raises:
       UserError: nothing was trained, or with another model or vocabulary.
     """
-    path = (chosen or choose(workdir)).path
-    read_metadata(path, info.vocabulary_digest)
     decoder = decoders.build(model, info.text["vocabulary_size"], info.feature_shape[1])
+    restore_weights((chosen or choose(workdir)).path, decoder, info.vocabulary_digest)
+    return decoder
+
+
+def restore_weights(
+    path: str, decoder: Decoder, vocabulary_digest: str, advice: str = _ADVICE
+) -> None:
+    """Gives a decoder the weights of a checkpoint.
+
+    Args:
+      path: of the checkpoint.
+      decoder: its weights are replaced.
+      vocabulary_digest: of the records, which the checkpoint has to be of.
+      advice: how to mend what is wrong, for the error's message.
+
+    Raises:
+      UserError: it is corrupted, or of another model or vocabulary.
+    """
+    read_metadata(path, vocabulary_digest, advice)
     try:
         # `restore` asks for a count of saves, which the weights of an epoch do not have.
         status = tf.train.Checkpoint(decoder=_by_name(decoder)).read(path)
         # First of all: a status that fails the assertion logs what it did not restore.
         status.expect_partial().assert_existing_objects_matched()
     except _ERRORS as error:
-        raise _refused(path, error) from error
-    return decoder
+        raise _refused(path, error, advice) from error
 
 
 def _manager(workdir: str, name: str, **parts: tf.Variable) -> tf.train.CheckpointManager:
@@ -251,12 +267,9 @@ def _corrupted(path: str, error: Exception) -> UserError:
     return UserError(f"{path} is corrupted ({one_line(error)}): remove it")
 
 
-def _refused(path: str, error: Exception) -> UserError:
+def _refused(path: str, error: Exception, advice: str = _ADVICE) -> UserError:
     message = str(error).splitlines()[0]
-    return UserError(
-        f"{path} does not fit config.model and the records ({message}): choose another --workdir "
-        "or remove its checkpoints"
-    )
+    return UserError(f"{path} does not fit config.model and the records ({message}): {advice}")
 
 
 def _by_name(decoder: Decoder) -> tf.Module:

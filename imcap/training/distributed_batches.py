@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records
 from imcap.records import corruption
-from imcap.training.steps import Batch
+from imcap.training.objectives import Batch
 
 
 def distributed_dataset(

@@ -25,7 +25,12 @@ def name(epoch: int) -> str:
 
 def path(workdir: str, epoch: int) -> str:
     """Returns the path of an epoch's checkpoint, whether it was kept or not."""
-    return os.path.join(workdir, config_lib.CHECKPOINTS, name(epoch), _PREFIX)
+    return path_in(os.path.join(workdir, config_lib.CHECKPOINTS, name(epoch)))
+
+
+def path_in(folder: str) -> str:
+    """Returns the path of the checkpoint in an epoch's folder, whether it is there or not."""
+    return os.path.join(folder, _PREFIX)
 
 
 def kept(workdir: str) -> list[int]:

@@ -12,6 +12,7 @@ COLUMNS = (
     "epoch",
     "step",
     "loss",
+    "reward",
     "learning_rate",
     "captions_per_second",
     "dev_loss",

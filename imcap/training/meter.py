@@ -1,4 +1,4 @@
-"""The progress bar of a training: steps, epoch, loss and captions per second."""
+"""The progress bar of a training: steps, epoch, loss or reward, and captions per second."""
 
 from __future__ import annotations
 
@@ -9,30 +9,48 @@ import tensorflow as tf
 from imcap import progress
 from imcap.training.steps import TrainState
 
-_EVERY = 20  # Steps between readings of the loss: each of them waits for the device.
+_EVERY = 20  # Steps between readings of the value: each of them waits for the device.
 
 
 class Meter:
     """A progress bar over the steps, and the rate within the present epoch."""
 
     def __init__(
-        self, state: TrainState, *, steps_per_epoch: int, total_steps: int, show: bool
+        self,
+        state: TrainState,
+        *,
+        steps_per_epoch: int,
+        total_steps: int,
+        value: str = "loss",
+        show: bool,
     ) -> None:
-        """Begins at the state's step; `show`: whether this process shows the bar."""
-        self._state, self._steps_per_epoch = state, steps_per_epoch
+        """Begins at the state's step.
+
+        Args:
+          state: of the training.
+          steps_per_epoch: an epoch's steps.
+          total_steps: of the training.
+          value: what is shown of each step beside the rate.
+          show: whether this process shows the bar.
+        """
+        self._state, self._steps_per_epoch, self._value = state, steps_per_epoch, value
         step = int(state.step.numpy())
         self._first_step = step + 1
         self._restart()
         self._bar = progress.bar("train", "step", total_steps, initial=step, disable=not show)
 
-    def update(self, step: int, loss: tf.Tensor) -> None:
-        """Counts a step; `loss`: float32 scalar, of that step."""
+    def update(self, step: int, value: tf.Tensor) -> None:
+        """Counts a step; `value`: float32 scalar, of that step."""
         if step % _EVERY == 0:
             epoch = (step - 1) // self._steps_per_epoch + 1
             self._bar.set_postfix(
-                epoch=epoch, loss=f"{float(loss):.3f}", captions_s=f"{self.rate():.0f}",
+                {
+                    "epoch": epoch,
+                    self._value: f"{float(value):.3f}",
+                    "captions_s": f"{self.rate():.0f}",
+                },
                 refresh=False,
-            )  # fmt: skip
+            )
         self._bar.update()
         # The rate leaves out the first step of each epoch, before which dev is scored, and that of
         # the process, which traces the graph, unless no step of the epoch would be left.

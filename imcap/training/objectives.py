@@ -1,53 +1,161 @@
-"""What a training minimizes: a loss for each token of a batch."""
+"""What a training minimizes: the interface of all objectives, and the cross-entropy.
+
+A further objective is a module with a subclass of `Objective` and a line in `training.OBJECTIVES`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
-from imcap import text
+from imcap import records, text
 from imcap.decoders.base import Decoder, Dropout
+from imcap.training import OBJECTIVES
+
+Batch = dict[str, tf.Tensor]
 
 
-class Losses(NamedTuple):
-    """The losses of a batch's tokens, without padding.
+class Randomness(NamedTuple):
+    """Where a step's random numbers come from.
 
     Attributes:
-      losses: float32 [tokens]; training minimizes their mean over all replicas.
-      cross_entropies: float32 [tokens], in nats; progress bar and history show their mean.
+      dropout: its masks are those of the step and the replica.
+      seed: int32 [2], of the step, the same on all replicas.
     """
 
-    losses: tf.Tensor
-    cross_entropies: tf.Tensor
+    dropout: Dropout
+    seed: tf.Tensor
 
 
-# (features [batch, positions, channels], tokens int32 [batch, captions, length], dropout): with
-# START first, and 0 where a caption or the list of captions ends.
-Objective = Callable[[tf.Tensor, tf.Tensor, Dropout], Losses]
+class Mean(NamedTuple):
+    """A mean of values that all replicas hold parts of.
 
-
-def cross_entropy(decoder: Decoder, label_smoothing: float = 0.0) -> Objective:
-    """Returns the cross-entropy of the next word, given the image and the previous words.
-
-    Args:
-      decoder: any.
-      label_smoothing: probability that is spread evenly over the vocabulary instead of being the
-        target word's (Szegedy et al., 2016).
+    Attributes:
+      total: float32 scalar, sum of this replica's values.
+      count: float32 scalar, how many they are.
     """
 
-    def objective(features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> Losses:
-        vectors = decoder.output_vectors(features, tokens[..., :-1], dropout)
+    total: tf.Tensor
+    count: tf.Tensor
+
+
+class Outcome(NamedTuple):
+    """What an objective computes of a replica's part of a batch.
+
+    Attributes:
+      terms: training minimizes the sum of these means over all replicas.
+      sums: float32 [n], named by `Objective.SUMS`; an epoch adds them up.
+    """
+
+    terms: Sequence[Mean]
+    sums: tf.Tensor
+
+
+class Objective(abc.ABC):
+    """A function of a batch; see `__call__`.
+
+    Attributes:
+      SUMS: the names of `Outcome.sums`; the third is the number of captions learnt from.
+      SHOWN: which of `columns` the progress bar shows.
+    """
+
+    SUMS: ClassVar[tuple[str, ...]]
+    SHOWN: ClassVar[str]
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(
+        cls, config: ConfigDict, decoder: Decoder, folder: str, info: records.Info
+    ) -> Objective:
+        """Builds the objective as a config's `train` part says.
+
+        Args:
+          config: a config's `train` part.
+          decoder: what is trained.
+          folder: the local records folder.
+          info: its info.json.
+        """
+
+    @abc.abstractmethod
+    def __call__(self, batch: Batch, randomness: Randomness) -> Outcome:
+        """Computes the loss of a replica's part of a batch, in graph.
+
+        Args:
+          batch: `features` [batch, positions, channels]; `tokens` int32 [batch, captions, length],
+            START first, and 0 where a caption or the list of captions ends; `image_id` string
+            [batch], which not every objective reads.
+          randomness: of the step.
+        """
+
+    @abc.abstractmethod
+    def columns(self, sums: Any) -> dict[str, Any]:
+        """Returns the history's columns, `loss` among them, from sums [n] of `SUMS`."""
+
+
+def build(config: ConfigDict, decoder: Decoder, folder: str, info: records.Info) -> Objective:
+    """Builds the objective called `config.objective`; see `Objective.from_config`."""
+    return OBJECTIVES.load(config.objective).from_config(config, decoder, folder, info)
+
+
+def num_sums(config: ConfigDict) -> int:
+    """Returns how many sums the objective of a config's `train` part keeps."""
+    return len(OBJECTIVES.load(config.objective).SUMS)
+
+
+class CrossEntropy(Objective):
+    """The cross-entropy of the next word, given the image and the previous words."""
+
+    SUMS = ("cross-entropy", "tokens", "captions")
+    SHOWN = "loss"
+
+    def __init__(self, decoder: Decoder, label_smoothing: float = 0.0) -> None:
+        """Stores what the loss depends on.
+
+        Args:
+          decoder: any.
+          label_smoothing: probability that is spread evenly over the vocabulary instead of being
+            the target word's (Szegedy et al., 2016).
+        """
+        self._decoder, self._label_smoothing = decoder, label_smoothing
+
+    @classmethod
+    def from_config(
+        cls, config: ConfigDict, decoder: Decoder, folder: str, info: records.Info
+    ) -> CrossEntropy:
+        """See `Objective`."""
+        return cls(decoder, config.label_smoothing)
+
+    def __call__(self, batch: Batch, randomness: Randomness) -> Outcome:
+        """See `Objective`: the mean is over all tokens but padding."""
+        tokens = batch["tokens"]
+        losses, entropies = self.token_losses(batch["features"], tokens, randomness.dropout)
+        count = tf.cast(tf.size(losses), tf.float32)
+        captions = tf.math.count_nonzero(tokens[:, :, 0] != text.PAD, dtype=tf.float32)
+        sums = tf.stack([tf.reduce_sum(entropies), count, captions])
+        return Outcome([Mean(tf.reduce_sum(losses), count)], sums)
+
+    def columns(self, sums: Any) -> dict[str, Any]:
+        """See `Objective`: `loss` is without label smoothing."""
+        return {"loss": sums[0] / sums[1]}
+
+    def token_losses(
+        self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the losses of a batch's tokens without padding, float32 [tokens], and their
+        cross-entropies in nats, which are the losses without label smoothing."""
+        vectors = self._decoder.output_vectors(features, tokens[..., :-1], dropout)
         targets = tokens[..., 1:]
         # Padding is removed before the output layer, which takes most of a step's time.
         is_token = targets != text.PAD
-        logits = decoder.logits(tf.boolean_mask(vectors, is_token))
+        logits = self._decoder.logits(tf.boolean_mask(vectors, is_token))
         targets = tf.boolean_mask(targets, is_token)
         entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        if not label_smoothing:
-            return Losses(entropies, entropies)
+        if not self._label_smoothing:
+            return entropies, entropies
         uniform = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
-        return Losses((1 - label_smoothing) * entropies + label_smoothing * uniform, entropies)
-
-    return objective
+        smoothing = self._label_smoothing
+        return (1 - smoothing) * entropies + smoothing * uniform, entropies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import landscapes
 import pytest
+import tiny_runs
 from refusals import refusal
 
 from imcap import config as config_lib
@@ -27,3 +28,9 @@ def test_training_is_compared_with_products_and_with_a_notebook(landscape_data, 
 def test_no_repeats_are_refused():
     message = "--repeats=0: must be at least 1"
     assert refusal(training.benchmark_training, config_lib.default(), 0) == message
+
+
+def test_another_objective_is_refused():
+    config = tiny_runs.changed_config("train.objective", "self_critical")
+    message = refusal(training.benchmark_training, config, 1)
+    assert message.endswith("give --config.train.objective=cross_entropy")

@@ -48,6 +48,25 @@ def test_losses_are_left_and_dev_scores_right(tmp_path):
     assert differ(plot, drawn(tmp_path, HEADER + ROWS.replace("900", "80"))) == (False, False)
 
 
+def test_rewards_are_drawn_instead_of_losses(tmp_path):
+    header = HEADER.replace("loss,", "loss,reward,", 1)
+    rows = (
+        "1,100,-0.5,0.5,0.001,900,4.2,0.05,0.10\n"
+        "2,200,-0.6,0.6,0.001,900,4.3,0.06,0.20\n"
+        "3,300,-0.7,0.7,0.001,900,4.4,0.07,0.30\n"
+    )
+    plot = drawn(tmp_path, header + rows)
+    assert differ(plot, drawn(tmp_path, header + rows.replace(",0.6,", ",0.55,"))) == (True, False)
+    assert differ(plot, drawn(tmp_path, header + rows.replace("-0.6", "-0.1"))) == (False, False)
+    assert differ(plot, drawn(tmp_path, header + rows.replace("4.3", "5.3"))) == (False, False)
+
+
+def test_an_empty_column_of_rewards_changes_nothing(tmp_path):
+    header = HEADER.replace("loss,", "loss,reward,", 1)
+    rows = ROWS.replace(",0.001,", ",,0.001,").replace(",0.0005,", ",,0.0005,")
+    assert not any(differ(drawn(tmp_path, header + rows), drawn(tmp_path, HEADER + ROWS)))
+
+
 def test_empty_and_infinite_values_are_left_out(tmp_path):
     plot = drawn(tmp_path, HEADER + ROWS)
     text = HEADER + ROWS.replace("4.0,0.001,900,,,", "4.0,0.001,900,nan,inf,")

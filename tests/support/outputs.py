@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from imcap.training import checkpoints
@@ -46,3 +47,14 @@ def step(workdir: Path, name: str = "last") -> int:
     """Returns the step of a run's newest checkpoint called `name`, 0 where there is none."""
     path = tf.train.latest_checkpoint(str(workdir / checkpoints.FOLDER / name))
     return int(path.rsplit("-", 1)[1]) if path else 0
+
+
+def saved_state(workdir: Path, name: str) -> dict[str, np.ndarray]:
+    """Returns all values in a run's checkpoint called `name`, by their names there."""
+    folder = workdir / checkpoints.FOLDER / name
+    path = tf.train.latest_checkpoint(str(folder)) or str(folder / "weights")
+    reader = tf.train.load_checkpoint(path)
+    # The number of saves depends on the clock.
+    skipped = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    names = set(reader.get_variable_to_shape_map()) - set(skipped)
+    return {name: reader.get_tensor(name) for name in names}

@@ -6,7 +6,9 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, train
-from imcap.training.steps import Batch, TrainState
+from imcap.training import objectives
+from imcap.training.objectives import Batch
+from imcap.training.steps import TrainState
 
 
 def create_state(config: ConfigDict) -> TrainState:
@@ -24,4 +26,6 @@ def first_batch(config: ConfigDict) -> Batch:
 
 def build_train_step(config: ConfigDict, state: TrainState, batch: Batch):
     spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
-    return train.build_cross_entropy_step(config, state, tf.distribute.get_strategy(), spec)
+    folder = config.records.dir
+    objective = objectives.build(config.train, state.decoder, folder, records.read_info(folder))
+    return train.build_train_step(config, state, objective, tf.distribute.get_strategy(), spec)

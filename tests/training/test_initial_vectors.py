@@ -9,7 +9,7 @@ from pathlib import Path
 import landscapes
 import numpy as np
 import pytest
-import tensorflow as tf
+import training_steps
 from ml_collections import ConfigDict
 from refusals import refusal
 
@@ -109,8 +109,7 @@ def test_trained_vectors_start_from_the_file_and_move(tmp_path, landscape_data, 
         info = records.read_info(config.records.dir)
         dataset = input_pipeline.eval_dataset(config.records.dir, info, "train", batch_size=9)
         batch = {key: value for key, value in next(iter(dataset)).items() if key != "captions"}
-        spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
-        step = train.build_cross_entropy_step(config, state, strategies.build("none"), spec)
+        step = training_steps.build_train_step(config, state, batch)
         step(batch)
         step(batch)  # The learning rate of the first step is zero.
         assert (np.array(state.decoder.embedding)[rows] != expected).any(axis=1).all()

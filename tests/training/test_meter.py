@@ -39,6 +39,16 @@ def test_the_rate_leaves_out_the_first_step_of_a_process_unless_it_ends_the_epoc
     meter.close()
 
 
+def test_the_bar_names_what_the_objective_shows(tmp_path, landscape_data, capsys):
+    state = create_state(landscapes.make_config(tmp_path, landscape_data))
+    meter = Meter(state, steps_per_epoch=20, total_steps=20, value="reward", show=True)
+    for step in range(1, 21):
+        meter.update(step, tf.constant(0.75))
+    meter.close()
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "reward=0.750" in last and "loss" not in last
+
+
 def test_a_process_that_is_not_the_chief_shows_no_bar(tmp_path, landscape_data, capsys):
     state = create_state(landscapes.make_config(tmp_path, landscape_data))
     meter = Meter(state, steps_per_epoch=15, total_steps=30, show=False)

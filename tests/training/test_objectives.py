@@ -9,7 +9,7 @@ import tensorflow as tf
 from imcap import config as config_lib
 from imcap import decoders, text
 from imcap.decoders.base import NO_DROPOUT
-from imcap.training import objectives
+from imcap.training import OBJECTIVES, objectives
 
 VOCABULARY = 9
 
@@ -35,9 +35,23 @@ def test_cross_entropy_with_label_smoothing_of_all_tokens_but_padding(smoothing)
     smoothed = (1 - smoothing) * one_hot + smoothing / VOCABULARY
     is_token = targets != text.PAD
 
-    objective = objectives.cross_entropy(decoder, smoothing)
-    losses, entropies = objective(features, tf.constant(tokens), NO_DROPOUT)
+    objective = objectives.CrossEntropy(decoder, smoothing)
+    losses, entropies = objective.token_losses(features, tf.constant(tokens), NO_DROPOUT)
     expected = -(smoothed * log_probabilities).sum(-1)[is_token]
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    expected = -(one_hot * log_probabilities).sum(-1)[is_token]
-    np.testing.assert_allclose(entropies, expected, rtol=1e-5)
+    expected_entropies = -(one_hot * log_probabilities).sum(-1)[is_token]
+    np.testing.assert_allclose(entropies, expected_entropies, rtol=1e-5)
+
+    randomness = objectives.Randomness(NO_DROPOUT, tf.constant([0, 0]))
+    outcome = objective({"features": features, "tokens": tf.constant(tokens)}, randomness)
+    ((total, count),) = outcome.terms
+    np.testing.assert_allclose([total, count], [expected.sum(), 8], rtol=1e-5)
+    np.testing.assert_allclose(outcome.sums, [expected_entropies.sum(), 8, 3], rtol=1e-5)
+    loss = objective.columns(outcome.sums.numpy())["loss"]
+    assert loss == pytest.approx(expected_entropies.mean(), rel=1e-5)
+
+
+def test_every_objective_has_the_number_of_captions_as_its_third_sum():
+    """The rate of a training is computed from it."""
+    for name in OBJECTIVES:
+        assert OBJECTIVES.load(name).SUMS[2] == "captions"

@@ -38,7 +38,8 @@ def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
 def test_a_step_sums_cross_entropy_tokens_and_captions(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data, train__label_smoothing=0.2)
     state, batch = create_state(config), first_batch(config)
-    _, entropies = objectives.cross_entropy(state.decoder)(*batch.values(), NO_DROPOUT)
+    objective = objectives.CrossEntropy(state.decoder)
+    _, entropies = objective.token_losses(batch["features"], batch["tokens"], NO_DROPOUT)
     loss = build_train_step(config, state, batch)(batch)
     assert float(loss) == pytest.approx(np.mean(entropies), rel=1e-5)
     captions = (batch["tokens"].numpy()[..., 0] != text.PAD).sum()
