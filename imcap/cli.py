@@ -92,7 +92,7 @@ def evaluate(parsed: Parsed) -> None:
     scores = evaluate.evaluate_split(config, workdir, split, checkpoint)
     for name, value in scores.as_dict().items():
         print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
-    print(evaluate.report_path(workdir, split, checkpoint))
+    print(evaluate.report_path(workdir, split, checkpoint, config.decode.rerank))
 
 
 @command("scores", "workdir", arguments="[WORKDIR …]")

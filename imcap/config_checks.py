@@ -25,6 +25,7 @@ CHOICES: dict[str, Collection[str]] = {
     "train.objective": OBJECTIVES,
     "train.compute_dtype": ("auto", "float32", "bfloat16"),
     "train.best_metric": METRICS,
+    "decode.rerank": ("none", "mbr", "consensus"),
 }
 POSITIVE = (
     "encoder.image_size",
@@ -51,6 +52,9 @@ POSITIVE = (
     "train.readers",
     "decode.beam_size",
     "decode.max_length",
+    "decode.rerank_neighbors",
+    "decode.rerank_dimensions",
+    "decode.rerank_images",
 )
 NOT_NEGATIVE = (
     "dataset.holdout",
@@ -65,6 +69,9 @@ NOT_NEGATIVE = (
     "train.self_critical.bleu4_weight",
     "train.self_critical.cross_entropy_weight",
     "decode.no_repeat_ngram",
+    "decode.rerank_score_weight",
+    "decode.rerank_mbr_weight",
+    "decode.rerank_sharpness",
 )
 FRACTIONS = (
     "model.dropout",

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import filesystem, records
+from imcap.decoding import rerank
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics import files, sentence_encoder
 from imcap.metrics.diversity import measure_diversity
@@ -21,15 +22,17 @@ from imcap.training import checkpoints
 _MAPS = 4  # Attention maps are drawn for this many of the best and of the worst captions.
 
 
-def report_path(workdir: str, split: str, checkpoint: str = checkpoints.BEST) -> str:
-    """Returns where `evaluate_split` writes its report."""
-    return os.path.join(_folder(workdir, split, checkpoint), "report.html")
+def report_path(
+    workdir: str, split: str, checkpoint: str = checkpoints.BEST, reranking: str = rerank.NONE
+) -> str:
+    """Returns where `evaluate_split` writes its report; `reranking` is `config.decode.rerank`."""
+    return os.path.join(_folder(workdir, split, checkpoint, reranking), "report.html")
 
 
-def _folder(workdir: str, split: str, checkpoint: str) -> str:
-    if checkpoint == checkpoints.BEST:
-        return files.folder(workdir, split)
-    return files.folder(workdir, split, checkpoints.choose(workdir, checkpoint).name)
+def _folder(workdir: str, split: str, checkpoint: str, reranking: str) -> str:
+    is_best = checkpoint == checkpoints.BEST
+    weights = [] if is_best else [checkpoints.choose(workdir, checkpoint).name]
+    return files.folder(workdir, split, *weights, *rerank.names(reranking))
 
 
 def evaluate_split(
@@ -39,7 +42,8 @@ def evaluate_split(
 
     Writes metrics.json, predictions.json, references.json, report.html and captions.png (the first
     images) to `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`. Those
-    of other weights than the best go to a folder beside it, such as `WORKDIR/eval/SPLIT-epoch-7`.
+    of other weights than the best and of reranked captions go to folders beside it, such as
+    `WORKDIR/eval/SPLIT-epoch-7` and `WORKDIR/eval/SPLIT-consensus`.
 
     Args:
       config: resolved.
@@ -49,12 +53,14 @@ def evaluate_split(
 
     Raises:
       UserError: no such split or checkpoint, no finished records, nothing trained, trained with
-        another vocabulary, or config.encoder would give other features than the records hold.
+        another vocabulary, config.encoder would give other features than the records hold, or as
+        `neighbor_files.read_or_build` where captions are reranked.
     """
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
     info.require_split(split)
     info.check_encoder(folder, config.encoder)
+    whole = info
     if config.records.skip_corrupted:
         info = corruption.skip_corrupted(folder, info, split)
     tokenizer = records.read_tokenizer(folder, info)
@@ -62,16 +68,20 @@ def evaluate_split(
     optional_scorers = build_optional_scorers(config.eval)
     weights = checkpoints.choose(workdir, checkpoint)
     decoder = checkpoints.load_decoder(config.model, workdir, info, weights)
-    predictor = Predictor(decoder, tokenizer, config.decode, folder, info)
+    skip = config.records.skip_corrupted
+    reranker = rerank.build(config.decode, workdir, whole, lambda: folder, skip_corrupted=skip)
+    predictor = Predictor(decoder, tokenizer, config.decode, folder, info, reranker)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions, optional_scorers)
-    target = _folder(workdir, split, checkpoint)
+    target = _folder(workdir, split, checkpoint, config.decode.rerank)
     settings = {
         "split": split,
         **checkpoints.describe(workdir, weights),
         "beam_size": config.decode.beam_size,
         "length_penalty": config.decode.length_penalty,
     }
+    if config.decode.rerank != rerank.NONE:
+        settings["rerank"] = config.decode.rerank
     if config.eval.similarity_encoder:
         settings["similarity_encoder"] = sentence_encoder.identify(config.eval.similarity_encoder)
     _write_json_files(target, predictions, scores, settings)

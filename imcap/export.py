@@ -15,7 +15,7 @@ from PIL import Image
 from imcap import config as config_lib
 from imcap import encoders, filesystem, images, records, text
 from imcap.decoders.base import Decoder
-from imcap.decoding import attention, beam_search
+from imcap.decoding import attention, beam_search, rerank
 from imcap.errors import UserError
 from imcap.metrics import files
 from imcap.records import staging
@@ -37,6 +37,7 @@ class CaptionModel(tf.Module):
         tokenizer: text.Tokenizer,
         info: records.Info,
         decode: ConfigDict,
+        reranker: rerank.Reranker = rerank.keep_order,
     ) -> None:
         """Stores the parts.
 
@@ -46,10 +47,11 @@ class CaptionModel(tf.Module):
           tokenizer: of their vocabulary.
           info: their info.json, for how images are prepared and the dtype of the features.
           decode: a config's `decode` part.
+          reranker: orders the captions found.
         """
         super().__init__()
         self._encoder, self._decoder, self._tokenizer = encoder, decoder, tokenizer
-        self._decode = decode
+        self._decode, self._reranker = decode, reranker
         self._image_size = info.preprocessing["image_size"]
         self._max_pixels = info.preprocessing["max_pixels"]
         self._feature_dtype = tf.as_dtype(info.feature_dtype)
@@ -74,11 +76,12 @@ class CaptionModel(tf.Module):
         Returns:
           `captions` string [batch, beam], in descending order of `ranks`.
           `ranks` float32 [batch, beam]: the total log-probability, END included, divided by the
-            number of tokens to the power of `length_penalty`.
+            number of tokens to the power of `length_penalty`; of a model that reranks, what the
+            reranking ordered them by.
           `scores` float32 [batch, beam]: the mean log-probability per token, END included.
           `caption` string [batch], `score` float32 [batch]: the first of `captions` and `scores`.
         """
-        found = beam_search.search(self._decoder, self._features(image_bytes), self._decode)
+        found = self._search(image_bytes)
         captions = self._tokenizer.decode_tf(found.tokens)
         return {
             "caption": captions[:, 0],
@@ -126,11 +129,16 @@ class CaptionModel(tf.Module):
         Returns:
           `captions`, `ranks` and `scores` [batch, beam_size], as `caption` returns them.
         """
-        found = beam_search.search(
-            self._decoder, self._features(image_bytes), self._decode, beam_size
-        )
+        found = self._search(image_bytes, beam_size)
         captions = self._tokenizer.decode_tf(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
+
+    def _search(
+        self, image_bytes: tf.Tensor, beam_size: tf.Tensor | None = None
+    ) -> beam_search.SearchResult:
+        features = self._features(image_bytes)
+        found = beam_search.search(self._decoder, features, self._decode, beam_size)
+        return self._reranker(found, features)
 
     def attention(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
         """Shows where the decoder looked for each word of given captions.
@@ -175,7 +183,8 @@ def export_model(config: ConfigDict, workdir: str, checkpoint: str = checkpoints
 
     Raises:
       UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary, or
-        config.encoder would give other features than the records hold.
+        config.encoder would give other features than the records hold, or as
+        `neighbor_files.read_or_build` where captions are reranked.
     """
     model, info, chosen = _build_model(config, workdir, checkpoint)
     described = checkpoints.describe(workdir, chosen)
@@ -186,7 +195,7 @@ def export_model(config: ConfigDict, workdir: str, checkpoint: str = checkpoints
         epochs=config.train.epochs,
         seed=config.seed,
         checkpoint=described,
-        scores=_scores_of(workdir, described["step"]),
+        scores=files.scores_of(workdir, described["step"], config.decode.rerank),
         word_vectors=initial_vectors.describe_run(workdir),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)
@@ -229,14 +238,14 @@ def _build_model(
     config_lib.check_run(config, workdir, free=("encoder.name", "encoder.weights"))
     chosen = checkpoints.choose(workdir, checkpoint)
     decoder = checkpoints.load_decoder(config.model, workdir, info, chosen)
-    return CaptionModel(encoder, decoder, tokenizer, info, config.decode), info, chosen
-
-
-def _scores_of(workdir: str, step: int | str) -> dict[str, files.Scores]:
-    """Returns split -> the content of its metrics.json, of the evaluations of a step's weights."""
-    found = files.read_scores(workdir).values()
-    # Those of imcap 0.1.0 do not tell their step.
-    return {str(scores["split"]): scores for scores in found if scores.get("step", step) == step}
+    reranker = rerank.build(
+        config.decode,
+        workdir,
+        info,
+        lambda: staging.local_folder(records_config.dir, records_config.cache_dir),
+        skip_corrupted=records_config.skip_corrupted,
+    )
+    return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, chosen
 
 
 def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:

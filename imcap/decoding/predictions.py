@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from imcap import input_pipeline, progress, records, text
 from imcap.decoders.base import Decoder
-from imcap.decoding import beam_search
+from imcap.decoding import beam_search, rerank
 from imcap.errors import UserError
 from imcap.metrics.scores import Scorer, Scores, score_captions
 from imcap.records import corruption
@@ -26,7 +26,7 @@ class Caption(NamedTuple):
     Attributes:
       caption: its words, separated by single spaces.
       score: mean log-probability per token, END included.
-      rank: what captions of an image are ordered by; see `beam_search.SearchResult`.
+      rank: what captions of an image are ordered by; see `beam_search.SearchResult` and `rerank`.
     """
 
     caption: str
@@ -86,6 +86,7 @@ class Predictor:
         decode: ConfigDict,
         folder: str,
         info: records.Info,
+        reranker: rerank.Reranker = rerank.keep_order,
     ) -> None:
         """Stores what `predict_split` needs; nothing is read yet.
 
@@ -95,7 +96,9 @@ class Predictor:
           decode: a config's `decode` part.
           folder: the records folder.
           info: its info.json.
+          reranker: orders the captions found.
         """
+        self._reranker = reranker
         self._decoder, self._tokenizer, self._decode = decoder, tokenizer, decode
         self._folder, self._info = folder, info
         self._graph: Callable[..., Any] | None = None
@@ -135,6 +138,7 @@ class Predictor:
         """Returns the captions, and the references' log-probabilities and token counts."""
         features = batch["features"]
         found = beam_search.search(self._decoder, features, self._decode)
+        found = self._reranker(found, features)
         return found, *beam_search.log_probability(self._decoder, features, batch["tokens"])
 
 

@@ -12,21 +12,21 @@ METRICS_FILE = "metrics.json"
 Scores = dict[str, float | int | str]  # The content of a metrics.json.
 
 
-def folder(workdir: str, split: str, checkpoint: str = "") -> str:
+def folder(workdir: str, split: str, *names: str) -> str:
     """Returns where the evaluation of a split is written.
 
     Args:
       workdir: the run's folder.
       split: its name.
-      checkpoint: a name such as `epoch-7`, whose evaluation lies beside that of the best one; empty
-        for the best.
+      names: of what is not as usual, such as the checkpoint `epoch-7` or the reranking `consensus`,
+        whose evaluation lies beside that of the best checkpoint's plain search.
     """
-    return os.path.join(workdir, "eval", f"{split}-{checkpoint}" if checkpoint else split)
+    return os.path.join(workdir, "eval", "-".join([split, *names]))
 
 
 def read_scores(workdir: str) -> dict[str, Scores]:
     """Returns the content of each metrics.json in a workdir, by the name of its folder: `SPLIT`,
-    or `SPLIT-CHECKPOINT` where other weights than the best were evaluated.
+    or another one beside it (`folder`).
 
     Raises:
       UserError: a metrics.json is corrupted.
@@ -39,3 +39,15 @@ def read_scores(workdir: str) -> dict[str, Scores]:
             raise UserError(f"{path} is corrupted: run `imcap eval` again")
         found[os.path.basename(os.path.dirname(path))] = scores
     return found
+
+
+def scores_of(workdir: str, step: int | str, rerank: str) -> dict[str, Scores]:
+    """Returns split -> the content of its metrics.json, of the evaluations of a step's weights with
+    one value of `config.decode.rerank`; raises as `read_scores`."""
+    found = read_scores(workdir).values()
+    # Those of imcap 0.1.0 do not tell their step; only those of reranked captions tell how.
+    return {
+        str(scores["split"]): scores
+        for scores in found
+        if scores.get("step", step) == step and scores.get("rerank", "none") == rerank
+    }

@@ -50,7 +50,7 @@ orientation, stretched to {size}x{size}, RGB |
 |{_word_vectors_row(word_vectors)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
-{decode.max_length} words |
+{decode.max_length} words |{_reranking_row(decode, info)}
 | trained on | {info.num_images("train") if "train" in info.splits else 0} images, at most \
 {epochs} epochs, seed {seed} |
 | weights | {", ".join(_describe_weights(checkpoint))} |
@@ -69,8 +69,7 @@ says so; all references are used.
 
 - `caption` and `score`: the best caption and its mean log-probability per token;
 - `captions`: all captions of the beam, in descending order of `ranks`;
-- `ranks`: the total log-probability divided by (number of tokens) ^ {decode.length_penalty}, the \
-length penalty;
+- `ranks`: {_describe_ranks(decode)};
 - `scores`: the mean log-probability per token of each. It does not decide the order.
 
 `score` takes `image_bytes` and `caption` and returns `score`: how well the caption fits the image,
@@ -87,6 +86,30 @@ where a wrong caption does harm.
 
 def _word_vectors_row(word_vectors: str) -> str:
     return f"\n| word vectors | {word_vectors} |" if word_vectors else ""
+
+
+def _reranking_row(decode: ConfigDict, info: records.Info) -> str:
+    if decode.rerank == "none":
+        return ""
+    if decode.rerank == "mbr":
+        return "\n| reranking | minimum Bayes risk: agreement with the other captions of the beam |"
+    images = min(info.num_images("train"), decode.rerank_images)
+    return (
+        "\n| reranking | retrieval: agreement (CIDEr-D) with the captions of the "
+        f"{min(decode.rerank_neighbors, images)} most similar of {images:,} training images, which "
+        "this model holds; its scores are not those of a captioner that retrieves nothing |"
+    )
+
+
+def _describe_ranks(decode: ConfigDict) -> str:
+    if decode.rerank != "none":
+        return (
+            "what the reranking orders them by: CIDEr-D with other captions, and some of `scores`"
+        )
+    return (
+        f"the total log-probability divided by (number of tokens) ^ {decode.length_penalty}, the "
+        "length penalty"
+    )
 
 
 def _describe_encoder(encoder: Mapping[str, object]) -> str:

@@ -22,8 +22,8 @@ class Caption:
       caption: its words.
       score: mean log-probability per token.
       rank: what an image's captions are sorted by, highest first: total log-probability divided by
-        `length ** decode.length_penalty`. None if the model was exported without the output
-        `ranks`.
+        `length ** decode.length_penalty`, or what `decode.rerank` gave it. None if the model was
+        exported without the output `ranks`.
     """
 
     caption: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pycocoevalcap.cider.cider_scorer import CiderScorer, cook_refs, cook_test
 
 Captions = Sequence[Sequence[int]]
 VOCABULARY = 65_536
@@ -30,3 +31,20 @@ def random_images(seed: int, images: int, captions: int, longest: int) -> list[C
         return rng.choice(IDS[: rng.integers(2, 8)], rng.integers(0, longest + 1)).tolist()
 
     return [[caption() for _ in range(captions)] for _ in range(images)]
+
+
+def coco_cider(
+    hypothesis: Sequence[int], reference: Sequence[int], images: Sequence[Captions]
+) -> float:
+    """Returns pycocoevalcap's CIDEr-D of two captions with the document frequencies of others."""
+    scorer = CiderScorer()
+    for captions in images:
+        scorer += ("", [_text(caption) for caption in captions])
+    scorer.compute_doc_freq()
+    scorer.ctest = [cook_test(_text(hypothesis))] * len(images)
+    scorer.crefs = [cook_refs([_text(reference)])] * len(images)
+    return float(scorer.compute_cider()[0])
+
+
+def _text(caption: Sequence[int]) -> str:
+    return " ".join(map(str, caption))
