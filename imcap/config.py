@@ -74,7 +74,7 @@ def default() -> ConfigDict:
             "rerank": "none",
             "rerank_score_weight": 0.1,  # Of a caption's score, beside its CIDEr-D.
             # For consensus: weight of the agreement with the beam, beside that with the images.
-            "rerank_mbr_weight": 0.3,
+            "rerank_mbr_weight": 0.0,
             "rerank_neighbors": 40,  # Similar training images, with five captions each.
             "rerank_sharpness": 8.0,  # An image counts e ** (this * cosine of its features).
             "rerank_dimensions": 256,  # Of the whitened features that images are compared by.
