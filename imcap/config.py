@@ -69,12 +69,11 @@ def default() -> ConfigDict:
             "length_penalty": 0.7,  # Total log-probability is divided by length ** this.
             "max_length": 22,  # Words.
             "no_repeat_ngram": 3,  # No n-gram of this many words twice; 0 allows them.
-            # Puts captions of the beam first that agree with the others of the beam (mbr), or with
-            # captions of similar training images, too (consensus); give it a beam of about 20.
+            # Or, for a beam of about 20: captions first that agree with its others (mbr), or with
+            # the captions of similar training images (consensus).
             "rerank": "none",
             "rerank_score_weight": 0.1,  # Of a caption's score, beside its CIDEr-D.
-            # For consensus: weight of the agreement with the beam, beside that with the images.
-            "rerank_mbr_weight": 0.0,
+            "rerank_mbr_weight": 0.0,  # For consensus: of the agreement within the beam.
             "rerank_neighbors": 40,  # Similar training images, with five captions each.
             "rerank_sharpness": 8.0,  # An image counts e ** (this * cosine of its features).
             "rerank_dimensions": 256,  # Of the whitened features that images are compared by.
