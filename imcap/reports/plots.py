@@ -46,7 +46,7 @@ def draw_history(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[s
     """
     labels = {f"dev_{key}": metrics.label(key) for key in metrics.METRICS}
     columns = _read_history(csv_path, ("step", *_LOSSES), (*_REWARDS, *labels))
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     training, scores = figure.subplots(1, 2)
     if np.isfinite(columns["reward"]).any():
         _draw_curves(training, "Reward", columns, _REWARDS)
@@ -164,7 +164,8 @@ def _draw_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend()
+        # Below the curves, so that it covers none.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     else:
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes)
 
