@@ -172,7 +172,9 @@ def _check_architecture(folder: str, config: dict[str, Any]) -> None:
                 "be read: choose another one, such as all-MiniLM-L6-v2"
             )
     path = os.path.join(folder, "modules.json")
-    modules = filesystem.read_json(path) or []
+    modules = filesystem.read_json(path) if filesystem.is_file(path) else []
+    if not isinstance(modules, list):
+        raise UserError(f"{path} is corrupted: it must be a JSON array")
     types = [str(module.get("type")) for module in modules if isinstance(module, dict)]
     for name in (name.rpartition(".")[2] for name in types):
         if name not in _MODULES:

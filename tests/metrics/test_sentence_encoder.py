@@ -153,6 +153,8 @@ def test_other_architecture_is_refused(tmp_path, change, named):
     ("name", "content", "named"),
     [
         ("modules.json", '[{"type": "sentence_transformers.models.Dense"}]', "a Dense"),
+        ("modules.json", '[{"type": "sentence', "corrupted: it must be a JSON array"),
+        ("modules.json", "3", "corrupted: it must be a JSON array"),
         ("1_Pooling/config.json", '{"pooling_mode_lasttoken": true}', "pooling_mode_lasttoken"),
         ("1_Pooling/config.json", '{"pooling_mode": ["mean", "max"]}', "pooling"),
         ("config.json", "{", "config.json is corrupted"),
