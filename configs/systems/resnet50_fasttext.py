@@ -4,7 +4,8 @@ make system SYSTEM=resnet50_fasttext DATA=DIR WEIGHTS=FILE ARGS=--config.model.w
 imcap caption --model=runs/resnet50_fasttext --checkpoint=7 IMAGE
 
 The vectors' size, if it is not 100, is given by `--config.model.embedding_size=300` in ARGS, the
-training's length by `--config.train.epochs=N` and `--config.train.batch_size=N`.
+training's length by `--config.train.epochs=N` and `--config.train.batch_size=N`. Times and scores:
+README.md.
 """
 
 from imcap import config as config_lib

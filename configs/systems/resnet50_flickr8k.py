@@ -2,7 +2,8 @@
 
 make system SYSTEM=resnet50_flickr8k DATA=DIR WEIGHTS=FILE ARGS=--config.eval.similarity_encoder=DIR
 
-The report shows each prediction beside its references with their similarity.
+The report shows each prediction beside its references with their similarity. Times and scores:
+README.md.
 """
 
 from imcap import config as config_lib

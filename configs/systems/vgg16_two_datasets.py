@@ -5,7 +5,7 @@ make system SYSTEM=vgg16_two_datasets:flickr30k DATA=DIR WEIGHTS=FILE
 imcap app --model=runs/vgg16_two_datasets-flickr8k --model=runs/vgg16_two_datasets-flickr30k
 
 Each model is trained on one of the data sets alone. The variant `flickr8k` has the settings of
-systems/vgg16_flickr8k, whose scores are in README.md.
+systems/vgg16_flickr8k. Times and scores: README.md.
 """
 
 from imcap import config as config_lib

@@ -10,7 +10,17 @@ import pages
 import processes
 import pytest
 from axe_core_python.selenium import Axe
-from pages import DESKTOP, PHONE, expander, open_page, texts, upload, wait, wait_for_captions
+from pages import (
+    DESKTOP,
+    PHONE,
+    expander,
+    loaded_width,
+    open_page,
+    texts,
+    upload,
+    wait,
+    wait_for_captions,
+)
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -97,8 +107,7 @@ def test_an_image_on_its_side_is_shown_upright(page, landscape_data, tmp_path):
     upload(page, tmp_path / "turned.jpg")
     wait_for_captions(page, "1 image captioned")
     assert "blue" in texts(page, ".imcap-best")[0]
-    (shown,) = page.find_elements(By.CSS_SELECTOR, "[data-testid=stImage] img")
-    assert page.execute_script("return arguments[0].naturalWidth", shown) == image.width
+    assert loaded_width(page) == image.width
 
 
 def test_nothing_is_wider_than_a_phone(browser, url, landscape_data):

@@ -61,6 +61,12 @@ def wait_for_captions(page: WebDriver, status: str) -> None:
     wait(page, "[data-testid=stDownloadButton]", "Download JSON")
 
 
+def loaded_width(page: WebDriver) -> int:
+    """Returns the width of the first image's file in pixels, once the browser has loaded it."""
+    script = "return document.querySelector('[data-testid=stImage] img')?.naturalWidth"
+    return WebDriverWait(page, 120, poll_frequency=0.1).until(lambda p: p.execute_script(script))
+
+
 def upload(page: WebDriver, *paths: object) -> None:
     page.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys("\n".join(map(str, paths)))
 
