@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -143,6 +143,20 @@ def run_module(module: str, *arguments: str) -> dict[str, float]:
         ended = f"ended with status {result.returncode}"
         raise RuntimeError(f"{' '.join(command)} {ended}:\n{result.stderr[-4000:]}")
     return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Returns the seconds that a call takes."""
+    began = time.monotonic()
+    function()
+    return time.monotonic() - began
+
+
+def run_steps(step: Callable[[Any], tf.Tensor], batches: Sequence[Any]) -> None:
+    """Runs training steps and waits for the last one."""
+    for batch in batches:
+        loss = step(batch)
+    loss.numpy()
 
 
 def peak_memory_mb() -> float:

@@ -133,7 +133,7 @@ def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> l
     shares, ratios = [], []
     for _ in range(repeats):
         in_memory = [next(batches) for _ in range(_STEPS)]
-        in_memory_seconds = _time(functools.partial(_run_steps, step, in_memory))
+        in_memory_seconds = common.seconds(functools.partial(common.run_steps, step, in_memory))
         del in_memory
         pipeline_seconds, waited = _time_stream(step, batches)
         shares.append(waited / pipeline_seconds)
@@ -162,16 +162,3 @@ def _time_stream(step: Callable[[Any], tf.Tensor], batches: Iterator[Any]) -> tu
         waited += time.monotonic() - asked
         step(batch).numpy()
     return time.monotonic() - began, waited
-
-
-def _run_steps(step: Callable[[Any], tf.Tensor], batches: list[Any]) -> None:
-    """Runs steps and waits for the last one."""
-    for batch in batches:
-        loss = step(batch)
-    loss.numpy()
-
-
-def _time(function: Callable[[], object]) -> float:
-    began = time.monotonic()
-    function()
-    return time.monotonic() - began

@@ -7,8 +7,7 @@ on the features and captions of the same records, which are read before the cloc
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -59,16 +58,17 @@ def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
     shapes = train.gemm_shapes(config, info)
     dtype = runtime.choose_dtype(config.train.compute_dtype, shapes).name
     batches, step = _training(config, folder, info, dtype)
-    work = sum(_gflop(config, info, batch) for batch in batches)
-    imcap = _Contender(lambda: _run(step, batches), sum(map(_count_captions, batches)))
+    count = products.count(config.model, info.text["vocabulary_size"], *info.feature_shape)
+    work = sum(_gflop(count, batch) for batch in batches)
+    imcap = _Contender(lambda: common.run_steps(step, batches), sum(map(_count_captions, batches)))
     notebook = _notebook(config, folder, info)
 
     times: dict[str, list[float]] = {"imcap": [], "notebook": [], "gemms": []}
     for contender in (imcap, notebook):
         contender.train()  # Traces the graphs.
     for _ in range(repeats):
-        times["imcap"].append(_seconds(imcap.train))
-        times["notebook"].append(_seconds(notebook.train))
+        times["imcap"].append(common.seconds(imcap.train))
+        times["notebook"].append(common.seconds(notebook.train))
         times["gemms"].append(1 / runtime.measure_gemms(shapes)[dtype])
     return _rows(dtype, work, imcap.captions, notebook.captions, times)
 
@@ -110,15 +110,8 @@ def _training(
     return [next(iterator) for _ in range(_STEPS)], step
 
 
-def _run(step: Callable[[Batch], tf.Tensor], batches: Iterable[Batch]) -> None:
-    for batch in batches:
-        loss = step(batch)
-    loss.numpy()
-
-
-def _gflop(config: ConfigDict, info: records.Info, batch: Batch) -> float:
+def _gflop(count: products.Count, batch: Batch) -> float:
     """Returns the work of a training step: forward, and twice that backward."""
-    count = products.count(config.model, info.text["vocabulary_size"], *info.feature_shape)
     tokens = int(tf.math.count_nonzero(batch["tokens"][..., 1:] != text.PAD))
     return 3e-9 * (len(batch["features"]) * count.per_image + tokens * count.per_word)
 
@@ -156,9 +149,3 @@ def _notebook(config: ConfigDict, folder: str, info: records.Info) -> _Contender
 
 def _missing(tokenizer: Any, info: records.Info) -> range:
     return range(len(tokenizer.word_index) + 1, info.text["vocabulary_size"])
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began

@@ -118,17 +118,16 @@ class Predictor:
         if self._graph is None:
             self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
         predictions, loss, tokens = Predictions(), 0.0, 0
-        bar = progress.bar(split, "image", num_images, disable=not show_progress)
         try:
-            for batch in dataset:
-                found, log_probabilities, counts = self._graph(batch)
-                _add(predictions, batch, found, self._tokenizer)
-                loss -= float(tf.reduce_sum(log_probabilities))
-                tokens += int(tf.reduce_sum(counts))
-                bar.update(len(batch["image_id"]))
+            with progress.bar(split, "image", num_images, disable=not show_progress) as bar:
+                for batch in dataset:
+                    found, log_probabilities, counts = self._graph(batch)
+                    _add(predictions, batch, found, self._tokenizer)
+                    loss -= float(tf.reduce_sum(log_probabilities))
+                    tokens += int(tf.reduce_sum(counts))
+                    bar.update(len(batch["image_id"]))
         except corruption.ERRORS as error:
             corruption.raise_corrupted(self._folder, self._info, split, error)
-        bar.close()
         predictions.loss, predictions.num_tokens = loss / max(tokens, 1), tokens
         return predictions
 
