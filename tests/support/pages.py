@@ -6,6 +6,7 @@ import subprocess
 import time
 import urllib.request
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -42,16 +43,20 @@ def open_page(browser: WebDriver, url: str, size: tuple[int, int]) -> WebDriver:
 
 
 def wait(page: WebDriver, selector: str, text: str = "") -> None:
-    """Waits until an element that holds the text is there and Streamlit has finished."""
+    """Waits until an element that holds the text is there and Streamlit has finished.
+
+    Streamlit replaces elements while it runs, also between finding one and reading its text.
+    """
 
     def is_there(driver: WebDriver) -> bool:
-        found = [element.text for element in driver.find_elements(By.CSS_SELECTOR, selector)]
+        found = texts(driver, selector)
         app = driver.find_element(By.CSS_SELECTOR, "[data-testid=stApp]")
         return app.get_attribute("data-test-script-state") == "notRunning" and any(
             text in shown for shown in found
         )
 
-    WebDriverWait(page, 120, poll_frequency=0.1).until(is_there, f"{selector} {text}")
+    patience = WebDriverWait(page, 120, 0.1, [StaleElementReferenceException])
+    patience.until(is_there, f"{selector} {text}")
 
 
 def wait_for_captions(page: WebDriver, status: str) -> None:
@@ -72,7 +77,9 @@ def upload(page: WebDriver, *paths: object) -> None:
 
 
 def texts(page: WebDriver, selector: str) -> list[str]:
-    return [element.text for element in page.find_elements(By.CSS_SELECTOR, selector)]
+    """Returns the visible text of all elements, read at one moment."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(found => found.innerText)"
+    return page.execute_script(script, selector)
 
 
 def expander(page: WebDriver, label: str) -> WebElement:
