@@ -35,7 +35,7 @@ LEVELS = {
             "metrics.__init__",
             "training.__init__",
         ),
-        "config": ("config", "config_checks", "images", "text"),
+        "config": ("config", "images", "text"),
         "data": ("datasets", "input_pipeline", "records"),
         "models": ("decoders", "encoders", "metrics"),
         "uses of models": ("decoding", "training"),

@@ -9,7 +9,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import config_checks, records
+from imcap import records
+from imcap.config import checks
 from imcap.decoders.base import Decoder
 from imcap.errors import UserError
 from imcap.training import checkpoints, epoch_checkpoints
@@ -79,7 +80,7 @@ def _check_config(config: ConfigDict, path: str) -> None:
     if before is None:
         return
     parts = _parts(config_lib.resolve(before, workdir)), _parts(config)
-    if difference := config_checks.first_difference(*parts, _FREE):
+    if difference := checks.first_difference(*parts, _FREE):
         key, old, new = difference
         raise UserError(f"{path} was trained with {key}={old!r}, now {new!r}: {_ADVICE}")
 

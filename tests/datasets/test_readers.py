@@ -8,7 +8,8 @@ import pytest
 from refusals import refusal
 
 from imcap import config as config_lib
-from imcap import config_checks, datasets, filesystem
+from imcap import datasets, filesystem
+from imcap.config import checks
 
 
 def test_an_unknown_name_lists_all_and_names_the_nearest(read):
@@ -25,7 +26,7 @@ def test_a_config_without_a_name_lists_all(read):
 def test_config_choices_are_the_registered_readers():
     config = config_lib.default()
     config.dataset.name = "flikr8k"
-    line = refusal(config_checks.validate, config)
+    line = refusal(checks.validate, config)
     assert "dataset.name='flikr8k'" in line
     assert all(name in line for name in datasets.READERS)
 

@@ -21,7 +21,8 @@ from small_decoders import (
 )
 
 from imcap import config as config_lib
-from imcap import config_checks, decoders
+from imcap import decoders
+from imcap.config import checks
 from imcap.decoders import DECODERS
 from imcap.decoders.base import NO_DROPOUT, Dropout
 from imcap.errors import UserError
@@ -223,7 +224,7 @@ def test_a_decoder_is_added_by_one_file_and_one_registry_line():
     config = config_lib.default()
     config.model.decoder = "mean"
     with DECODERS.registered("mean", "mean_decoder:MeanDecoder"):
-        config_checks.validate(config)
+        checks.validate(config)
         decoder = make_decoder("mean", tie_embeddings=False)
     tokens, features = make_tokens(), make_features()
     expected = stepped(decoder, features, tokens)

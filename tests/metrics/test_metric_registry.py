@@ -20,14 +20,15 @@ _SCRIPT = """
 import json
 from imcap import metrics
 metrics.register("length", "Length", "length_metric:score_length")
-from imcap import config, config_checks
+from imcap import config
+from imcap.config import checks
 from imcap.metrics import scores, tables
 from imcap.training.history import COLUMNS
 
 found = scores.score_captions({"x": ["a dog"], "y": ["a cat"]}, {"x": "a dog runs", "y": "cat"})
 settings = config.default()
 settings.train.best_metric = "length"
-config_checks.validate(settings)
+checks.validate(settings)
 print(json.dumps({
     "metrics": found.as_dict(),
     "image": found.per_image["x"],

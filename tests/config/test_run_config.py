@@ -1,4 +1,4 @@
-"""Settings: their defaults, the values that are refused, and what is written to config.json."""
+"""A run's config: paths filled in, config.json, and the changes that a trained run refuses."""
 
 from __future__ import annotations
 
@@ -11,19 +11,6 @@ from tiny_runs import changed_config
 
 from imcap import config as config_lib
 from imcap.errors import UserError
-
-
-def test_a_misspelt_key_names_the_nearest_one() -> None:
-    config = config_lib.default()
-    with pytest.raises(AttributeError, match="batch_size"):
-        config.train.batchsize = 8
-    with pytest.raises(KeyError, match="learning_rate"):
-        config.update_from_flattened_dict({"train.learning_rat": 0.1})
-
-
-def test_a_value_of_another_type_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"batch_size"):
-        config_lib.default().train.batch_size = "many"
 
 
 def test_resolving_puts_the_workdir_into_every_path() -> None:

@@ -6,12 +6,12 @@ import pytest
 from tiny_runs import changed_config
 
 from imcap import config as config_lib
-from imcap import config_checks
+from imcap.config import checks
 from imcap.errors import UserError
 
 
 def test_the_defaults_are_valid() -> None:
-    config_checks.validate(config_lib.default())
+    checks.validate(config_lib.default())
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_defaults_are_valid() -> None:
 )
 def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rule: str) -> None:
     with pytest.raises(UserError) as caught:
-        config_checks.validate(changed_config(key, value))
+        checks.validate(changed_config(key, value))
     message = str(caught.value)
     assert f"config.{key}={value!r}" in message
     assert rule in message
@@ -88,26 +88,26 @@ def test_a_value_that_cannot_work_is_refused_by_key(key: str, value: object, rul
 
 def test_heads_must_divide_units() -> None:
     with pytest.raises(UserError, match=r"^config\.model\.heads=3 must divide model\.units=512$"):
-        config_checks.validate(changed_config("model.heads", 3))
+        checks.validate(changed_config("model.heads", 3))
 
 
 def test_frozen_word_vectors_need_a_file() -> None:
     with pytest.raises(UserError, match=r"train_word_vectors=False .* --config.model.word_vec"):
-        config_checks.validate(changed_config("model.train_word_vectors", False))
+        checks.validate(changed_config("model.train_word_vectors", False))
 
 
 def settings() -> dict[str, object]:
-    return dict(config_checks.flatten(config_lib.default().to_dict()))
+    return dict(checks.flatten(config_lib.default().to_dict()))
 
 
 def test_every_checked_setting_exists() -> None:
-    checked = {*config_checks.CHOICES, *config_checks.POSITIVE, *config_checks.NOT_NEGATIVE}
-    assert {*checked, *config_checks.FRACTIONS} <= settings().keys()
+    checked = {*checks.CHOICES, *checks.POSITIVE, *checks.NOT_NEGATIVE}
+    assert {*checked, *checks.FRACTIONS} <= settings().keys()
 
 
 def test_every_changeable_setting_exists_and_has_a_reason() -> None:
     known = {*settings(), *config_lib.default().keys()}
-    for key, reason in config_checks.CHANGEABLE.items():
+    for key, reason in checks.CHANGEABLE.items():
         assert key in known
         assert reason
 
@@ -140,7 +140,7 @@ def test_every_changeable_setting_exists_and_has_a_reason() -> None:
 def test_a_change_of_features_or_weights_is_refused(key, value) -> None:
     before = settings()[key]
     with pytest.raises(UserError) as caught:
-        config_checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
+        checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
     assert f"runs/a was trained with {key}={before!r}, now {value!r}: " in str(caught.value)
 
 
@@ -159,13 +159,13 @@ def test_a_change_of_features_or_weights_is_refused(key, value) -> None:
     ],
 )
 def test_a_harmless_change_is_taken(key, value) -> None:
-    config_checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
+    checks.check_unchanged(config_lib.default(), changed_config(key, value), "runs/a")
 
 
 def test_a_command_may_free_further_settings() -> None:
     old, new = config_lib.default(), changed_config("encoder.weights", "elsewhere/weights.h5")
-    config_checks.check_unchanged(old, new, "runs/a", free=["encoder.weights"])
-    config_checks.check_unchanged(old, new, "runs/a", free=["encoder"])
+    checks.check_unchanged(old, new, "runs/a", free=["encoder.weights"])
+    checks.check_unchanged(old, new, "runs/a", free=["encoder"])
 
 
 def test_a_path_may_be_relative_or_absolute(tmp_path, monkeypatch) -> None:
@@ -173,4 +173,4 @@ def test_a_path_may_be_relative_or_absolute(tmp_path, monkeypatch) -> None:
     old, new = (
         changed_config("encoder.weights", path) for path in ("a/w.h5", str(tmp_path / "a/w.h5"))
     )
-    config_checks.check_unchanged(old, new, "runs/a")
+    checks.check_unchanged(old, new, "runs/a")
