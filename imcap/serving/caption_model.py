@@ -1,0 +1,155 @@
+"""The graph of an exported captioner: image bytes in, captions out, all preprocessing inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from imcap import encoders, images, records, text
+from imcap.decoders.base import Decoder
+from imcap.decoding import attention, beam_search, rerank
+
+
+class CaptionModel(tf.Module):
+    """Encoder, decoder and vocabulary as one graph; its methods are the signatures."""
+
+    def __init__(
+        self,
+        encoder: encoders.Encoder,
+        decoder: Decoder,
+        tokenizer: text.Tokenizer,
+        info: records.Info,
+        decode: ConfigDict,
+        reranker: rerank.Reranker = rerank.keep_order,
+    ) -> None:
+        """Stores the parts.
+
+        Args:
+          encoder: the one that made the records.
+          decoder: trained on them.
+          tokenizer: of their vocabulary.
+          info: their info.json, for how images are prepared and the dtype of the features.
+          decode: a config's `decode` part.
+          reranker: orders the captions found.
+        """
+        super().__init__()
+        self._encoder, self._decoder, self._tokenizer = encoder, decoder, tokenizer
+        self._decode, self._reranker = decode, reranker
+        self._image_size = info.preprocessing["image_size"]
+        self._max_pixels = info.preprocessing["max_pixels"]
+        self._feature_dtype = tf.as_dtype(info.feature_dtype)
+        self._grid, self._channels = info.feature_grid, info.feature_shape[-1]
+
+    def signatures(self) -> dict[str, Callable[..., Any]]:
+        """Returns the methods by the name of their signature; `attention` if the decoder has it."""
+        found = {"serving_default": self.caption, "score": self.score, "beam_search": self.search}
+        if attention.has_attention(self._decoder, self._channels):
+            # Saving traces every function of a module: one of this cannot be for other decoders.
+            inputs = [tf.TensorSpec([None], tf.string, n) for n in ("image_bytes", "caption")]
+            found["attention"] = tf.function(self.attention, input_signature=inputs)
+        return found
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Captions images.
+
+        Args:
+          image_bytes: string [batch], encoded images (JPEG, PNG, GIF, BMP or still WebP).
+
+        Returns:
+          `captions` string [batch, beam], in descending order of `ranks`.
+          `ranks` float32 [batch, beam]: the total log-probability, END included, divided by the
+            number of tokens to the power of `length_penalty`; of a model that reranks, what the
+            reranking ordered them by.
+          `scores` float32 [batch, beam]: the mean log-probability per token, END included.
+          `caption` string [batch], `score` float32 [batch]: the first of `captions` and `scores`.
+        """
+        found = self._search(image_bytes)
+        captions = self._tokenizer.decode_tf(found.tokens)
+        return {
+            "caption": captions[:, 0],
+            "score": found.scores[:, 0],
+            "captions": captions,
+            "scores": found.scores,
+            "ranks": found.ranks,
+        }
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+            tf.TensorSpec([None], tf.string, "caption"),
+        ]
+    )
+    def score(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores given captions.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          caption: string [batch], a caption of each, as people write it.
+
+        Returns:
+          `score` float32 [batch]: the caption's mean log-probability per token, END included.
+        """
+        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, tf.newaxis]
+        total, count = beam_search.log_probability(
+            self._decoder, self._features(image_bytes), tokens
+        )
+        return {"score": total[:, 0] / count[:, 0]}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+            tf.TensorSpec([], tf.int32, "beam_size"),
+        ]
+    )
+    def search(self, image_bytes: tf.Tensor, beam_size: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Captions images with another beam than the config's.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          beam_size: int32 [], at least 1.
+
+        Returns:
+          `captions`, `ranks` and `scores` [batch, beam_size], as `caption` returns them.
+        """
+        found = self._search(image_bytes, beam_size)
+        captions = self._tokenizer.decode_tf(found.tokens)
+        return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
+
+    def _search(
+        self, image_bytes: tf.Tensor, beam_size: tf.Tensor | None = None
+    ) -> beam_search.SearchResult:
+        features = self._features(image_bytes)
+        found = beam_search.search(self._decoder, features, self._decode, beam_size)
+        return self._reranker(found, features)
+
+    def attention(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Shows where the decoder looked for each word of given captions.
+
+        Args:
+          image_bytes: string [batch], encoded images.
+          caption: string [batch], a caption of each.
+
+        Returns:
+          `attention` float32 [batch, tokens, rows, columns]: for each token, END included, weights
+            over the grid that covers the image, which add up to 1; zeros after the end.
+        """
+        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, 1:]
+        weights = attention.attention_weights(self._decoder, self._features(image_bytes), tokens)
+        shape = tf.concat([tf.shape(weights)[:2], self._grid], axis=0)
+        return {"attention": tf.reshape(weights, shape)}
+
+    # One function that all signatures call, so that the encoder's graph is written only once.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        size = self._image_size
+        pixels = tf.map_fn(
+            lambda encoded: images.load(encoded, size, self._max_pixels),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        )
+        # The decoder was trained on features that were rounded to the records' dtype.
+        return tf.cast(self._encoder(pixels), self._feature_dtype)
