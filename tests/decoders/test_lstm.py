@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -55,6 +57,38 @@ def test_layers_equal_those_of_keras_unrolled_and_stepped(number):
     for time in range(LENGTH):
         hidden, carry = layers.step(inputs[:, :, time], carry)
         np.testing.assert_allclose(hidden, expected[:, :, time], atol=1e-5)
+
+
+def test_gradients_of_unrolled_layers_equal_those_of_steps():
+    decoder, inputs = make_decoder("language_model", layers=2), make_inputs()
+    layers, parts = decoder.lstm, ("word_kernel", "recurrent_kernel", "lstm_bias")
+    weights = [weight.value for weight in decoder.weights if weight.name.startswith(parts)]
+    rng = np.random.default_rng(3)
+    carry = {
+        key: tf.constant(rng.normal(size=state.shape), tf.float32)
+        for key, state in layers.zeros([BATCH, WIDTH], tf.float32).items()
+    }
+    upstream = tf.constant(rng.normal(size=(BATCH, WIDTH, LENGTH, 8)), tf.float32)
+
+    def gradients(unroll: Callable[[], tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, carry])
+            loss = tf.reduce_sum(unroll() * upstream)
+        found = tape.gradient(loss, [*weights, inputs, *carry.values()])
+        return [tf.convert_to_tensor(gradient) for gradient in found]
+
+    def stepped() -> tf.Tensor:
+        state, states = carry, []
+        for time in range(LENGTH):
+            hidden, state = layers.step(inputs[:, :, time], state)
+            states.append(hidden)
+        return tf.stack(states, axis=2)
+
+    found = gradients(tf.function(lambda: layers.unroll(inputs, carry, NO_DROPOUT)))
+    expected = gradients(stepped)
+    assert len(found) == 6 + 1 + 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_dropout_is_between_layers_only():

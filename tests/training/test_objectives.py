@@ -51,6 +51,36 @@ def test_cross_entropy_with_label_smoothing_of_all_tokens_but_padding(smoothing)
     assert loss == pytest.approx(expected_entropies.mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradients_of_smoothed_and_plain_cross_entropy_equal_those_of_tensorflow(smoothing):
+    rng = np.random.default_rng(0)
+    logits = tf.constant(rng.normal(0, 30, [6, VOCABULARY]), tf.float32)
+    targets = tf.constant([0, 3, 8, 8, 1, 5])
+    of_smoothed, of_entropies = (tf.constant(rng.normal(size=6), tf.float32) for _ in range(2))
+    smoothed_targets = (1 - smoothing) * tf.one_hot(targets, VOCABULARY) + smoothing / VOCABULARY
+    with tf.GradientTape() as tape, tf.GradientTape() as expected_tape:
+        tape.watch(logits)
+        expected_tape.watch(logits)
+        smoothed, entropies = objectives.smoothed_cross_entropy(logits, targets, smoothing)
+        total = tf.reduce_sum(smoothed * of_smoothed + entropies * of_entropies)
+        expected = tf.reduce_sum(
+            tf.nn.softmax_cross_entropy_with_logits(smoothed_targets, logits) * of_smoothed
+            + tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits) * of_entropies
+        )
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    found, expected = tape.gradient(total, logits), expected_tape.gradient(expected, logits)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_large_logits_give_finite_losses_and_gradients():
+    logits = tf.constant([[1e5, -1e5, 0.0], [-1e30, 1e30, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses, _ = objectives.smoothed_cross_entropy(logits, tf.constant([0, 1]), 0.0)
+    np.testing.assert_array_equal(losses, [0, 0])
+    np.testing.assert_array_equal(tape.gradient(losses, logits), tf.zeros([2, 3]))
+
+
 def test_every_objective_has_the_number_of_captions_as_its_third_sum():
     """The rate of a training is computed from it."""
     for name in OBJECTIVES:
