@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,10 +16,8 @@ from imcap.decoders.base import Decoder
 from imcap.decoders.word_vectors import WordVectors
 from imcap.decoding.predictions import Predictor
 from imcap.records import corruption, staging
-from imcap.reports import plots
 from imcap.training import (
     checkpoints,
-    dev_scores,
     distributed_batches,
     initial_vectors,
     initial_weights,
@@ -30,12 +26,12 @@ from imcap.training import (
     strategies,
 )
 from imcap.training.checkpoints import Checkpoints, Metadata
-from imcap.training.history import Epoch, History
-from imcap.training.meter import Meter
+from imcap.training.history import History
+from imcap.training.loop.run import Run
+from imcap.training.loop.training_loop import TrainingLoop
 from imcap.training.objectives import Batch, Objective
 from imcap.training.optimizer import build_optimizer
 from imcap.training.steps import TrainState
-from imcap.training.tensorboard import EventWriter
 
 _CAPTIONS_PER_IMAGE = 5  # Of most data sets; an estimate is enough.
 _SPLITS = ("train", "dev")
@@ -70,78 +66,50 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
     info = read_training_info(config, folder)
     config_lib.check_run(config, workdir)
     with strategies.worker_failures_as_user_errors(strategy):
-        return _train(config, workdir, folder, info, strategy)
+        run = _open_run(config, workdir, folder, info, strategy)
+        if run.is_trained():
+            logging.info("%s: trained already, %d steps", workdir, run.first_step)
+        else:
+            _log_start(run)
+            _train(config, run, folder, info)
+        return Trained(run.state.decoder, run.history, strategy.num_replicas_in_sync)
 
 
-def _train(
+def _open_run(
     config: ConfigDict,
     workdir: str,
     folder: str,
     info: records.Info,
     strategy: tf.distribute.Strategy,
-) -> Trained:
-    is_chief = strategies.is_chief(strategy)
-    steps_per_epoch = input_pipeline.steps_per_epoch(info, config.train.batch_size)
-    total_steps = steps_per_epoch * config.train.epochs
-    column = f"dev_{config.train.best_metric}"
-
-    vectors = initial_vectors.read(config, workdir, folder, info, write=is_chief)
+) -> Run:
+    """Returns the run as its last checkpoint has it; a new one where there is none."""
+    write = strategies.is_chief(strategy)
+    vectors = initial_vectors.read(config, workdir, folder, info, write=write)
     metadata = choose_metadata(config, workdir, info, strategy)
     state = create_state_from_config(config, info, strategy, metadata.compute_dtype, vectors)
     keep = config.train.keep_checkpoints
-    saved = Checkpoints(workdir, state, metadata, keep=keep, write=is_chief)
+    saved = Checkpoints(workdir, state, metadata, keep=keep, write=write)
     first_step = saved.restore()
     if not first_step:
         initial_weights.load(config, state.decoder, info)
-    if is_chief:
+    if write:
         config_lib.save(config, workdir)
     history = History(workdir, first_step)
-    if first_step >= total_steps or history.is_stalled(column, config.train.patience):
-        logging.info("%s: trained already, %d steps", workdir, first_step)
-        return Trained(state.decoder, history, strategy.num_replicas_in_sync)
-    _log_continuation(first_step, total_steps, steps_per_epoch)
-    saved.log_disk_use(config.train.epochs)
+    steps_per_epoch = input_pipeline.steps_per_epoch(info, config.train.batch_size)
+    return Run(config.train, workdir, strategy, state, saved, history, first_step, steps_per_epoch)
 
-    dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, first_step)
+
+def _train(config: ConfigDict, run: Run, folder: str, info: records.Info) -> None:
+    """Takes the steps that are left."""
+    dataset = distributed_batches.distributed_dataset(
+        config, folder, info, run.strategy, run.first_step
+    )
     batches = distributed_batches.read_batches(dataset, folder, info)
-    objective = objectives.build(config.train, state.decoder, folder, info)
-    train_step = build_train_step(config, state, objective, strategy, dataset.element_spec)
+    objective = objectives.build(config.train, run.state.decoder, folder, info)
+    train_step = build_train_step(config, run.state, objective, run.strategy, dataset.element_spec)
     tokenizer = records.read_tokenizer(folder, info)
-    predictor = Predictor(state.decoder, tokenizer, config.decode, folder, info)
-    summaries = EventWriter(workdir, write=is_chief)
-    meter = Meter(
-        state, steps_per_epoch=steps_per_epoch, total_steps=total_steps, value=objective.SHOWN,
-        show=is_chief,
-    )  # fmt: skip
-    num_dev_images = dev_scores.count_images(config.train, info)
-    saved_at = time.monotonic()
-
-    for step in range(first_step + 1, total_steps + 1):
-        meter.update(step, train_step(next(batches)))
-        if step % steps_per_epoch == 0:
-            epoch = step // steps_per_epoch
-            row = _training_columns(objective, state, epoch, meter.rate())
-            state.sums.assign(tf.zeros(state.sums.shape))
-            if num_dev_images and dev_scores.is_scored(epoch, config.train):
-                row |= dev_scores.evaluate(predictor, strategy, summaries, step, num_dev_images)
-            history.append(row, write=is_chief)
-            summaries.scalars(step, row)
-            if is_chief:
-                plots.draw_history(history.path, os.path.join(workdir, "history.png"))
-                logging.info("%s", _format_epoch(row))
-            if history.is_best(column):
-                saved.save_best()
-            saved.save_epoch(epoch)
-            saved.save_last()  # After the others: a training that was killed repeats them.
-            saved_at = time.monotonic()
-            if history.is_stalled(column, config.train.patience):
-                logging.info("no better %s for %d evaluations", column, config.train.patience)
-                break
-        elif time.monotonic() - saved_at > 60 * config.train.checkpoint_minutes:
-            saved.save_last()
-            saved_at = time.monotonic()
-    meter.close()
-    return Trained(state.decoder, history, strategy.num_replicas_in_sync)
+    predictor = Predictor(run.state.decoder, tokenizer, config.decode, folder, info)
+    TrainingLoop(run, objective, predictor, info).train(train_step, batches)
 
 
 def read_training_info(config: ConfigDict, folder: str) -> records.Info:
@@ -243,26 +211,8 @@ def build_train_step(
     )
 
 
-def _log_continuation(first_step: int, total_steps: int, steps_per_epoch: int) -> None:
-    if first_step:
-        epoch = first_step // steps_per_epoch + 1
-        logging.info("continues at step %d of %d, epoch %d", first_step, total_steps, epoch)
-
-
-def _training_columns(objective: Objective, state: TrainState, epoch: int, rate: float) -> Epoch:
-    """Returns the columns of what the epoch's steps have summed up."""
-    columns = objective.columns(state.sums.numpy())
-    return {
-        "epoch": epoch,
-        "step": int(state.step.numpy()),
-        **{name: float(value) for name, value in columns.items()},
-        "learning_rate": float(state.optimizer.learning_rate),
-        "captions_per_second": rate,
-    }
-
-
-def _format_epoch(epoch: Epoch) -> str:
-    return " ".join(
-        f"{key}={value}" if isinstance(value, int) else f"{key}={value:.4g}"
-        for key, value in epoch.items()
-    )
+def _log_start(run: Run) -> None:
+    if run.first_step:
+        epoch = run.first_step // run.steps_per_epoch + 1
+        logging.info("continues at step %d of %d, epoch %d", run.first_step, run.total_steps, epoch)
+    run.saved.log_disk_use(run.config.epochs)

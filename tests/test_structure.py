@@ -38,8 +38,8 @@ LEVELS = {
         "config": ("config", "images", "text"),
         "data": ("datasets", "input_pipeline", "records"),
         "models": ("decoders", "encoders", "metrics"),
-        "uses of models": ("decoding", "training"),
-        "output": ("reports", "serving"),
+        "uses of models": ("decoding", "reports", "training"),
+        "output": ("serving",),
         "commands": ("evaluate", "export", "inspect_records", "pretrain", "train"),
         "benchmarks": ("benchmarks",),
         "command line": (
@@ -84,7 +84,7 @@ TESTED_IN = {
     "imcap.metrics.cider": "metrics/test_scores.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",
     # The scores of the epochs of a training: only a training shows them.
-    "imcap.training.dev_scores": "test_train.py",
+    "imcap.training.dev_scores": "training/test_loop.py",
     # The weights of epochs are written by what writes the other checkpoints.
     "imcap.training.epoch_checkpoints": "training/test_checkpoints.py",
     # The transforms put together: only a whole job shows them.

@@ -9,7 +9,7 @@ from imcap import records
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.training import strategies
 from imcap.training.history import Epoch
-from imcap.training.tensorboard import EventWriter
+from imcap.training.loop.tensorboard import EventWriter
 
 _SAMPLES = 4  # Dev images whose captions go to TensorBoard at each evaluation.
 

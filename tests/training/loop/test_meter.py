@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from training_steps import create_state
 
-from imcap.training.meter import Meter
+from imcap.training.loop.meter import Meter
 
 
 def test_the_bar_shows_step_epoch_loss_and_rate(tmp_path, landscape_data, capsys):
