@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from imcap import decoders
 from imcap.decoders.base import NO_DROPOUT
 
-_PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
+_PRODUCTS = ("MatMul", "BatchMatMulV2")
 
 
 class Count(NamedTuple):
@@ -47,10 +47,6 @@ def _operations(function: tf.types.experimental.ConcreteFunction) -> int:
 
 
 def _multiplications(op: tf.Operation) -> int:
-    left, right = (value.shape for value in op.inputs)
-    if op.type == "Einsum":
-        labels = op.get_attr("equation").decode().split("->")[0].split(",")
-        sizes = dict(zip("".join(labels), [*left, *right], strict=True))
-        return math.prod(sizes.values())
+    left = op.inputs[0].shape
     is_transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
     return math.prod(op.outputs[0].shape) * left[-2 if is_transposed else -1]

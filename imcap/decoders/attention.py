@@ -6,7 +6,10 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, repeat
-from imcap.decoders.lstm import LstmLayers, unroll, update
+from imcap.decoders.cells import attend, join_heads, split_heads, update
+from imcap.decoders.lstm import LstmLayers
+from imcap.decoders.packing import Packing
+from imcap.decoders.unrolling import unroll_attention
 
 
 class AttentionDecoder(Decoder):
@@ -42,7 +45,8 @@ class AttentionDecoder(Decoder):
         self.output_kernel = self.kernel("output_kernel", 2 * units + size, size)
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        """See `Decoder`: the memory holds the projected features, [batch, positions, units]."""
+        """See `Decoder`: the memory holds the projected features, [batch, heads, positions, units /
+        heads], which are keys and values."""
         memory, carry = self._start(tf.cast(features, tf.float32), width, dropout)
         return memory, carry | self._start_upper(carry["hidden"])
 
@@ -56,10 +60,9 @@ class AttentionDecoder(Decoder):
         carry = {
             "hidden": hidden,
             "cell": repeat(cell, width),
-            "context": tf.zeros_like(hidden),
             "attention": tf.zeros([*tf.unstack(tf.shape(hidden)[:2]), positions], hidden.dtype),
         }
-        return {"values": values}, carry
+        return {"values": split_heads(values, self.config.heads)}, carry
 
     def _start_upper(self, hidden: tf.Tensor) -> State:
         return self.upper_lstm.zeros(tf.unstack(tf.shape(hidden)[:2]), hidden.dtype)
@@ -67,46 +70,30 @@ class AttentionDecoder(Decoder):
     def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
         """See `Decoder`."""
         dtype = self._training_dtype
-        memory, carry = self._start(tf.cast(features, dtype), tf.shape(tokens)[1], dropout)
-        words = dropout(self.embed(tokens, dtype), self.config.embedding_dropout)
+        packing = Packing(tokens)
+        memory, carry = self._start(tf.cast(features, dtype), packing.width, dropout)
+        words = dropout(self.embed(packing.pack(tokens), dtype), self.config.embedding_dropout)
         inputs = dense(words, self.word_kernel, self.lstm_bias)
-        kernels = self._kernels(dtype)
-        upper = self._start_upper(carry["hidden"])
-        hidden, context = unroll(
-            lambda step_inputs, carry: self._advance(step_inputs, memory, carry, *kernels),
-            inputs, carry, keep=("hidden", "context"),
-        )  # fmt: skip
-        hidden = self.upper_lstm.unroll(hidden, upper, dropout)
-        return self._output(hidden, context, words, dropout)
+        start, values = (carry["hidden"], carry["cell"]), memory["values"]
+        kernels = (tf.cast(x, dtype) for x in (self.query_gate_kernel, self.recurrent_kernel))
+        hidden, context = unroll_attention(packing, inputs, start, (values, values), (*kernels,))
+        hidden = self.upper_lstm.unroll(packing, hidden, self._start_upper(start[0]), dropout)
+        return packing.unpack(self._output(hidden, context, words, dropout))
 
     def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
         """See `Decoder`; the carry's `attention`, [batch, width, positions], is the weights of
         this step."""
-        words = self.embed(tokens, tf.float32)
+        words, hidden = self.embed(tokens, tf.float32), carry["hidden"]
         inputs = dense(words, self.word_kernel, self.lstm_bias)
-        first = self._advance(inputs, memory, carry, *self._kernels(tf.float32))
-        hidden, upper = self.upper_lstm.step(first["hidden"], carry)
-        output = self._output(hidden, first["context"], words, NO_DROPOUT)
-        return self.logits(output), first | upper
-
-    def _kernels(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the kernels of `_advance`, cast once instead of in each step of the loop."""
-        return tf.cast(self.query_gate_kernel, dtype), tf.cast(self.recurrent_kernel, dtype)
-
-    def _advance(
-        self,
-        inputs: tf.Tensor,
-        memory: State,
-        carry: State,
-        query_gate_kernel: tf.Tensor,
-        recurrent_kernel: tf.Tensor,
-    ) -> State:
-        query, gate = tf.split(dense(carry["hidden"], query_gate_kernel), 2, axis=-1)
-        context, attention = attend(query, memory["values"], self.config.heads)
-        context *= tf.sigmoid(gate)
-        recurrent = dense(tf.concat([context, carry["hidden"]], -1), recurrent_kernel)
+        query, gate = tf.split(dense(hidden, self.query_gate_kernel), 2, axis=-1)
+        values = memory["values"]
+        attended, weights = attend(split_heads(query, self.config.heads), values, values)
+        context = join_heads(attended) * tf.sigmoid(gate)
+        recurrent = dense(tf.concat([context, hidden], -1), self.recurrent_kernel)
         hidden, cell = update(inputs + recurrent, carry["cell"])
-        return {"hidden": hidden, "cell": cell, "context": context, "attention": attention}
+        first = {"hidden": hidden, "cell": cell, "attention": tf.reduce_mean(weights, axis=1)}
+        hidden, upper = self.upper_lstm.step(hidden, carry)
+        return self.logits(self._output(hidden, context, words, NO_DROPOUT)), first | upper
 
     def _output(
         self, hidden: tf.Tensor, context: tf.Tensor, words: tf.Tensor, dropout: Dropout
@@ -114,30 +101,3 @@ class AttentionDecoder(Decoder):
         hidden = dropout(hidden, self.config.dropout)
         output = tf.tanh(dense(tf.concat([hidden, context, words], -1), self.output_kernel))
         return dropout(output, self.config.dropout)
-
-
-def attend(query: tf.Tensor, values: tf.Tensor, heads: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scaled dot-product attention with the values as their own keys.
-
-    Args:
-      query: [batch, width, units].
-      values: [batch, positions, units].
-      heads: number of equal parts of the units, each with weights of its own.
-
-    Returns:
-      The weighted values, [batch, width, units], and the weights averaged over the heads,
-      [batch, width, positions].
-    """
-    units = values.shape[-1]
-    scale = tf.cast((units // heads) ** -0.5, query.dtype)
-    if heads == 1:
-        weights = tf.nn.softmax(tf.matmul(query, values, transpose_b=True) * scale)
-        return tf.matmul(weights, values), weights
-
-    def split(x: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(x, (tf.shape(x)[0], -1, heads, units // heads))
-
-    scores = tf.einsum("bwhu,bphu->bhwp", split(query), split(values)) * scale
-    weights = tf.nn.softmax(scores)
-    context = tf.einsum("bhwp,bphu->bwhu", weights, split(values))
-    return tf.reshape(context, tf.shape(query)), tf.reduce_mean(weights, axis=1)

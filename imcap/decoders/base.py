@@ -99,11 +99,12 @@ class Decoder(keras.layers.Layer, abc.ABC):
 
         Args:
           features: [batch, positions, channels].
-          tokens: int32 [batch, width, length], START first.
+          tokens: int32 [batch, width, length], START first, 0 after the last word.
           dropout: with the step's own seed.
 
         Returns:
-          [batch, width, length, embedding_size]; `logits` turns any part of it into logits.
+          [batch, width, length, embedding_size], anything where the token is 0; `logits` turns any
+          part of it into logits.
         """
 
     @abc.abstractmethod

@@ -33,10 +33,10 @@ class MergeDecoder(RecurrentDecoder):
         self.merge_bias = self.bias("merge_bias", size)
 
     def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        """See `RecurrentDecoder`: the memory holds the projected image, [batch, 1, 1, units]."""
+        """See `RecurrentDecoder`: the memory holds the projected image, [batch, units]."""
         mean = tf.reduce_mean(features, axis=1)
         image = tf.nn.relu(dense(mean, self.projection_kernel, self.projection_bias))
-        image = dropout(image, self.config.feature_dropout)[:, tf.newaxis, tf.newaxis]
+        image = dropout(image, self.config.feature_dropout)
         return {"image": image}, self.lstm.zeros([tf.shape(image)[0], width], image.dtype)
 
     def _output(self, hidden: tf.Tensor, memory: State, dropout: Dropout) -> tf.Tensor:

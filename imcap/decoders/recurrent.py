@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense
 from imcap.decoders.lstm import LstmLayers
+from imcap.decoders.packing import Packing
 
 
 class RecurrentDecoder(Decoder):
@@ -26,11 +27,11 @@ class RecurrentDecoder(Decoder):
         """Does what `start` does, in the dtype of the features."""
 
     def _output(self, hidden: tf.Tensor, memory: State, dropout: Dropout) -> tf.Tensor:
-        """Returns output vectors, [batch, width, length, embedding_size].
+        """Returns output vectors, [..., embedding_size].
 
         Args:
-          hidden: of the last LSTM layer, [batch, width, length, units].
-          memory: from `_start`.
+          hidden: of the last LSTM layer, [..., units].
+          memory: from `_start`, with each image's part beside its hidden states.
           dropout: in training; `NO_DROPOUT` otherwise.
         """
         hidden = dropout(hidden, self.config.dropout)
@@ -43,12 +44,15 @@ class RecurrentDecoder(Decoder):
     def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
         """See `Decoder`."""
         dtype = self._training_dtype
-        memory, carry = self._start(tf.cast(features, dtype), tf.shape(tokens)[1], dropout)
-        words = dropout(self.embed(tokens, dtype), self.config.embedding_dropout)
-        return self._output(self.lstm.unroll(words, carry, dropout), memory, dropout)
+        packing = Packing(tokens)
+        memory, carry = self._start(tf.cast(features, dtype), packing.width, dropout)
+        words = dropout(self.embed(packing.pack(tokens), dtype), self.config.embedding_dropout)
+        hidden = self.lstm.unroll(packing, words, carry, dropout)
+        memory = {key: tf.gather(value, packing.images) for key, value in memory.items()}
+        return packing.unpack(self._output(hidden, memory, dropout))
 
     def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
         """See `Decoder`."""
         hidden, carry = self.lstm.step(self.embed(tokens, tf.float32), carry)
-        vectors = self._output(hidden[:, :, tf.newaxis], memory, NO_DROPOUT)
-        return self.logits(vectors[:, :, 0]), carry
+        memory = {key: value[:, tf.newaxis] for key, value in memory.items()}
+        return self.logits(self._output(hidden, memory, NO_DROPOUT)), carry

@@ -147,10 +147,11 @@ class CrossEntropy(Objective):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the losses of a batch's tokens without padding, float32 [tokens], and their
         cross-entropies in nats, which are the losses without label smoothing."""
-        vectors = self._decoder.output_vectors(features, tokens[..., :-1], dropout)
         targets = tokens[..., 1:]
-        # Padding is removed before the output layer, which takes most of a step's time.
         is_token = targets != text.PAD
+        previous = tf.where(is_token, tokens[..., :-1], text.PAD)  # Nothing follows END.
+        vectors = self._decoder.output_vectors(features, previous, dropout)
+        # Padding is removed before the output layer, which takes most of a step's time.
         logits = self._decoder.logits(tf.boolean_mask(vectors, is_token))
         targets = tf.boolean_mask(targets, is_token)
         return smoothed_cross_entropy(logits, targets, self._label_smoothing)

@@ -134,8 +134,9 @@ def surrogate_loss(
     longest = tf.reduce_max(tf.math.count_nonzero(targets, axis=-1))
     targets = targets[..., :longest]
     previous = tf.pad(targets[..., :-1], [[0, 0], [0, 0], [1, 0]], constant_values=text.START)
-    vectors = decoder.output_vectors(features, previous, NO_DROPOUT)
     is_token = targets != text.PAD
+    previous = tf.where(is_token, previous, text.PAD)  # Nothing follows END.
+    vectors = decoder.output_vectors(features, previous, NO_DROPOUT)
     logits = decoder.logits(tf.boolean_mask(vectors, is_token))
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.boolean_mask(targets, is_token), sampling.mask_never_sampled(logits)

@@ -92,6 +92,16 @@ def test_padding_changes_nothing_before_it(kind, settings):
 
 
 @KINDS
+def test_captions_of_different_lengths_equal_those_alone(kind, settings):
+    decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
+    lengths = np.random.default_rng(0).integers(0, LENGTH + 1, tokens.shape[:2])
+    ragged = np.where(np.arange(LENGTH) < lengths[..., np.newaxis], tokens, 0)
+    found = teacher_forced(decoder, features, ragged)
+    expected = teacher_forced(decoder, features, tokens)
+    np.testing.assert_allclose(found[ragged > 0], expected[ragged > 0], atol=1e-5)
+
+
+@KINDS
 def test_graph_equals_eager(kind, settings):
     decoder, features, tokens = make_decoder(kind, **settings), make_features(), make_tokens()
 

@@ -10,20 +10,11 @@ import pytest
 import tensorflow as tf
 from small_decoders import BATCH, LENGTH, WIDTH, make_decoder
 
-from imcap.decoders.base import NO_DROPOUT, Dropout
-from imcap.decoders.lstm import LstmLayers, update
+from imcap.decoders.base import NO_DROPOUT, Dropout, State
+from imcap.decoders.lstm import LstmLayers
+from imcap.decoders.packing import Packing
 
-
-def test_lstm_equals_keras_with_a_forget_bias_of_one():
-    rng = np.random.default_rng(0)
-    inputs, hidden, cell = (rng.normal(size=(4, 8)).astype(np.float32) for _ in range(3))
-    layer = keras.layers.LSTMCell(8, unit_forget_bias=True)
-    layer.build((4, 8))
-    expected, (_, expected_cell) = layer(inputs, [hidden, cell])
-    sums = inputs @ layer.kernel.numpy() + hidden @ layer.recurrent_kernel.numpy()
-    found, found_cell = update(tf.constant(sums), tf.constant(cell))
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(found_cell, expected_cell, atol=1e-6)
+ALL_TOKENS = tf.ones([BATCH, WIDTH, LENGTH], tf.int32)  # No sequence ends early.
 
 
 def make_layers(number: int) -> tuple[LstmLayers, keras.layers.Layer]:
@@ -46,6 +37,13 @@ def make_inputs(columns: int = 6) -> tf.Tensor:
     return tf.constant(rng.normal(size=(BATCH, WIDTH, LENGTH, columns)), tf.float32)
 
 
+def unrolled(
+    layers: LstmLayers, inputs: tf.Tensor, carry: State, dropout: Dropout = NO_DROPOUT
+) -> tf.Tensor:
+    packing = Packing(ALL_TOKENS)
+    return packing.unpack(layers.unroll(packing, packing.pack(inputs), carry, dropout))
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_layers_equal_those_of_keras_unrolled_and_stepped(number):
     layers, peer = make_layers(number)
@@ -53,7 +51,7 @@ def test_layers_equal_those_of_keras_unrolled_and_stepped(number):
     expected = peer(tf.reshape(inputs, (-1, LENGTH, 6))).numpy().reshape(BATCH, WIDTH, LENGTH, 8)
     carry = layers.zeros([BATCH, WIDTH], tf.float32)
     assert len(carry) == 2 * number
-    np.testing.assert_allclose(layers.unroll(inputs, carry, NO_DROPOUT), expected, atol=1e-5)
+    np.testing.assert_allclose(unrolled(layers, inputs, carry), expected, atol=1e-5)
     for time in range(LENGTH):
         hidden, carry = layers.step(inputs[:, :, time], carry)
         np.testing.assert_allclose(hidden, expected[:, :, time], atol=1e-5)
@@ -84,7 +82,7 @@ def test_gradients_of_unrolled_layers_equal_those_of_steps():
             states.append(hidden)
         return tf.stack(states, axis=2)
 
-    found = gradients(tf.function(lambda: layers.unroll(inputs, carry, NO_DROPOUT)))
+    found = gradients(tf.function(lambda: unrolled(layers, inputs, carry)))
     expected = gradients(stepped)
     assert len(found) == 6 + 1 + 4
     for one, other in zip(found, expected, strict=True):
@@ -97,8 +95,9 @@ def test_dropout_is_between_layers_only():
     def difference(number: int) -> float:
         layers, _ = make_layers(number)
         carry = layers.zeros([BATCH, WIDTH], tf.float32)
-        exact = layers.unroll(inputs, carry, NO_DROPOUT)
-        return float(tf.reduce_max(tf.abs(layers.unroll(inputs, carry, dropout) - exact)))
+        exact = unrolled(layers, inputs, carry)
+        dropped = unrolled(layers, inputs, carry, dropout)
+        return float(tf.reduce_max(tf.abs(dropped - exact)))
 
     assert difference(1) == 0
     assert difference(2) > 0.05
@@ -108,5 +107,5 @@ def test_without_a_layer_the_inputs_are_the_outputs():
     layers = LstmLayers(make_decoder("language_model"), first=2)
     assert layers.zeros([BATCH], tf.float32) == {}
     inputs = make_inputs(8)
-    assert layers.unroll(inputs, {}, NO_DROPOUT) is inputs
+    assert layers.unroll(Packing(ALL_TOKENS), inputs, {}, NO_DROPOUT) is inputs
     assert layers.step(inputs[:, :, 0], {})[1] == {}
