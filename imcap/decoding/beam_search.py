@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders.base import NO_DROPOUT, DecoderLike, State
+from imcap.decoders.base import NO_DROPOUT, Decoder, State
 from imcap.text import END, PAD, START, UNKNOWN
 
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
@@ -40,8 +40,18 @@ class _Beam(NamedTuple):
     done: tf.Tensor  # bool [batch, beam]
 
 
+class _Running(NamedTuple):
+    """The images that have unfinished sequences."""
+
+    images: tf.Tensor  # int32 [images], their rows in the batch
+    memory: State
+    beam: _Beam
+    previous: tf.Tensor  # int32 [images, beam], the last tokens
+    carry: State
+
+
 def search(
-    decoder: DecoderLike,
+    decoder: Decoder,
     features: tf.Tensor,
     config: ConfigDict,
     beam_size: tf.Tensor | None = None,
@@ -66,33 +76,38 @@ def search(
       `SearchResult` with as many captions for each image as the beam is wide.
     """
     width = config.beam_size if beam_size is None else beam_size
-    max_length = config.max_length
+    last = config.max_length
     memory, carry = decoder.start(features, width, NO_DROPOUT)
-    beam = _initial_beam(tf.shape(features)[0], width, max_length + 1)
+    beam = _initial_beam(tf.shape(features)[0], width, last + 1)
     previous = tf.fill(tf.shape(beam.total), START)
+    running = _Running(tf.range(tf.shape(features)[0]), memory, beam, previous, carry)
 
-    def is_running(time: tf.Tensor, beam: _Beam, *_: object) -> tf.Tensor:
-        return (time <= max_length) & tf.logical_not(tf.reduce_all(beam.done))
+    def is_running(time: tf.Tensor, running: _Running, found: _Beam) -> tf.Tensor:
+        return (time <= last) & (tf.size(running.images) > 0)
 
     def advance(
-        time: tf.Tensor, beam: _Beam, previous: tf.Tensor, carry: State
-    ) -> tuple[tf.Tensor, _Beam, tf.Tensor, State]:
-        logits, carry = decoder.step(previous, memory, carry)
-        scores = _mask_forbidden(
-            tf.nn.log_softmax(logits), beam, previous, time, config.no_repeat_ngram
-        )
-        beam, parents = _select(scores, beam, time, config.length_penalty)
+        time: tf.Tensor, running: _Running, found: _Beam
+    ) -> tuple[tf.Tensor, _Running, _Beam]:
+        logits, carry = decoder.step(running.previous, running.memory, running.carry)
+        scores, tokens = _continue(logits, running, time, config.no_repeat_ngram)
+        beam, parents = _select(scores, tokens, running.beam, time, config.length_penalty)
         carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
-        return time + 1, beam, beam.tokens[:, :, time], carry
+        running = running._replace(beam=beam, previous=beam.tokens[:, :, time], carry=carry)
+        return time + 1, *_remove_finished(running, found)
 
-    _, beam, *_ = tf.while_loop(
-        is_running, advance, (0, beam, previous, carry), maximum_iterations=max_length + 1
+    invariants = tf.TensorShape([]), *tf.nest.map_structure(_of_any_batch, (running, beam))
+    _, _, beam = tf.while_loop(
+        is_running, advance, (0, running, beam), invariants, maximum_iterations=last + 1
     )
     return SearchResult(
         beam.tokens,
         beam.total / tf.maximum(beam.length, 1.0),
         _ranks(beam.total, beam.length, config.length_penalty),
     )
+
+
+def _of_any_batch(x: tf.Tensor) -> tf.TensorShape:
+    return tf.TensorShape([None, *x.shape[1:]])
 
 
 def _initial_beam(batch: tf.Tensor, width: int | tf.Tensor, columns: int) -> _Beam:
@@ -107,64 +122,94 @@ def _initial_beam(batch: tf.Tensor, width: int | tf.Tensor, columns: int) -> _Be
     )
 
 
-def _mask_forbidden(
-    scores: tf.Tensor, beam: _Beam, previous: tf.Tensor, time: tf.Tensor, ngram: int
-) -> tf.Tensor:
-    """Masks the tokens that may not come next in log-probabilities [batch, beam, vocab_size]."""
-    size = scores.shape[-1]
-    never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], size), axis=0)
-    masked = scores + _MASKED * (never + tf.one_hot(previous, size))
-    if ngram:
-        masked = _mask_repeats(masked, beam.tokens, time, ngram)
+def _remove_finished(running: _Running, found: _Beam) -> tuple[_Running, _Beam]:
+    """Moves the images all of whose sequences have ended from what is running to what is found."""
+    is_finished = tf.reduce_all(running.beam.done, axis=1)
+
+    def remove() -> tuple[_Running, _Beam]:
+        rows = tf.boolean_mask(running.images, is_finished)[:, tf.newaxis]
+        ended = tf.nest.map_structure(lambda x: tf.boolean_mask(x, is_finished), running.beam)
+        moved = tf.nest.map_structure(
+            lambda x, y: tf.tensor_scatter_nd_update(x, rows, y), found, ended
+        )
+        unfinished = tf.where(~is_finished)[:, 0]
+        return tf.nest.map_structure(lambda x: tf.gather(x, unfinished), running), moved
+
+    return tf.cond(tf.reduce_any(is_finished), remove, lambda: (running, found))
+
+
+def _continue(
+    logits: tf.Tensor, running: _Running, time: tf.Tensor, ngram: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the log-probabilities and tokens of the best continuations of each sequence,
+    [batch, beam, continuations]; a beam needs no more of them than it is wide."""
+    beam, size = running.beam, logits.shape[-1]
+    allowed = _mask_forbidden(logits, beam, running.previous, time, ngram)
+    scores, tokens = tf.math.top_k(allowed, tf.minimum(tf.shape(logits)[1], size))
+    normalizers = tf.reduce_logsumexp(logits, axis=-1)
+    # A finished sequence continues with padding, which adds 0 to its total. After the last word
+    # only END can follow.
     is_last = time == beam.tokens.shape[-1] - 1
-    masked = tf.where(is_last, scores + _all_but(END, size), masked)
-    # A finished sequence continues with padding, which adds 0 to its total.
-    return tf.where(beam.done[..., tf.newaxis], _all_but(PAD, size), masked)
+    only = tf.where(beam.done, PAD, END)[..., tf.newaxis]
+    score = tf.where(beam.done, 0.0, logits[..., END] - normalizers)[..., tf.newaxis]
+    is_first = tf.range(tf.shape(tokens)[-1]) == 0
+    has_one = (beam.done | is_last)[..., tf.newaxis]
+    scores = tf.where(has_one, tf.where(is_first, score, _MASKED), scores - normalizers[..., None])
+    return scores, tf.where(has_one & is_first, only, tokens)
 
 
-def _all_but(token: int, size: int) -> tf.Tensor:
-    """Returns 0 for one token and the mask for all others, [size]."""
-    return _MASKED * (1 - tf.one_hot(token, size))
+def _mask_forbidden(
+    logits: tf.Tensor, beam: _Beam, previous: tf.Tensor, time: tf.Tensor, ngram: int
+) -> tf.Tensor:
+    """Masks the tokens that may not come next in logits [batch, beam, vocab_size]."""
+    never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], logits.shape[-1]), axis=0)
+    batch, width = tf.unstack(tf.shape(previous))
+    image, sequence = tf.meshgrid(tf.range(batch), tf.range(width), indexing="ij")
+    masked = tf.reshape(tf.stack([image, sequence, previous], axis=-1), [-1, 3])
+    if ngram:
+        masked = tf.concat([masked, _repeats(beam.tokens, time, ngram)], axis=0)
+    penalties = tf.fill(tf.shape(masked)[:1], _MASKED)
+    return tf.tensor_scatter_nd_add(logits + _MASKED * never, masked, penalties)
 
 
-def _mask_repeats(scores: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
-    """Masks each token that would complete an n-gram which its sequence already contains."""
+def _repeats(tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
+    """Returns which tokens would complete an n-gram that their sequence already contains: image,
+    sequence and token, int32 [n, 3]."""
     prefix = ngram - 1
-    length = tokens.shape[-1]
-    if length < ngram:
-        return scores
+    windows = tokens.shape[-1] - prefix
+    if windows <= 0:
+        return tf.zeros([0, 3], tf.int32)
     # The last n - 1 tokens, [batch, beam, n - 1]; before there are as many, none match.
     last = tf.gather(tokens, tf.maximum(time - prefix + tf.range(prefix), 0), axis=2)
-    windows = length - prefix
     matches = tf.ones_like(tokens[..., :windows], tf.bool)
     for offset in range(prefix):
         matches &= tokens[..., offset : offset + windows] == last[..., offset, tf.newaxis]
     matches &= (tf.range(windows) + prefix < time) & (time >= prefix)
     where = tf.where(matches)
     followers = tf.gather_nd(tokens[..., prefix:], where)
-    index = tf.concat([where[:, :2], tf.cast(followers, tf.int64)[:, tf.newaxis]], axis=1)
-    return tf.tensor_scatter_nd_add(scores, index, tf.fill(tf.shape(followers), _MASKED))
+    return tf.concat([tf.cast(where[:, :2], tf.int32), followers[:, tf.newaxis]], axis=1)
 
 
 def _select(
-    scores: tf.Tensor, beam: _Beam, time: tf.Tensor, length_penalty: float
+    scores: tf.Tensor, tokens: tf.Tensor, beam: _Beam, time: tf.Tensor, length_penalty: float
 ) -> tuple[_Beam, tf.Tensor]:
     """Returns the continuations of highest rank and the sequences they extend, [batch, beam]."""
-    width, size = scores.shape[1] or tf.shape(scores)[1], scores.shape[2]
-    total = beam.total[..., tf.newaxis] + scores
+    width, size = scores.shape[1] or tf.shape(scores)[1], tf.shape(scores)[2]
+    totals = beam.total[..., tf.newaxis] + scores
     length = beam.length + tf.cast(tf.logical_not(beam.done), tf.float32)
-    ranks = _ranks(total, length[..., tf.newaxis], length_penalty)
+    ranks = _ranks(totals, length[..., tf.newaxis], length_penalty)
     _, best = tf.math.top_k(tf.reshape(ranks, (-1, width * size)), width)
-    parents, chosen = best // size, best % size
-    done = tf.gather(beam.done, parents, batch_dims=1)
-    tokens = tf.gather(beam.tokens, parents, batch_dims=1)
-    column = tf.range(tokens.shape[-1]) == time
-    tokens = tf.where(column, chosen[..., tf.newaxis], tokens)
+    parents = best // size
+    total, chosen = (
+        tf.gather(tf.reshape(x, (-1, width * size)), best, batch_dims=1) for x in (totals, tokens)
+    )
+    history = tf.gather(beam.tokens, parents, batch_dims=1)
+    column = tf.range(history.shape[-1]) == time
     return _Beam(
-        tokens,
-        tf.gather(tf.reshape(total, (-1, width * size)), best, batch_dims=1),
+        tf.where(column, chosen[..., tf.newaxis], history),
+        total,
         tf.gather(length, parents, batch_dims=1),
-        done | (chosen == END),
+        tf.gather(beam.done, parents, batch_dims=1) | (chosen == END),
     ), parents
 
 
@@ -173,7 +218,7 @@ def _ranks(total: tf.Tensor, length: tf.Tensor, length_penalty: float) -> tf.Ten
 
 
 def log_probability(
-    decoder: DecoderLike, features: tf.Tensor, tokens: tf.Tensor
+    decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns how well given captions fit their images.
 

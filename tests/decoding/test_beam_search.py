@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
+from scripted_decoders import Countdown, make_loop
 
 from imcap import config as config_lib
 from imcap import decoders
@@ -50,28 +51,6 @@ def make_decoder(
 def make_features(batch: int, seed: int = 0) -> tf.Tensor:
     rng = np.random.default_rng(seed)
     return tf.constant(rng.normal(0, 1.5, (batch, POSITIONS, CHANNELS)), tf.float32)
-
-
-class Loop(Decoder):
-    """Prefers an endless cycle of three words: word n + 1 after word n."""
-
-    steps = 0
-
-    def start(self, features, width, dropout):
-        return {}, {"unused": tf.zeros([tf.shape(features)[0], width])}
-
-    def step(self, tokens, memory, carry):
-        self.steps += 1
-        following = tf.where(tokens < END + 1, END + 1, (tokens - END) % 3 + END + 1)
-        logits = 5.0 * tf.one_hot(following, self.vocab_size)
-        return logits + 0.01 * tf.range(self.vocab_size, dtype=tf.float32), carry
-
-    def output_vectors(self, features, tokens, dropout):
-        raise NotImplementedError
-
-
-def make_loop(vocabulary: int = 10) -> Loop:
-    return Loop(config_lib.model_defaults(), vocabulary, CHANNELS)
 
 
 def caption_of(row: np.ndarray) -> list[int]:
@@ -165,6 +144,14 @@ def test_length_penalty_favours_longer_captions():
         return int(tf.math.count_nonzero(tokens))
 
     assert words(0.0) < words(1.0) < words(2.0)
+
+
+def test_images_whose_captions_have_ended_are_not_searched_on():
+    lengths, decoder = [4, 1, 6, 1, 3], Countdown()
+    features = tf.constant(lengths, tf.float32)[:, tf.newaxis, tf.newaxis]
+    found = beam_search.search(decoder, features, settings(no_repeat_ngram=0))
+    assert [len(caption_of(row)) - 1 for row in found.tokens[:, 0].numpy()] == lengths
+    assert decoder.batches == [5, 5, 3, 3, 2, 1, 1]
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
