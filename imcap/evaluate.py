@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import filesystem, records
-from imcap.decoding import rerank
+from imcap.decoding import members, rerank
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics import files, sentence_encoder
 from imcap.metrics.diversity import measure_diversity
@@ -23,38 +23,44 @@ _MAPS = 4  # Attention maps are drawn for this many of the best and of the worst
 
 
 def report_path(
-    workdir: str, split: str, checkpoint: str = checkpoints.BEST, reranking: str = rerank.NONE
+    workdir: str,
+    split: str,
+    checkpoint: Sequence[str] = (checkpoints.BEST,),
+    reranking: str = rerank.NONE,
 ) -> str:
     """Returns where `evaluate_split` writes its report; `reranking` is `config.decode.rerank`."""
-    return os.path.join(_folder(workdir, split, checkpoint, reranking), "report.html")
+    found = members.find(workdir, checkpoint)
+    return os.path.join(_folder(workdir, split, found, reranking), "report.html")
 
 
-def _folder(workdir: str, split: str, checkpoint: str, reranking: str) -> str:
-    is_best = checkpoint == checkpoints.BEST
-    weights = [] if is_best else [checkpoints.choose(workdir, checkpoint).name]
+def _folder(workdir: str, split: str, found: Sequence[members.Member], reranking: str) -> str:
+    weights = [name] if (name := members.name(found)) else []
     return files.folder(workdir, split, *weights, *rerank.names(reranking))
 
 
 def evaluate_split(
-    config: ConfigDict, workdir: str, split: str, checkpoint: str = checkpoints.BEST
+    config: ConfigDict,
+    workdir: str,
+    split: str,
+    checkpoint: Sequence[str] = (checkpoints.BEST,),
 ) -> Scores:
-    """Captions and scores a split with the trained decoder.
+    """Captions and scores a split with the trained decoder, or with an ensemble of several.
 
     Writes metrics.json, predictions.json, references.json, report.html and captions.png (the first
     images) to `WORKDIR/eval/SPLIT`, and attention maps of a few images to its `attention/`. Those
     of other weights than the best and of reranked captions go to folders beside it, such as
-    `WORKDIR/eval/SPLIT-epoch-7` and `WORKDIR/eval/SPLIT-consensus`.
+    `WORKDIR/eval/SPLIT-epoch-7`, `WORKDIR/eval/SPLIT-best+RUN` and `WORKDIR/eval/SPLIT-consensus`.
 
     Args:
       config: resolved.
       workdir: the run's folder.
       split: which the records hold.
-      checkpoint: which weights; see `checkpoints.choose`.
+      checkpoint: which weights; see `members.find`.
 
     Raises:
       UserError: no such split or checkpoint, no finished records, nothing trained, trained with
-        another vocabulary, config.encoder would give other features than the records hold, or as
-        `neighbor_files.read_or_build` where captions are reranked.
+        another vocabulary or encoder, config.encoder would give other features than the records
+        hold, or as `neighbor_files.read_or_build` where captions are reranked.
     """
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
@@ -66,17 +72,17 @@ def evaluate_split(
     tokenizer = records.read_tokenizer(folder, info)
     config_lib.check_run(config, workdir)
     optional_scorers = build_optional_scorers(config.eval)
-    weights = checkpoints.choose(workdir, checkpoint)
-    decoder = checkpoints.load_decoder(config.model, workdir, info, weights)
+    found = members.find(workdir, checkpoint)
+    decoder = members.load(found, config, info)
     skip = config.records.skip_corrupted
     reranker = rerank.build(config.decode, workdir, whole, lambda: folder, skip_corrupted=skip)
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info, reranker)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions, optional_scorers)
-    target = _folder(workdir, split, checkpoint, config.decode.rerank)
+    target = _folder(workdir, split, found, config.decode.rerank)
     settings = {
         "split": split,
-        **checkpoints.describe(workdir, weights),
+        **members.describe(found),
         "beam_size": config.decode.beam_size,
         "length_penalty": config.decode.length_penalty,
     }
@@ -143,7 +149,10 @@ def _write_report(
         title=title,
         images=images,
         scores={**scores.as_dict(), **diversity},
-        settings=settings,
+        settings={
+            name: "; ".join(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+        },
     )
     caption_sheet.draw_caption_sheet(images, os.path.join(folder, "captions.png"))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import encoders, filesystem, records
-from imcap.decoding import rerank
+from imcap.decoding import members, rerank
 from imcap.errors import UserError
 from imcap.metrics import files
 from imcap.records import staging
@@ -21,44 +22,53 @@ from imcap.training import checkpoints, initial_vectors
 METADATA = "assets.extra/imcap.json"  # Below an exported version's folder.
 
 
-def export_model(config: ConfigDict, workdir: str, checkpoint: str = checkpoints.BEST) -> str:
-    """Exports the trained captioner to the next free `WORKDIR/export/{version}`.
+def export_model(
+    config: ConfigDict, workdir: str, checkpoint: Sequence[str] = (checkpoints.BEST,)
+) -> str:
+    """Exports the trained captioner, or an ensemble, to the next free `WORKDIR/export/{version}`.
 
     Args:
       config: resolved.
       workdir: the run's folder.
-      checkpoint: which weights; see `checkpoints.choose`.
+      checkpoint: which weights; see `members.find`.
 
     Returns:
       The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
       `METADATA`, which holds the vocabulary's digest and how images are prepared.
 
     Raises:
-      UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary, or
-        config.encoder would give other features than the records hold, or as
+      UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary or
+        encoder, config.encoder would give other features than the records hold, or as
         `neighbor_files.read_or_build` where captions are reranked.
     """
-    model, info, chosen = _build_model(config, workdir, checkpoint)
-    described = checkpoints.describe(workdir, chosen)
+    model, info, found = _build_model(config, workdir, checkpoint)
     card = model_card.render(
         info,
-        model=config.model,
+        members=[_describe_member(member, config) for member in found],
         decode=config.decode,
-        epochs=config.train.epochs,
-        seed=config.seed,
-        checkpoint=described,
-        scores=files.scores_of(workdir, described["step"], config.decode.rerank),
-        word_vectors=initial_vectors.describe_run(workdir),
+        scores=files.scores_of(workdir, members.describe(found), config.decode.rerank),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)
 
 
-def load_run(workdir: str, checkpoint: str) -> CaptionModel:
+def _describe_member(member: members.Member, config: ConfigDict) -> model_card.Member:
+    own = members.read_config(member, config)
+    return model_card.Member(
+        name=member.name,
+        model=own.model,
+        epochs=own.train.epochs,
+        seed=own.seed,
+        checkpoint=checkpoints.describe(member.workdir, member.chosen),
+        word_vectors=initial_vectors.describe_run(member.workdir),
+    )
+
+
+def load_run(workdir: str, checkpoint: Sequence[str] = (checkpoints.BEST,)) -> CaptionModel:
     """Returns a run's captioner, built of its config and its weights instead of an export.
 
     Args:
       workdir: the run's folder, with its config.json and, where that says so, its records.
-      checkpoint: which weights; see `checkpoints.choose`.
+      checkpoint: which weights; see `members.find`.
 
     Raises:
       UserError: `workdir` is no run's folder, or as `export_model`.
@@ -74,8 +84,8 @@ def load_run(workdir: str, checkpoint: str) -> CaptionModel:
 
 
 def _build_model(
-    config: ConfigDict, workdir: str, checkpoint: str
-) -> tuple[CaptionModel, records.Info, checkpoints.Chosen]:
+    config: ConfigDict, workdir: str, checkpoint: Sequence[str]
+) -> tuple[CaptionModel, records.Info, list[members.Member]]:
     """Returns a run's captioner, its records' info.json, and which weights it has."""
     records_config = config.records
     folder = staging.local_folder(records_config.dir, records_config.cache_dir, with_shards=False)
@@ -88,8 +98,8 @@ def _build_model(
     tokenizer = records.read_tokenizer(folder, info, max_length)
     # The encoder's file may lie elsewhere now: its weights were compared with the records' above.
     config_lib.check_run(config, workdir, free=("encoder.name", "encoder.weights"))
-    chosen = checkpoints.choose(workdir, checkpoint)
-    decoder = checkpoints.load_decoder(config.model, workdir, info, chosen)
+    found = members.find(workdir, checkpoint)
+    decoder = members.load(found, config, info)
     reranker = rerank.build(
         config.decode,
         workdir,
@@ -97,7 +107,7 @@ def _build_model(
         lambda: staging.local_folder(records_config.dir, records_config.cache_dir),
         skip_corrupted=records_config.skip_corrupted,
     )
-    return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, chosen
+    return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, found
 
 
 def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:

@@ -39,7 +39,7 @@ def config(workdir, landscape_data):
 def evaluated(workdir, config) -> Path:
     """The folder of the evaluation of epoch EPOCH, made after that of the best weights."""
     evaluate.evaluate_split(config, str(workdir), "dev")
-    evaluate.evaluate_split(config, str(workdir), "dev", str(EPOCH))
+    evaluate.evaluate_split(config, str(workdir), "dev", [str(EPOCH)])
     return workdir / "eval" / f"dev-epoch-{EPOCH}"
 
 
@@ -63,7 +63,7 @@ def test_evaluations_of_other_weights_lie_beside_that_of_the_best(evaluated, wor
     assert best["checkpoint"] == "best"
     assert best["epoch"] != EPOCH
     assert list(files.read_scores(str(workdir))) == ["dev", f"dev-epoch-{EPOCH}"]
-    path = evaluate.report_path(str(workdir), "dev", str(EPOCH))
+    path = evaluate.report_path(str(workdir), "dev", [str(EPOCH)])
     assert path == str(evaluated / "report.html")
     assert f"dev-epoch-{EPOCH}</h1>" in Path(path).read_text(encoding="utf-8")
 
@@ -71,7 +71,7 @@ def test_evaluations_of_other_weights_lie_beside_that_of_the_best(evaluated, wor
 def test_an_export_has_the_epoch_s_weights_and_its_card_says_so(
     evaluated, workdir, config, landscape_data, predictions
 ):
-    folder = Path(export.export_model(config, str(workdir), str(EPOCH)))
+    folder = Path(export.export_model(config, str(workdir), [str(EPOCH)]))
     name, expected = next(iter(predictions.items()))
     caption = tf.saved_model.load(str(folder)).signatures["serving_default"]
     found = caption(image_bytes=tf.constant([(landscape_data / name).read_bytes()]))
@@ -93,7 +93,7 @@ def test_caption_uses_a_run_s_weights_without_an_export(workdir, landscape_data,
 
 
 def test_a_run_s_captioner_scores_captions_too(workdir, landscape_data, predictions):
-    model = export.load_run(str(workdir), "last")
+    model = export.load_run(str(workdir), ["last"])
     captioner = FunctionCaptioner(str(workdir), model.signatures(), model)
     image = (landscape_data / next(iter(predictions))).read_bytes()
     (answer,), (score, other) = (
@@ -117,7 +117,7 @@ def test_an_epoch_that_was_not_kept_is_refused_with_those_that_were(workdir, com
 
 def test_a_checkpoint_of_an_exported_model_is_refused(landscape_export):
     for folder in (landscape_export, landscape_export.parent):
-        line = refusal(export.load_run, str(folder), "best")
+        line = refusal(export.load_run, str(folder), ["best"])
         assert line.startswith(f"{folder} is not a run's folder: it has no config.json.")
 
 

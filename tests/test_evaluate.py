@@ -146,10 +146,10 @@ def test_optional_metrics_are_scored_where_settings_ask(tmp_path, landscape_run,
     assert report.count("<small>similarity ") == sum(map(len, references.values()))
     card = model_card.render(
         records.read_info(str(landscape_data / "records")),
-        model=config.model, decode=config.decode, epochs=1, seed=0,
-        checkpoint={"checkpoint": "best", "step": 5},
+        members=[model_card.Member("best", config.model, 1, 0, {"checkpoint": "best", "step": 5})],
+        decode=config.decode,
         scores=files.read_scores(str(tmp_path / "run")),
-    )  # fmt: skip
+    )
     for shown in (report, card, tables.format_table([str(tmp_path / "run")])):
         assert "Similarity, best" in shown and "not comparable with papers" in shown
 

@@ -38,9 +38,10 @@ FLAGS = {
         "Keep the weights after every epoch, or after the last N; the run's config remembers it.",
     ),
     "checkpoint": Flag(
-        flags.DEFINE_string, "", "best|last|EPOCH",
+        flags.DEFINE_multi_string, [], "best|last|EPOCH|DIR",
         "Which of the run's weights: the best by dev score, the last, or those that "
-        "`imcap train --keep_checkpoints` kept after an epoch.",
+        "`imcap train --keep_checkpoints` kept after an epoch; or the folder of another run or of "
+        "a checkpoint. Give it several times for an ensemble.",
     ),
     "dry_run": Flag(
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."

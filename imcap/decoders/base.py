@@ -16,7 +16,7 @@ or 160 captions without the vocabulary's logits. The reasons are:
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -25,6 +25,23 @@ from ml_collections import ConfigDict
 from imcap import hashing
 
 State = dict[str, tf.Tensor]
+
+
+class DecoderLike(Protocol):
+    """What gives captions: a decoder, or several that act as one. `Decoder` has the methods'
+    descriptions."""
+
+    def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
+        """Returns the memory and the carry of `width` empty sequences for each image."""
+
+    def output_vectors(self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout) -> tf.Tensor:
+        """Returns the input of `logits` for given previous words."""
+
+    def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
+        """Returns the logits of the next word, and the new carry."""
+
+    def logits(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Returns the logits of what `output_vectors` gives."""
 
 
 class Decoder(keras.layers.Layer, abc.ABC):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import tensorflow as tf
 
 from imcap import text
-from imcap.decoders.base import NO_DROPOUT, Decoder, State
+from imcap.decoders.base import NO_DROPOUT, DecoderLike, State
 
-_KEY = "attention"  # In the carry of a decoder that has attention.
+KEY = "attention"  # In the carry of a decoder that has attention.
 
 
-def has_attention(decoder: Decoder, channels: int) -> bool:
+def has_attention(decoder: DecoderLike, channels: int) -> bool:
     """Tells whether a decoder gives attention weights; `channels` is the features'."""
     _, carry = decoder.start(tf.zeros([1, 1, channels]), 1, NO_DROPOUT)
-    return _KEY in carry
+    return KEY in carry
 
 
-def attention_weights(decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+def attention_weights(decoder: DecoderLike, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """Returns the weights with which each token was chosen.
 
     Args:
@@ -37,7 +37,7 @@ def attention_weights(decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor) 
         time: tf.Tensor, carry: State, weights: tf.TensorArray
     ) -> tuple[tf.Tensor, State, tf.TensorArray]:
         _, carry = decoder.step(previous[:, time, tf.newaxis], memory, carry)
-        return time + 1, carry, weights.write(time, carry[_KEY][:, 0])
+        return time + 1, carry, weights.write(time, carry[KEY][:, 0])
 
     _, _, weights = tf.while_loop(
         lambda time, *_: time < length, advance, (0, carry, tf.TensorArray(tf.float32, length)),

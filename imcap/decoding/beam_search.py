@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders.base import NO_DROPOUT, Decoder, State
+from imcap.decoders.base import NO_DROPOUT, DecoderLike, State
 from imcap.text import END, PAD, START, UNKNOWN
 
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
@@ -51,7 +51,7 @@ class _Running(NamedTuple):
 
 
 def search(
-    decoder: Decoder,
+    decoder: DecoderLike,
     features: tf.Tensor,
     config: ConfigDict,
     beam_size: tf.Tensor | None = None,
@@ -218,7 +218,7 @@ def _ranks(total: tf.Tensor, length: tf.Tensor, length_penalty: float) -> tf.Ten
 
 
 def log_probability(
-    decoder: Decoder, features: tf.Tensor, tokens: tf.Tensor
+    decoder: DecoderLike, features: tf.Tensor, tokens: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns how well given captions fit their images.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, progress, records, text
-from imcap.decoders.base import Decoder
+from imcap.decoders.base import DecoderLike
 from imcap.decoding import beam_search, rerank
 from imcap.errors import UserError
 from imcap.metrics.scores import Scorer, Scores, score_captions
@@ -81,7 +81,7 @@ class Predictor:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: DecoderLike,
         tokenizer: text.Tokenizer,
         decode: ConfigDict,
         folder: str,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from imcap import filesystem
 from imcap.errors import UserError
 
 METRICS_FILE = "metrics.json"
-Scores = dict[str, float | int | str]  # The content of a metrics.json.
+Scores = dict[str, Any]  # The content of a metrics.json.
 
 
 def folder(workdir: str, split: str, *names: str) -> str:
@@ -41,13 +43,24 @@ def read_scores(workdir: str) -> dict[str, Scores]:
     return found
 
 
-def scores_of(workdir: str, step: int | str, rerank: str) -> dict[str, Scores]:
-    """Returns split -> the content of its metrics.json, of the evaluations of a step's weights with
-    one value of `config.decode.rerank`; raises as `read_scores`."""
-    found = read_scores(workdir).values()
+def scores_of(workdir: str, weights: Mapping[str, Any], rerank: str) -> dict[str, Scores]:
+    """Returns split -> the content of its metrics.json, of the evaluations of some weights with one
+    value of `config.decode.rerank`.
+
+    Args:
+      workdir: the run's folder.
+      weights: their `step`, or the `members` of which each has its own.
+      rerank: the value.
+
+    Raises:
+      UserError: as `read_scores`.
+    """
+    step, members = weights.get("step"), weights.get("members")
     # Those of imcap 0.1.0 do not tell their step; only those of reranked captions tell how.
     return {
         str(scores["split"]): scores
-        for scores in found
-        if scores.get("step", step) == step and scores.get("rerank", "none") == rerank
+        for scores in read_scores(workdir).values()
+        if scores.get("members") == members
+        and scores.get("step", step) == step
+        and scores.get("rerank", "none") == rerank
     }

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from imcap import records, text
-from imcap.decoders.base import Decoder
+from imcap.decoders.base import DecoderLike
 from imcap.decoding import attention
 from imcap.reports import plots, thumbnails
 
@@ -62,7 +62,7 @@ def read_features(
 
 def write_attention_maps(
     folder: str,
-    decoder: Decoder,
+    decoder: DecoderLike,
     tokenizer: text.Tokenizer,
     grid: tuple[int, int],
     samples: Iterable[Sample],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -11,28 +12,40 @@ from imcap import records
 from imcap.metrics import files, tables
 
 
+class Member(NamedTuple):
+    """A decoder of the captioner.
+
+    Attributes:
+      name: what an ensemble calls it.
+      model: the `model` part of the config that it was trained with.
+      epochs: at most, of the training.
+      seed: of the run.
+      checkpoint: which weights they are: `checkpoint`, `epoch` if it is known, and `step`.
+      word_vectors: what the embedding started from, in one line; empty: random values.
+    """
+
+    name: str
+    model: ConfigDict
+    epochs: int
+    seed: int
+    checkpoint: Mapping[str, str | int]
+    word_vectors: str = ""
+
+
 def render(
     info: records.Info,
     *,
-    model: ConfigDict,
+    members: Sequence[Member],
     decode: ConfigDict,
-    epochs: int,
-    seed: int,
-    checkpoint: Mapping[str, str | int],
     scores: Mapping[str, files.Scores],
-    word_vectors: str = "",
 ) -> str:
     """Returns the card, in Markdown.
 
     Args:
       info: of the records that the decoder was trained on.
-      model: a config's `model` part.
+      members: the decoder, or those of an ensemble.
       decode: a config's `decode` part.
-      epochs: at most, of the training.
-      seed: of the run.
-      checkpoint: which weights they are: `checkpoint`, `epoch` if it is known, and `step`.
       scores: split -> the content of its metrics.json, of these weights.
-      word_vectors: what the embedding started from, in one line; empty: random values.
     """
     rows, columns = info.feature_grid
     size = info.preprocessing["image_size"]
@@ -46,14 +59,11 @@ Image bytes in, captions in the language of its training captions out. Made with
 | images | at most {info.preprocessing["max_pixels"]:,} pixels, turned upright by their EXIF \
 orientation, stretched to {size}x{size}, RGB |
 | features | {rows}x{columns} positions of {info.feature_shape[1]} channels, {info.feature_dtype} |
-| decoder | {model.decoder}, {model.units} units, LSTM layers: {model.layers} \
-|{_word_vectors_row(word_vectors)}
+{_decoder_rows(members)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
 {decode.max_length} words |{_reranking_row(decode, info)}
-| trained on | {info.num_images("train") if "train" in info.splits else 0} images, at most \
-{epochs} epochs, seed {seed} |
-| weights | {", ".join(_describe_weights(checkpoint))} |
+{_training_rows(members, info)}
 | versions | {", ".join(f"{name} {version}" for name, version in info.versions.items())} |
 
 ## Scores
@@ -84,8 +94,46 @@ where a wrong caption does harm.
 """
 
 
-def _word_vectors_row(word_vectors: str) -> str:
-    return f"\n| word vectors | {word_vectors} |" if word_vectors else ""
+def _decoder_rows(members: Sequence[Member]) -> str:
+    if len(members) == 1:
+        return _row("decoder", _describe_model(members[0].model)) + _word_vectors_row(members[0])
+    what = f"an ensemble of {len(members)}: the mean of their probabilities decides each word"
+    rows = [_row(f"member {member.name}", _describe_member(member)) for member in members]
+    return "\n".join([_row("decoder", what), *rows])
+
+
+def _training_rows(members: Sequence[Member], info: records.Info) -> str:
+    images = f"{info.num_images('train') if 'train' in info.splits else 0} images"
+    if len(members) > 1:
+        return _row("trained on", images)
+    weights = ", ".join(_describe_weights(members[0].checkpoint))
+    return "\n".join([
+        _row("trained on", f"{images}, {_describe_training(members[0])}"),
+        _row("weights", weights),
+    ])  # fmt: skip
+
+
+def _row(name: str, value: str) -> str:
+    return f"| {name} | {value} |"
+
+
+def _describe_model(model: ConfigDict) -> str:
+    return f"{model.decoder}, {model.units} units, LSTM layers: {model.layers}"
+
+
+def _describe_training(member: Member) -> str:
+    return f"at most {member.epochs} epochs, seed {member.seed}"
+
+
+def _describe_member(member: Member) -> str:
+    """Returns model, training and weights of an ensemble's member in one line."""
+    vectors = f"word vectors of {member.word_vectors}" if member.word_vectors else ""
+    parts = [_describe_model(member.model), vectors, _describe_training(member)]
+    return "; ".join([*filter(None, parts), ", ".join(_describe_weights(member.checkpoint))])
+
+
+def _word_vectors_row(member: Member) -> str:
+    return f"\n{_row('word vectors', member.word_vectors)}" if member.word_vectors else ""
 
 
 def _reranking_row(decode: ConfigDict, info: records.Info) -> str:

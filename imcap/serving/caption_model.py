@@ -9,7 +9,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import encoders, images, records, text
-from imcap.decoders.base import Decoder
+from imcap.decoders.base import DecoderLike
 from imcap.decoding import attention, beam_search, rerank
 
 
@@ -19,7 +19,7 @@ class CaptionModel(tf.Module):
     def __init__(
         self,
         encoder: encoders.Encoder,
-        decoder: Decoder,
+        decoder: DecoderLike,
         tokenizer: text.Tokenizer,
         info: records.Info,
         decode: ConfigDict,

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from refusals import refusal
+from saved_checkpoints import make_checkpoints, make_decoder
 
-from imcap import decoders, records
+from imcap import records
 from imcap.decoders.base import Decoder
 from imcap.errors import UserError
 from imcap.training import checkpoints, epoch_checkpoints
@@ -31,30 +32,11 @@ def info(landscape_data):
     return records.read_info(str(landscape_data / "records"))
 
 
-def make_decoder(config, info: records.Info, seed: int) -> Decoder:
-    decoder = decoders.build(config.model, info.text["vocabulary_size"], info.feature_shape[1])
-    rng = np.random.default_rng(seed)
-    for weight in decoder.weights:
-        weight.assign(rng.normal(size=weight.shape))
-    return decoder
-
-
 def save(workdir: Path, decoder: Decoder, info: records.Info, name: str, step: int) -> str:
     """Saves a decoder as a training does; returns the checkpoint's path."""
     saved = make_checkpoints(workdir, decoder, info, step)
     saved.save_best() if name == "best" else saved.save_last()
     return checkpoints.find(str(workdir), name)
-
-
-def make_checkpoints(
-    workdir: Path, decoder: Decoder, info: records.Info, step: int, keep: str = ""
-) -> checkpoints.Checkpoints:
-    optimizer = keras.optimizers.SGD()
-    optimizer.build(decoder.trainable_variables)
-    counter = tf.Variable(step, dtype=tf.int64)
-    state = TrainState(decoder, optimizer, counter, tf.Variable(tf.zeros([3])))
-    metadata = checkpoints.Metadata(info.vocabulary_digest, "float32")
-    return checkpoints.Checkpoints(str(workdir), state, metadata, keep=keep)
 
 
 def assert_same_weights(one: Decoder, other: Decoder) -> None:

@@ -195,12 +195,12 @@ def test_the_model_card_names_the_vectors(frozen_run, landscape_data):
     config = make_config(frozen_run, landscape_data)
     line = initial_vectors.describe_run(str(frozen_run))
     info = records.read_info(config.records.dir)
-    settings = {"model": config.model, "decode": config.decode, "epochs": 1, "seed": 0}
-    settings["checkpoint"] = {"checkpoint": "last", "step": 1}
-    card = model_card.render(info, **settings, scores={}, word_vectors=line)
+    without = model_card.Member("last", config.model, 1, 0, {"checkpoint": "last", "step": 1})
+    settings = {"decode": config.decode, "scores": {}}
+    card = model_card.render(info, members=[without._replace(word_vectors=line)], **settings)
     assert f"| word vectors | {line} |" in card.splitlines()
     assert "words.txt, frozen; vectors for 5 of" in line
-    assert "word vectors" not in model_card.render(info, **settings, scores={})
+    assert "word vectors" not in model_card.render(info, members=[without], **settings)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"file": "a", "composed_words": 0}'])
