@@ -87,11 +87,11 @@ def evaluate(parsed: Parsed) -> None:
     config, workdir, split = parsed.config, parsed.workdir, parsed.values.split
     with console.quiet():
         from imcap import evaluate
+        from imcap.metrics import tables
 
     checkpoint = parsed.values.checkpoint
     scores = evaluate.evaluate_split(config, workdir, split, checkpoint)
-    for name, value in scores.as_dict().items():
-        print(f"{name:15} {value:.4f}" if isinstance(value, float) else f"{name:15} {value}")
+    print(tables.format_scores(scores.as_dict(), scores.intervals))
     print(evaluate.report_path(workdir, split, checkpoint, config.decode.rerank))
 
 

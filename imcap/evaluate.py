@@ -114,9 +114,9 @@ def _write_json_files(
         for image_id, found in predictions.captions.items()
     ]
     contents = {
-        "predictions.json": best,
-        "references.json": predictions.references,
-        files.METRICS_FILE: {**scores.as_dict(), **settings},
+        files.PREDICTIONS_FILE: best,
+        files.REFERENCES_FILE: predictions.references,
+        files.METRICS_FILE: {**scores.as_dict(), **settings, files.INTERVALS: scores.intervals},
     }
     for name, content in contents.items():
         filesystem.write_json(os.path.join(folder, name), content, indent=1, ensure_ascii=False)
@@ -149,6 +149,7 @@ def _write_report(
         title=title,
         images=images,
         scores={**scores.as_dict(), **diversity},
+        intervals=scores.intervals,
         settings={
             name: "; ".join(value) if isinstance(value, list) else value
             for name, value in settings.items()

@@ -121,8 +121,11 @@ def test_eval_prints_what_it_writes(run):
     folder = workdir / "eval" / "test"
     scores = json.loads((folder / "metrics.json").read_text())
     assert (scores["split"], scores["images"]) == ("test", 6)
-    shown = dict(line.split() for line in ended["eval"].out.splitlines() if " " in line)
-    assert float(shown["cider"]) == pytest.approx(scores["cider"], abs=1e-4)
+    shown = {line.split()[0]: line.split() for line in ended["eval"].out.splitlines()}
+    _, figure, *interval = shown["cider"]
+    assert float(figure) == pytest.approx(scores["cider"], abs=1e-4)
+    low, high = scores["intervals_95"]["cider"]
+    assert interval == ["95", "%:", f"{low:.4f}", "to", f"{high:.4f}"]
     assert ended["eval"].out.splitlines()[-1] == str(folder / "report.html")
     for name in ("predictions.json", "references.json", "report.html"):
         assert (folder / name).exists()

@@ -48,13 +48,24 @@ def test_metrics_hold_scores_and_settings(landscape_run):
     metrics = written(landscape_run, "metrics.json")
     names = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
     settings = ["images", "split", "beam_size", "length_penalty", "checkpoint", "epoch", "step"]
-    assert sorted(metrics) == sorted([*names, *settings])
+    assert sorted(metrics) == sorted([*names, *settings, "intervals_95"])
     assert (metrics["images"], metrics["split"], metrics["checkpoint"]) == (9, "dev", "best")
     assert 1 <= metrics["epoch"] == metrics["step"] // 5 <= 12
     assert (metrics["beam_size"], metrics["length_penalty"]) == (3, 0.7)
     # Learnt well enough for meaningful scores, but not perfectly.
     assert all(0.2 < metrics[name] < 1 for name in names[:5])
     assert 1 < metrics["cider"] < 10
+
+
+def test_every_score_lies_in_its_interval(landscape_run):
+    metrics = written(landscape_run, "metrics.json")
+    intervals = metrics["intervals_95"]
+    assert list(intervals) == ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"]
+    for key, (low, high) in intervals.items():
+        assert low < metrics[key] < high
+    report = (landscape_run / "eval" / "dev" / "report.html").read_text(encoding="utf-8")
+    low, high = intervals["bleu4"]
+    assert f"{low:.4f} to {high:.4f}" in report
 
 
 def test_predictions_have_the_coco_results_format(landscape_run, landscape_data):

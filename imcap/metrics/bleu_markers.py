@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 from nltk.translate import bleu_score
 
+from imcap.metrics.bleu import corpus_statistics
 from imcap.metrics.scores import MetricScore, Scorer
 
 _START, _END = "startseq", "endseq"
@@ -47,7 +48,11 @@ def score_bleu_with_markers(
         # NLTK warns if no 3-gram or 4-gram matches; their weight is 0.
         warnings.simplefilter("ignore", UserWarning)
         bleus = bleu_score.corpus_bleu(actual, predicted, list(_WEIGHTS.values()))
-    return {key: MetricScore(float(bleu)) for key, bleu in zip(_WEIGHTS, bleus, strict=True)}
+    statistics = corpus_statistics(actual, predicted)[: len(_WEIGHTS)]
+    return {
+        key: MetricScore(float(bleu), statistics=own)
+        for key, bleu, own in zip(_WEIGHTS, bleus, statistics, strict=True)
+    }
 
 
 def _wrap(caption: str) -> list[str]:

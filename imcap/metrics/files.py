@@ -1,4 +1,4 @@
-"""metrics.json of every evaluated split."""
+"""The files of evaluations: their names, and the metrics.json of every evaluated split."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from imcap import filesystem
 from imcap.errors import UserError
 
 METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE, REFERENCES_FILE = "predictions.json", "references.json"
+INTERVALS = "intervals_95"  # In metrics.json: metric key -> the two ends of its 95 % interval.
 Scores = dict[str, Any]  # The content of a metrics.json.
 
 

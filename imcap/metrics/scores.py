@@ -8,12 +8,14 @@ as two words that always match.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from imcap import metrics
 from imcap.errors import UserError
+from imcap.metrics import significance
 
 _MARKER_WORD = re.compile(
     r"(?<!\S)(?:startseq|endseq"
@@ -30,11 +32,13 @@ class MetricScore(NamedTuple):
       per_image: each image's own value, in the order of the references; None if it has none.
       per_reference: each image's values of its hypothesis with each one of its references, in
         their order; None if it has none.
+      statistics: what `corpus` is computed from; None if it is the mean of `per_image`.
     """
 
     corpus: float
     per_image: Sequence[float] | None = None
     per_reference: Sequence[Sequence[float]] | None = None
+    statistics: significance.Statistics | None = None
 
 
 Scorer: TypeAlias = Callable[[Mapping[str, list[str]], Mapping[str, str]], dict[str, MetricScore]]
@@ -53,12 +57,20 @@ class Scores:
         smoothed sentence BLEU, see `metrics.bleu`.
       per_reference: image_id -> metric key -> the values of the hypothesis with each reference, of
         the optional metrics that compare it with one at a time.
+      statistics: metric key -> what the corpus score is computed from, of each image; a metric may
+        lack them.
     """
 
     corpus: Mapping[str, float]
     num_images: int
     per_image: Mapping[str, Mapping[str, float]] = dataclasses.field(repr=False)
     per_reference: Mapping[str, Mapping[str, Sequence[float]]] = dataclasses.field(repr=False)
+    statistics: Mapping[str, significance.Statistics] = dataclasses.field(repr=False, compare=False)
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, significance.Interval]:
+        """Metric key -> the 95 % bootstrap interval of the corpus score, see `significance`."""
+        return significance.intervals(self.statistics)
 
     def as_dict(self) -> dict[str, float | int]:
         """Returns the corpus scores by key, and `images`, their number."""
@@ -117,7 +129,14 @@ def score_captions(
         len(references),
         _by_image(references, {key: result.per_image for key, result in results.items()}, float),
         _by_image(references, {key: result.per_reference for key, result in results.items()}, list),
+        {key: found for key, result in results.items() if (found := _statistics(result))},
     )
+
+
+def _statistics(result: MetricScore) -> significance.Statistics | None:
+    if result.statistics or result.per_image is None:
+        return result.statistics
+    return significance.mean(result.per_image)
 
 
 def _run_scorers(

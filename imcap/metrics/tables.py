@@ -1,8 +1,8 @@
-"""Tables of the scores that evaluations have written."""
+"""Tables of the scores of evaluations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from imcap import metrics
@@ -58,6 +58,23 @@ def tabulate(found: Sequence[tuple[Name, files.Scores]]) -> list[ScoreTable[Name
 
 def _format_figures(scores: files.Scores, keys: Iterable[str]) -> list[str]:
     return [f"{scores[key]:.3f}" if key in scores else "–" for key in keys]
+
+
+def format_interval(ends: Sequence[float], sign: str = "-") -> str:
+    """Returns an interval as it is shown: `0.2080 to 0.2371`; `sign`: `+` to show that, too."""
+    low, high = ends
+    return f"{low:{sign}.4f} to {high:{sign}.4f}"
+
+
+def format_scores(scores: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> str:
+    """Returns the scores of one evaluation, a line each, with the 95 % intervals of those that have
+    one."""
+    lines = []
+    for name, value in scores.items():
+        figure = f"{value:.4f}" if isinstance(value, float) else f"{value}"
+        interval = f"  95 %: {format_interval(intervals[name])}" if name in intervals else ""
+        lines.append(f"{name:15} {figure}{interval}")
+    return "\n".join(lines)
 
 
 def format_table(workdirs: Sequence[str]) -> str:

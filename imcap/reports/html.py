@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import pathlib
 
@@ -30,6 +32,12 @@ def load_template(name: str) -> jinja2.Template:
 def load_inline(name: str) -> Markup:
     """Returns one of the project's style sheets or scripts; only these are not escaped."""
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8").strip())
+
+
+def script_digest(script: str) -> str:
+    """Returns the Content-Security-Policy source that allows exactly this inline script."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def write_html(stream: jinja2.environment.TemplateStream, path: str | os.PathLike[str]) -> None:

@@ -8,10 +8,8 @@ mistake in escaping could not run what a caption holds.
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
 import dataclasses
-import hashlib
 import itertools
 import math
 import numbers
@@ -20,10 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imcap import metrics
 from imcap.decoding.predictions import Caption
+from imcap.metrics import tables
 from imcap.reports import html, thumbnails
 
 # (images at most, side in pixels): 1,000 at 224 px take 9 to 13 MB, which a browser still opens.
 _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
+_ORDERS = ("Best first", "Worst first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,7 @@ def write_report(
     images: Iterable[ReportImage],
     scores: Mapping[str, float],
     settings: Mapping[str, object],
+    intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Writes the report as one self-contained HTML file, which is replaced as a whole.
 
@@ -67,6 +68,7 @@ def write_report(
       images: in this order without JavaScript; the script sorts them.
       scores: corpus figures by key (`Scores.as_dict()` and the like).
       settings: how the captions were made, by key (split, beam size, ...).
+      intervals: of corpus figures, by key: the ends of their 95 % intervals.
 
     Raises:
       UserError: the file cannot be written.
@@ -79,28 +81,33 @@ def write_report(
         cards=_cards(images, columns),
         count=len(images),
         columns=[metrics.label(name) for name in columns],
+        buttons=[
+            *((metrics.label(name), *_ORDERS, "") for name in columns),
+            ("Log-probability", *_ORDERS, "mean log-probability per token"),
+        ],
         first_sort=columns.index("cider") if "cider" in columns else len(columns),
-        score_groups=_group_scores(scores),
+        score_groups=_group_scores(scores, intervals or {}),
         settings={name.replace("_", " "): value for name, value in settings.items()},
         style=html.load_inline("report.css"),
         script=script,
-        script_digest=_script_digest(script),
+        script_digest=html.script_digest(script),
     )
     html.write_html(stream, path)
 
 
-def _group_scores(scores: Mapping[str, float]) -> dict[str, dict[str, str]]:
-    """Returns caveat (`metrics.caveat`) -> label -> figure; figures without a caveat come first."""
-    groups: dict[str, dict[str, str]] = {"": {}} if scores else {}
+def _group_scores(
+    scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> dict[str, dict[str, tuple[str, str]]]:
+    """Returns caveat (`metrics.caveat`) -> label -> figure and interval, as they are shown.
+
+    Figures without a caveat come first; an interval may be empty.
+    """
+    groups: dict[str, dict[str, tuple[str, str]]] = {"": {}} if scores else {}
     for name, value in scores.items():
-        groups.setdefault(metrics.caveat(name), {})[metrics.label(name)] = _format(value)
+        interval = tables.format_interval(intervals[name]) if name in intervals else ""
+        shown = _format(value), interval
+        groups.setdefault(metrics.caveat(name), {})[metrics.label(name)] = shown
     return groups
-
-
-def _script_digest(script: str) -> str:
-    """Returns the Content-Security-Policy source that allows exactly this inline script."""
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _cards(images: Sequence[ReportImage], columns: Sequence[str]) -> Iterator[dict[str, object]]:

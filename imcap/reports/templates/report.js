@@ -32,8 +32,8 @@
     for (const button of buttons) {
       button.setAttribute("aria-pressed", String(button.dataset.sort === key));
     }
-    if (key === "id") order.textContent = reversed ? "Z to A" : "A to Z";
-    else order.textContent = reversed ? "Worst first" : "Best first";
+    const pressed = buttons.find((button) => button.dataset.sort === key);
+    order.textContent = reversed ? pressed.dataset.reversed : pressed.dataset.order;
     if (list.getBoundingClientRect().top < 0) list.scrollIntoView(); // otherwise the first card is out of view
   }
 
