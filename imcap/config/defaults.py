@@ -64,6 +64,7 @@ def default() -> ConfigDict:
             "similarity_encoder": "",
             # BLEU-1 and BLEU-2 with startseq and endseq counted as words, as notebook projects do.
             "markers": False,
+            "meteor": False,  # METEOR 1.5, of English captions; needs Java.
         }
     )
     return config.lock()

@@ -72,6 +72,7 @@ register("bleu4", "BLEU-4", "imcap.metrics.bleu:score_bleu")
 register("rouge_l", "ROUGE-L", "imcap.metrics.rouge:score_rouge_l")
 register("cider", "CIDEr-D", "imcap.metrics.cider:score_cider_d")
 
+register_optional("meteor", "METEOR", "imcap.metrics.meteor:build_scorer", setting="meteor")
 register_optional(
     "similarity_best", "Similarity, best", "imcap.metrics.similarity:build_scorer",
     setting="similarity_encoder",
