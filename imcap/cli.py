@@ -95,6 +95,19 @@ def evaluate(parsed: Parsed) -> None:
     print(evaluate.report_path(workdir, split, checkpoint, config.decode.rerank))
 
 
+@command("compare", "split output_dir", arguments="A B")
+def compare(parsed: Parsed) -> None:
+    """compare two evaluations, of runs' or eval/SPLIT folders: paired tests, image by image"""
+    if len(parsed.rest) != 2:
+        raise UserError("imcap compare needs two runs, or their eval/SPLIT folders")
+    from imcap import compare
+
+    values = parsed.values
+    found = compare.compare_runs(*parsed.rest, split=values.split, output_dir=values.output_dir)
+    print(compare.format_comparison(found))
+    print(found.page)
+
+
 @command("scores", "workdir", arguments="[WORKDIR …]")
 def scores(parsed: Parsed) -> None:
     """print the scores found in workdirs as one table"""

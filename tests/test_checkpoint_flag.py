@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from refusals import refusal
 
-from imcap import evaluate, export
+from imcap import compare, evaluate, export
 from imcap.metrics import files
 from imcap.serving.captioner import FunctionCaptioner
 
@@ -101,6 +101,14 @@ def test_a_run_s_captioner_scores_captions_too(workdir, landscape_data, predicti
         captioner.score([image, image], ["a red sky", "sand sand sand"]),
     )
     assert answer.captions[0].score >= max(score, other) > min(score, other)
+
+
+def test_two_checkpoints_are_compared_with_their_images(workdir, evaluated):
+    found = compare.compare_runs(str(workdir), str(evaluated))
+    assert set(found.differing) == {"checkpoint", "epoch", "step"}
+    assert found.comparisons["cider"].difference < 0
+    page = Path(found.page).read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == len(found.a.captions) == 9
 
 
 @pytest.mark.parametrize("command", ["eval", "export", "caption"])

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 
+import evaluation_folders
 import processes
 import pytest
 from refusals import command_refusal
@@ -121,6 +122,28 @@ def test_scores_are_those_of_all_workdirs_that_are_named(tmp_path):
     lines = finished.out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == list(map(str, workdirs))
     assert lines[4:] == [str(workdir / "eval" / "dev" / "report.html") for workdir in workdirs]
+
+
+def test_compare_prints_a_table_and_writes_a_page(tmp_path):
+    references = {"x": ["a dog runs"], "y": ["a black cat sits"], "z": ["two men"]}
+    captions = {"a": dict.fromkeys(references, "a dog"), "b": dict.fromkeys(references, "a cat")}
+    for name, found in captions.items():
+        evaluation_folders.write_evaluation(tmp_path / name, references, found)
+    finished = processes.run_fork(
+        "compare", tmp_path / "a", tmp_path / "b", f"--output_dir={tmp_path / 'c'}"
+    )
+    assert (finished.status, finished.err) == (0, "")
+    lines = finished.out.splitlines()
+    assert [line.split()[0] for line in lines[1:7]] == (
+        ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"]
+    )
+    assert lines[-1] == str(tmp_path / "c" / "compare.html")
+    assert sorted(os.listdir(tmp_path / "c")) == ["compare.html", "compare.json"]
+
+
+def test_compare_needs_two_evaluations(tmp_path):
+    message = command_refusal(processes.run_fork("compare", tmp_path))
+    assert message == "imcap compare needs two runs, or their eval/SPLIT folders"
 
 
 def test_a_dry_run_writes_nothing(tmp_path):

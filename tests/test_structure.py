@@ -40,7 +40,7 @@ LEVELS = {
         "models": ("decoders", "encoders", "metrics"),
         "uses of models": ("decoding", "reports", "training"),
         "output": ("serving",),
-        "commands": ("evaluate", "export", "inspect_records", "pretrain", "train"),
+        "commands": ("compare", "evaluate", "export", "inspect_records", "pretrain", "train"),
         "benchmarks": ("benchmarks",),
         "command line": (
             "__init__",

@@ -47,7 +47,14 @@ FLAGS = {
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
     ),
     "overwrite": Flag(flags.DEFINE_bool, False, "", "Start over in a used records folder."),
-    "split": Flag(flags.DEFINE_string, "dev", "NAME", "The split to caption and score."),
+    "split": Flag(
+        flags.DEFINE_string, "dev", "NAME",
+        "The split to caption and score; compare: the folder in both runs' eval/.",
+    ),
+    "output_dir": Flag(
+        flags.DEFINE_string, "", "DIR",
+        "A folder for compare.json and compare.html. Default: B's evaluation.",
+    ),
     "model": Flag(
         flags.DEFINE_multi_string, [], "DIR",
         "An exported model: its folder, or a run's. Give it once for each model to serve; NAME=DIR "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html.parser
 import os
 from io import BytesIO
 from typing import IO
@@ -13,6 +14,7 @@ from imcap import filesystem
 
 SIDE = 224  # Pixels.
 _JPEG_QUALITY = 65
+_JPEG_URI = "data:image/jpeg;base64,"
 # What opening, decoding or converting a file that is no image can raise.
 ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
@@ -51,8 +53,37 @@ def embed_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> tuple[str
     return data_uri(thumbnail), ""
 
 
+def read_embedded(report: str) -> dict[str, str]:
+    """Returns image_id -> the data URI of the thumbnail that a report of ours holds.
+
+    Args:
+      report: path of a report.html; where there is none, no image is found.
+    """
+    if not os.path.isfile(report):
+        return {}
+    parser = _EmbeddedImages()
+    parser.feed(filesystem.read_bytes(report).decode("utf-8", errors="replace"))
+    return parser.found
+
+
+class _EmbeddedImages(html.parser.HTMLParser):
+    """Collects the images of a report's cards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self._image_id = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "article":
+            self._image_id = values.get("data-id") or ""
+        elif tag == "img" and (uri := values.get("src") or "").startswith(_JPEG_URI):
+            self.found[self._image_id] = uri
+
+
 def data_uri(image: Image.Image) -> str:
     """Returns an image as a JPEG in a `data:` URI, for HTML that needs no other file."""
     out = BytesIO()
     image.save(out, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    return _JPEG_URI + base64.b64encode(out.getvalue()).decode("ascii")

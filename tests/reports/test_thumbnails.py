@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 
 import pytest
 from PIL import Image
-from report_pages import save_image
+from report_pages import IMAGE, save_image, write
 
 from imcap.reports import thumbnails
 
@@ -49,3 +50,15 @@ def test_unreadable_image_gives_the_reason(tmp_path):
     }
     for path, reason in reasons.items():
         assert thumbnails.embed_thumbnail(path) == (None, reason)
+
+
+def test_thumbnails_of_a_report_are_read_again(tmp_path):
+    path = save_image(tmp_path / "1.jpg")
+    images = [
+        dataclasses.replace(IMAGE, image_id=name, image_path=tmp_path / name)
+        for name in ("1.jpg", "gone & <lost>.jpg")
+    ]
+    write(tmp_path, images)
+    found = thumbnails.read_embedded(str(tmp_path / "report.html"))
+    assert found == {"1.jpg": thumbnails.embed_thumbnail(path)[0]}
+    assert thumbnails.read_embedded(str(tmp_path / "none.html")) == {}
