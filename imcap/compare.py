@@ -128,6 +128,9 @@ def format_comparison(result: RunComparison) -> str:
 
 
 def _show(value: object) -> str:
+    """Returns a setting as it is shown; a list is of an ensemble's members."""
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
     return "not given" if value is None else str(value)
 
 
@@ -185,6 +188,9 @@ def _write_page(result: RunComparison) -> None:
         title=f"{result.a.folder} and {result.b.folder}",
         columns=_COLUMNS,
         rows={metrics.label(key): _cells(result, key) for key in result.comparisons},
-        settings={"folder": (result.a.folder, result.b.folder), **result.settings},
+        settings={
+            "folder": (result.a.folder, result.b.folder),
+            **{name: (_show(a), _show(b)) for name, (a, b) in result.settings.items()},
+        },
         images=images,
     )

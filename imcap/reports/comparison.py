@@ -45,7 +45,7 @@ def write_comparison(
     title: str,
     columns: Sequence[str],
     rows: Mapping[str, Sequence[str]],
-    settings: Mapping[str, tuple[object, object]],
+    settings: Mapping[str, tuple[str, str]],
     images: Sequence[ComparedImage],
 ) -> None:
     """Writes the page as one self-contained HTML file, which is replaced as a whole.
@@ -55,7 +55,7 @@ def write_comparison(
       title: heading and document title.
       columns: names of the figures of `rows`.
       rows: metric label -> the figures as shown.
-      settings: name -> its values of A and of B; the page marks those that differ.
+      settings: name -> its values of A and of B as shown; the page marks those that differ.
       images: in this order without JavaScript; the script sorts them.
 
     Raises:

@@ -22,7 +22,7 @@ def write(folder, images, **parts):
         "title": "A and B",
         "columns": ("A", "B"),
         "rows": {"BLEU-4": ("0.1000", "0.3000")},
-        "settings": {"split": ("dev", "dev"), "beam_size": (1, 3), "epoch": (None, 4)},
+        "settings": {"split": ("dev", "dev"), "beam_size": ("1", "3"), "epoch": ("4", "5")},
     } | parts
     comparison.write_comparison(folder / "compare.html", images=images, **parts)
     return (folder / "compare.html").read_text(encoding="utf-8")
