@@ -77,6 +77,7 @@ FRACTIONS = (
     "model.dropout",
     "model.embedding_dropout",
     "model.feature_dropout",
+    "model.weight_drop",
     "train.label_smoothing",
     "train.warmup",
 )

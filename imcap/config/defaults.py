@@ -138,9 +138,14 @@ def model_defaults() -> ConfigDict:
             "train_word_vectors": True,
             "tie_embeddings": True,  # The word vectors are the output layer's kernel, too.
             "heads": 1,
+            # Of the attention decoder: the features' square roots, normalized at each position,
+            # and keys that are a product of the values.
+            "normalize_features": False,
+            "separate_keys": False,
             "dropout": 0.5,
             "embedding_dropout": 0.3,
             "feature_dropout": 0.2,
+            "weight_drop": 0.0,  # Dropout of the LSTM's recurrent kernels.
         }
     )
 

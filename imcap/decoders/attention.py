@@ -41,16 +41,19 @@ class AttentionDecoder(Decoder):
         self.word_kernel = self.kernel("word_kernel", size, 4 * units)
         self.recurrent_kernel = self.kernel("recurrent_kernel", 2 * units, 4 * units)
         self.lstm_bias = self.bias("lstm_bias", 4 * units)
+        self.key_kernel = self.kernel("key_kernel", units, units) if config.separate_keys else None
         self.upper_lstm = LstmLayers(self, first=2)
         self.output_kernel = self.kernel("output_kernel", 2 * units + size, size)
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
-        """See `Decoder`: the memory holds the projected features, [batch, heads, positions, units /
-        heads], which are keys and values."""
+        """See `Decoder`: the memory holds keys and values, [batch, heads, positions, size] each.
+        Values are projected features; keys are the same, or a product of them."""
         memory, carry = self._start(tf.cast(features, tf.float32), width, dropout)
         return memory, carry | self._start_upper(carry["hidden"])
 
     def _start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
+        if self.config.normalize_features:
+            features = normalize(features)
         values = tf.nn.relu(dense(features, self.projection_kernel, self.projection_bias))
         values = dropout(values, self.config.feature_dropout)
         initial = tf.tanh(dense(tf.reduce_mean(values, axis=1), self.init_kernel))
@@ -62,7 +65,9 @@ class AttentionDecoder(Decoder):
             "cell": repeat(cell, width),
             "attention": tf.zeros([*tf.unstack(tf.shape(hidden)[:2]), positions], hidden.dtype),
         }
-        return {"values": split_heads(values, self.config.heads)}, carry
+        keys = values if self.key_kernel is None else dense(values, self.key_kernel)
+        memory = {"keys": keys, "values": values}
+        return {name: split_heads(x, self.config.heads) for name, x in memory.items()}, carry
 
     def _start_upper(self, hidden: tf.Tensor) -> State:
         return self.upper_lstm.zeros(tf.unstack(tf.shape(hidden)[:2]), hidden.dtype)
@@ -74,9 +79,10 @@ class AttentionDecoder(Decoder):
         memory, carry = self._start(tf.cast(features, dtype), packing.width, dropout)
         words = dropout(self.embed(packing.pack(tokens), dtype), self.config.embedding_dropout)
         inputs = dense(words, self.word_kernel, self.lstm_bias)
-        start, values = (carry["hidden"], carry["cell"]), memory["values"]
-        kernels = (tf.cast(x, dtype) for x in (self.query_gate_kernel, self.recurrent_kernel))
-        hidden, context = unroll_attention(packing, inputs, start, (values, values), (*kernels,))
+        start, attended = (carry["hidden"], carry["cell"]), (memory["keys"], memory["values"])
+        recurrent_kernel = dropout(tf.cast(self.recurrent_kernel, dtype), self.config.weight_drop)
+        kernels = tf.cast(self.query_gate_kernel, dtype), recurrent_kernel
+        hidden, context = unroll_attention(packing, inputs, start, attended, kernels)
         hidden = self.upper_lstm.unroll(packing, hidden, self._start_upper(start[0]), dropout)
         return packing.unpack(self._output(hidden, context, words, dropout))
 
@@ -86,8 +92,8 @@ class AttentionDecoder(Decoder):
         words, hidden = self.embed(tokens, tf.float32), carry["hidden"]
         inputs = dense(words, self.word_kernel, self.lstm_bias)
         query, gate = tf.split(dense(hidden, self.query_gate_kernel), 2, axis=-1)
-        values = memory["values"]
-        attended, weights = attend(split_heads(query, self.config.heads), values, values)
+        query = split_heads(query, self.config.heads)
+        attended, weights = attend(query, memory["keys"], memory["values"])
         context = join_heads(attended) * tf.sigmoid(gate)
         recurrent = dense(tf.concat([context, hidden], -1), self.recurrent_kernel)
         hidden, cell = update(inputs + recurrent, carry["cell"])
@@ -101,3 +107,11 @@ class AttentionDecoder(Decoder):
         hidden = dropout(hidden, self.config.dropout)
         output = tf.tanh(dense(tf.concat([hidden, context, words], -1), self.output_kernel))
         return dropout(output, self.config.dropout)
+
+
+def normalize(features: tf.Tensor) -> tf.Tensor:
+    """Square roots of features [..., channels], which compress the few large activations of a ReLU
+    (Perronnin et al., 2010), with mean 0 and variance 1 at each position (Ba et al., 2016)."""
+    roots = tf.sqrt(tf.maximum(tf.cast(features, tf.float32), 0))
+    mean, variance = tf.nn.moments(roots, axes=-1, keepdims=True)
+    return tf.cast((roots - mean) * tf.math.rsqrt(variance + 1e-5), features.dtype)

@@ -78,7 +78,7 @@ class LstmLayers(tf.Module):
           The last layer's hidden states, [rows, units] (the inputs, if there is no layer).
         """
         for layer in self._layers:
-            inputs = layer.unroll(packing, self._drop(layer, inputs, dropout), carry)
+            inputs = layer.unroll(packing, self._drop(layer, inputs, dropout), carry, dropout)
         return inputs
 
     def _drop(self, layer: _Layer, inputs: tf.Tensor, dropout: Dropout) -> tf.Tensor:
@@ -95,6 +95,7 @@ class _Layer(tf.Module):
         suffix = f"_{number}" if number > 1 else ""
         inputs = units if number > 1 else size
         self.number = number
+        self._weight_drop = decoder.config.weight_drop
         self.hidden, self.cell = f"hidden{suffix}", f"cell{suffix}"  # The keys in the carry.
         self.word_kernel = decoder.kernel(f"word_kernel{suffix}", inputs, 4 * units)
         self.recurrent_kernel = decoder.kernel(f"recurrent_kernel{suffix}", units, 4 * units)
@@ -107,7 +108,9 @@ class _Layer(tf.Module):
         hidden, cell = update(sums + dense(carry[self.hidden], recurrent_kernel), carry[self.cell])
         return {self.hidden: hidden, self.cell: cell}
 
-    def unroll(self, packing: Packing, inputs: tf.Tensor, carry: State) -> tf.Tensor:
-        kernel = tf.cast(self.recurrent_kernel, inputs.dtype)
+    def unroll(
+        self, packing: Packing, inputs: tf.Tensor, carry: State, dropout: Dropout
+    ) -> tf.Tensor:
+        kernel = dropout(tf.cast(self.recurrent_kernel, inputs.dtype), self._weight_drop)
         start = carry[self.hidden], carry[self.cell]
         return unroll_lstm(packing, self.multiply(inputs), start, kernel)

@@ -33,7 +33,11 @@ RELU_BIASES = {"projection_bias": 1.0, "merge_bias": 5.0}  # So large that no Re
 # Whatever is in the registry is tested.
 KINDS = pytest.mark.parametrize(
     ("kind", "settings"),
-    [*((kind, {}) for kind in DECODERS), ("attention", {"heads": 4, **LAYERED})],
+    [
+        *((kind, {}) for kind in DECODERS),
+        ("attention", {"heads": 4, **LAYERED}),
+        ("attention", {"separate_keys": True, "normalize_features": True}),
+    ],
 )
 KINDS_AND_SETTINGS = pytest.mark.parametrize(
     ("kind", "settings"), [*itertools.product(DECODERS, ({}, LAYERED)), ("attention", {"heads": 4})]
@@ -99,6 +103,23 @@ def test_captions_of_different_lengths_equal_those_alone(kind, settings):
     found = teacher_forced(decoder, features, ragged)
     expected = teacher_forced(decoder, features, tokens)
     np.testing.assert_allclose(found[ragged > 0], expected[ragged > 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(DECODERS))
+def test_weight_drop_is_of_training_only(kind):
+    decoder, features, tokens = make_decoder(kind, weight_drop=0.5), make_features(), make_tokens()
+    for name in ("dropout", "embedding_dropout", "feature_dropout"):
+        decoder.config[name] = 0.0
+    exact = stepped(decoder, features, tokens)
+    np.testing.assert_allclose(teacher_forced(decoder, features, tokens), exact, atol=1e-5)
+    one, other, again = (
+        teacher_forced(decoder, features, tokens, Dropout(tf.constant(seed)))
+        for seed in ([1, 2], [3, 4], [1, 2])
+    )
+    np.testing.assert_array_equal(one, again)
+    # The first word's logits of some decoders come from a zero state.
+    assert np.abs(one - exact)[:, :, 1:].max() > 0.1
+    assert np.abs(one - other)[:, :, 1:].max() > 0.1
 
 
 @KINDS
