@@ -136,7 +136,8 @@ def split_heads(x: tf.Tensor, heads: int) -> tf.Tensor:
     """[batch, n, units] to [batch, heads, n, units / heads]."""
     if heads == 1:
         return x[:, tf.newaxis]
-    shape = [*tf.unstack(tf.shape(x)[:2]), heads, x.shape[-1] // heads]
+    # The static length is kept: the loop of a search needs the attention weights' shape.
+    shape = [tf.shape(x)[0], x.shape[1] or tf.shape(x)[1], heads, x.shape[-1] // heads]
     return tf.transpose(tf.reshape(x, shape), (0, 2, 1, 3))
 
 

@@ -32,11 +32,12 @@ def make_decoder(
     seed: int = 0,
     kind: str = "attention",
     bias: dict[int, float] | None = None,
-    layers: int = 1,
+    **model: int,
 ) -> Decoder:
-    """A decoder with random weights; `bias` adds to some tokens' logits."""
+    """A decoder with random weights; `bias` adds to some tokens' logits, `model` are
+    settings of the config's part."""
     config = config_lib.model_defaults()
-    config.update(decoder=kind, units=8, embedding_size=6, layers=layers)
+    config.update(decoder=kind, units=8, embedding_size=6, **model)
     decoder = decoders.build(config, vocabulary, CHANNELS)
     rng = np.random.default_rng(seed)
     for weight in decoder.weights:
@@ -166,9 +167,11 @@ def test_images_of_a_batch_are_independent(beam_size):
         np.testing.assert_allclose(alone.scores[0], together.scores[image], atol=1e-5)
 
 
-def test_graph_equals_eager_for_any_batch_size():
-    decoder, config = make_decoder(15, seed=3), settings(beam_size=3)
-    spec = tf.TensorSpec([None, None, CHANNELS])
+@pytest.mark.parametrize("positions", [None, POSITIONS])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_graph_equals_eager_for_any_batch_size(heads, positions):
+    decoder, config = make_decoder(15, seed=3, heads=heads), settings(beam_size=3)
+    spec = tf.TensorSpec([None, positions, CHANNELS])
     graph = tf.function(lambda x: beam_search.search(decoder, x, config), input_signature=[spec])
     for batch in (1, 4):
         features = make_features(batch)
