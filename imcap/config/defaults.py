@@ -103,6 +103,10 @@ def encoder_defaults() -> ConfigDict:
             "image_size": 224,
             "layer": "",  # A named inner layer instead of the last one.
             "pooling": "spatial",  # Or avg: one vector per image.
+            # A named layer below `layer`: records hold its output, and training goes on with the
+            # layers above it, together with the decoder (docs/fine-tuning.md); empty: the whole
+            # network stays as it is.
+            "tune_from": "",
             "batch_size": 0,  # Images; 0: 8 on CPUs, 128 on a GPU.
             # Of the convolutions in the records job: float32, bfloat16, or auto for the one that is
             # faster here by measurement. bfloat16 changes the features a little.
@@ -164,6 +168,7 @@ def train_defaults() -> ConfigDict:
             },
             "from_checkpoint": "",  # Initial weights: a run's folder, or a checkpoint's.
             "learning_rate": 1e-3,
+            "encoder_learning_rate": 1e-5,  # Of the layers above encoder.tune_from; 0: kept.
             "warmup": 0.1,  # Share of all steps over which the rate rises from zero.
             "weight_decay": 0.0,
             "label_smoothing": 0.1,

@@ -20,6 +20,12 @@ from imcap.encoders.layer_graph import CONVOLUTIONS, LayerGraph
 _FUSED = (*CONVOLUTIONS, keras.layers.SeparableConv2D)
 
 
+@tf.RegisterGradient("Snapshot")
+def _gradient_of_copy(operation: tf.Operation, upstream: tf.Tensor) -> tf.Tensor:
+    del operation
+    return upstream
+
+
 class Copy(keras.layers.Layer):
     """Copies a tensor, so that nothing else reads the result's memory."""
 

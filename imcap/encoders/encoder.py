@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from imcap.encoders import batch_norm_folding, conv_add_fusion, networks
 from imcap.encoders.networks import Preprocess
+from imcap.encoders.split import split
 from imcap.errors import UserError, first_line
 
 
@@ -32,7 +33,7 @@ class Encoder(tf.Module):
           UserError: it has a network inside whose layers are not known.
         """
         super().__init__(name="encoder")
-        self._digest = _digest(network)
+        self._digest = digest(network)
         self.network = conv_add_fusion.guard(batch_norm_folding.fold(network))
         self.image_size = image_size
         self.preprocess = _as_convolution(preprocess)
@@ -73,7 +74,8 @@ def _as_convolution(preprocess: Preprocess) -> Preprocess:
     return convolve
 
 
-def _digest(network: keras.Model) -> str:
+def digest(network: keras.layers.Layer) -> str:
+    """Returns a hash of a network's weights; see `Encoder.digest`."""
     sha = hashlib.sha256()
     for weight in network.weights:
         sha.update(np.ascontiguousarray(weight.numpy()).tobytes())
@@ -83,6 +85,8 @@ def _digest(network: keras.Model) -> str:
 def build(config: ConfigDict) -> Encoder:
     """Builds the encoder that a config's `encoder` part describes; see `encoders.build`."""
     network, preprocess = networks.load(config)
+    if config.tune_from:
+        network, _ = split(network, config.tune_from)
     try:
         return Encoder(network, preprocess, config.image_size)
     except UserError:

@@ -29,6 +29,7 @@ def encoder_settings(encoder: ConfigDict, weights_digest: str) -> dict[str, dict
             "name": encoder.name,
             "layer": encoder.layer,
             "pooling": encoder.pooling,
+            "tune_from": encoder.tune_from,
             "compute_dtype": encoder.compute_dtype,
             "weights_digest": weights_digest,
         },
@@ -63,7 +64,7 @@ def _is_equivalent(key: str, before: Any, value: Any) -> bool:
         return encoders.is_file_name(value) and os.path.basename(str(before)) == os.path.basename(
             value
         )
-    if key == "exclude":  # Records of earlier versions have no such setting.
+    if key in ("exclude", "tune_from"):  # Records of earlier versions have no such setting.
         return not before and not value
     return key == "compute_dtype" and value == "auto"
 
