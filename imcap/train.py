@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import decoders, input_pipeline, records, runtime
+from imcap import input_pipeline, records, runtime
+from imcap.decoders import tuned
 from imcap.decoders.base import Decoder
 from imcap.decoders.word_vectors import WordVectors
 from imcap.decoding.predictions import Predictor
+from imcap.encoders import upper_layers
 from imcap.records import corruption, staging
 from imcap.training import (
     checkpoints,
@@ -30,7 +32,7 @@ from imcap.training.history import History
 from imcap.training.loop.run import Run
 from imcap.training.loop.training_loop import TrainingLoop
 from imcap.training.objectives import Batch, Objective
-from imcap.training.optimizer import build_optimizer
+from imcap.training.optimizer import build_for
 from imcap.training.steps import TrainState
 
 _CAPTIONS_PER_IMAGE = 5  # Of most data sets; an estimate is enough.
@@ -172,25 +174,40 @@ def create_state_from_config(
     compute_dtype: str = "float32",
     vectors: WordVectors | None = None,
 ) -> TrainState:
-    """Returns decoder and optimizer before the first step; for the rest see `decoders.build`."""
+    """Returns decoder and optimizer before the first step; for the rest see `decoders.build`.
+
+    Raises:
+      UserError: `encoder.tune_from` cannot be used, or the encoder is not that of the records.
+    """
     total_steps = config.train.epochs * input_pipeline.steps_per_epoch(
         info, config.train.batch_size
     )
-    build_decoder = functools.partial(
-        decoders.build,
-        config.model,
-        info.text["vocabulary_size"],
-        info.feature_shape[1],
-        compute_dtype=compute_dtype,
-        seed=config.seed,
-        vectors=vectors,
-    )
+    upper = _read_upper_layers(config, info)
+    with strategy.scope():
+        decoder = tuned.build(
+            config.model,
+            info,
+            upper,
+            compute_dtype=compute_dtype,
+            seed=config.seed,
+            vectors=vectors,
+            tune=config.train.encoder_learning_rate > 0,
+        )
     return steps.create_state(
         strategy,
-        build_decoder,
-        lambda: build_optimizer(config.train, total_steps),
+        lambda: decoder,
+        lambda: build_for(decoder, config.train, total_steps),
         objectives.num_sums(config.train),
     )
+
+
+def _read_upper_layers(config: ConfigDict, info: records.Info) -> keras.Model | None:
+    """Returns the encoder's layers that are trained with the decoder; None where there are none."""
+    if not config.encoder.tune_from:
+        return None
+    upper, digest = upper_layers.load(config.encoder)
+    info.check_encoder(config.records.dir, config.encoder, digest)
+    return upper
 
 
 def build_train_step(

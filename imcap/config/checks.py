@@ -61,6 +61,7 @@ NOT_NEGATIVE = (
     "encoder.batch_size",
     "records.num_shards",
     "records.limit",
+    "train.encoder_learning_rate",
     "train.weight_decay",
     "train.clip_norm",
     "train.patience",
@@ -129,6 +130,11 @@ def validate(config: ConfigDict) -> None:
             "empty"
         )
     _validate_self_critical(config.train)
+    if config.encoder.tune_from and config.model.decoder == "language_model":
+        raise UserError(
+            f"config.encoder.tune_from={config.encoder.tune_from!r} trains layers of the encoder, "
+            "and config.model.decoder='language_model' sees no image"
+        )
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"

@@ -146,6 +146,28 @@ class Decoder(keras.layers.Layer, abc.ABC):
         shape = tf.concat([tf.shape(vectors)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(logits + self.output_bias, shape)
 
+    def encode(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns what images are compared by: the features [batch, positions, channels], or what
+        layers of the encoder that are trained with the decoder make of them."""
+        return features
+
+    def encoding_digest(self) -> str:
+        """Returns a hash of what `encode` depends on; empty where it returns the features."""
+        return ""
+
+    def describe_encoding(self) -> str:
+        """Returns in one line what `encode` does; empty where it returns the features."""
+        return ""
+
+    def grid(self, records_grid: tuple[int, int]) -> tuple[int, int]:
+        """Returns (rows, columns) of the positions that attention weighs; `records_grid`: of those
+        that the features have."""
+        return records_grid
+
+    def weights_by_name(self) -> dict[str, keras.Variable]:
+        """Returns all weights by the names that checkpoints have for them."""
+        return {weight.name: weight for weight in self.weights}
+
     def embed(self, tokens: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         """int32 [...] to word vectors [..., embedding_size]."""
         return tf.cast(tf.gather(tf.convert_to_tensor(self.embedding), tokens), dtype)

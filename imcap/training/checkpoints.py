@@ -13,8 +13,10 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import decoders, records
+from imcap import records
+from imcap.decoders import tuned
 from imcap.decoders.base import Decoder
+from imcap.encoders import upper_layers
 from imcap.errors import UserError, one_line
 from imcap.training import epoch_checkpoints
 from imcap.training.history import History
@@ -212,20 +214,28 @@ def read_metadata(path: str, vocabulary_digest: str, advice: str = _ADVICE) -> M
 
 
 def load_decoder(
-    model: ConfigDict, workdir: str, info: records.Info, chosen: Chosen | None = None
+    model: ConfigDict,
+    workdir: str,
+    info: records.Info,
+    chosen: Chosen | None = None,
+    encoder: ConfigDict | None = None,
 ) -> Decoder:
-    """Returns the trained decoder.
+    """Returns the trained decoder, with the encoder's layers that were trained with it.
 
     Args:
       model: a config's `model` part.
       workdir: the run's folder.
       info: of the records that it was trained on.
       chosen: which weights; None: the best.
+      encoder: a config's `encoder` part; needed where it has a `tune_from`.
 
     Raises:
       UserError: nothing was trained, or with another model or vocabulary.
     """
-    decoder = decoders.build(model, info.text["vocabulary_size"], info.feature_shape[1])
+    upper = None
+    if encoder is not None and encoder.tune_from:
+        upper, _ = upper_layers.load(encoder, pretrained=False)
+    decoder = tuned.build(model, info, upper)
     restore_weights((chosen or choose(workdir)).path, decoder, info.vocabulary_digest)
     return decoder
 
@@ -275,6 +285,6 @@ def _refused(path: str, error: Exception, advice: str = _ADVICE) -> UserError:
 def _by_name(decoder: Decoder) -> tf.Module:
     """Names weights by their own names: a checkpoint does not depend on their order."""
     module = tf.Module()
-    for weight in decoder.weights:
-        setattr(module, weight.name, weight.value)
+    for name, weight in decoder.weights_by_name().items():
+        setattr(module, name, weight.value)
     return module

@@ -12,12 +12,13 @@ from imcap import config as config_lib
 from imcap import records
 from imcap.config import checks
 from imcap.decoders.base import Decoder
+from imcap.decoders.tuned import TunedDecoder
 from imcap.errors import UserError
 from imcap.training import checkpoints, epoch_checkpoints
 
 _ADVICE = "give another --config.train.from_checkpoint"
 # Settings of the encoder that decide what its features mean.
-_ENCODER = ("name", "layer", "pooling", "image_size")
+_ENCODER = ("name", "layer", "pooling", "tune_from", "image_size")
 # Settings of the model that only training reads.
 _FREE = (
     "model.dropout",
@@ -45,8 +46,22 @@ def load(config: ConfigDict, decoder: Decoder, info: records.Info) -> None:
         return
     path = find(source)
     _check_config(config, path)
+    names = _weight_names(path)
+    if isinstance(decoder, TunedDecoder) and names <= decoder.decoder.weights_by_name().keys():
+        decoder = decoder.decoder  # The checkpoint is of a run in which the encoder was frozen.
+    if others := names - decoder.weights_by_name().keys():
+        raise UserError(f"{path} does not fit config.model: it also holds {min(others)}: {_ADVICE}")
     checkpoints.restore_weights(path, decoder, info.vocabulary_digest, _ADVICE)
     logging.info("starts from the weights of %s", path)
+
+
+def _weight_names(path: str) -> set[str]:
+    """Returns the names that a checkpoint has for its weights; none where it is corrupted."""
+    try:
+        keys = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    except (ValueError, RuntimeError, tf.errors.OpError):
+        return set()  # Restoring it says what is wrong with it.
+    return {key.split("/")[1] for key in keys if key.startswith("decoder/")}
 
 
 def find(source: str) -> str:
@@ -80,7 +95,9 @@ def _check_config(config: ConfigDict, path: str) -> None:
     if before is None:
         return
     parts = _parts(config_lib.resolve(before, workdir)), _parts(config)
-    if difference := checks.first_difference(*parts, _FREE):
+    # Layers that were frozen may be tuned from now on.
+    free = _FREE if before.encoder.tune_from else (*_FREE, "encoder.tune_from")
+    if difference := checks.first_difference(*parts, free):
         key, old, new = difference
         raise UserError(f"{path} was trained with {key}={old!r}, now {new!r}: {_ADVICE}")
 

@@ -51,6 +51,7 @@ def test_the_defaults_are_valid() -> None:
         ("train.label_smoothing", 1.0, "below 1"),
         ("train.warmup", 1.0, "below 1"),
         ("train.weight_decay", -0.1, "at least 0"),
+        ("train.encoder_learning_rate", -1e-5, "at least 0"),
         ("train.clip_norm", -1.0, "at least 0"),
         ("train.patience", -1, "at least 0"),
         ("train.keep_checkpoints", "0", "must be all, a number of epochs above 0, or empty"),
@@ -94,6 +95,13 @@ def test_heads_must_divide_units() -> None:
 def test_frozen_word_vectors_need_a_file() -> None:
     with pytest.raises(UserError, match=r"train_word_vectors=False .* --config.model.word_vec"):
         checks.validate(changed_config("model.train_word_vectors", False))
+
+
+def test_layers_of_the_encoder_are_not_trained_with_a_decoder_that_sees_no_image() -> None:
+    config = changed_config("encoder.tune_from", "conv4_block6_out")
+    config.model.decoder = "language_model"
+    with pytest.raises(UserError, match=r"^config\.encoder\.tune_from='conv4_block6_out' trains"):
+        checks.validate(config)
 
 
 def settings() -> dict[str, object]:
