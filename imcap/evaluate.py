@@ -75,7 +75,9 @@ def evaluate_split(
     found = members.find(workdir, checkpoint)
     decoder = members.load(found, config, info)
     skip = config.records.skip_corrupted
-    reranker = rerank.build(config.decode, workdir, whole, lambda: folder, skip_corrupted=skip)
+    reranker = rerank.build(
+        config.decode, workdir, whole, lambda: folder, decoder, skip_corrupted=skip
+    )
     predictor = Predictor(decoder, tokenizer, config.decode, folder, info, reranker)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions, optional_scorers)
@@ -100,7 +102,11 @@ def evaluate_split(
     chosen = _best_and_worst(scores)
     samples = _read_samples(folder, info, split, predictions, image_paths, chosen)
     attention_maps.write_attention_maps(
-        os.path.join(target, "attention"), decoder, tokenizer, info.feature_grid, samples
+        os.path.join(target, "attention"),
+        decoder,
+        tokenizer,
+        decoder.grid(info.feature_grid),
+        samples,
     )
     return scores
 

@@ -47,6 +47,7 @@ def export_model(
         members=[_describe_member(member, config) for member in found],
         decode=config.decode,
         scores=files.scores_of(workdir, members.describe(found), config.decode.rerank),
+        tuned=model.decoder.describe_encoding(),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)
 
@@ -105,6 +106,7 @@ def _build_model(
         workdir,
         info,
         lambda: staging.local_folder(records_config.dir, records_config.cache_dir),
+        decoder,
         skip_corrupted=records_config.skip_corrupted,
     )
     return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, found
@@ -120,6 +122,8 @@ def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> s
         "preprocessing": info.preprocessing,
         "feature_dtype": info.feature_dtype,
     }
+    if tuned := model.decoder.describe_encoding():
+        metadata["tuned"] = tuned
     with filesystem.replacing(target) as temporary:
         tf.saved_model.save(model, temporary, signatures=model.signatures())
         os.makedirs(os.path.dirname(os.path.join(temporary, METADATA)), exist_ok=True)

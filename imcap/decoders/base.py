@@ -43,6 +43,18 @@ class DecoderLike(Protocol):
     def logits(self, vectors: tf.Tensor) -> tf.Tensor:
         """Returns the logits of what `output_vectors` gives."""
 
+    def encode(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns what images are compared by."""
+
+    def encoding_digest(self) -> str:
+        """Returns a hash of what `encode` depends on."""
+
+    def describe_encoding(self) -> str:
+        """Returns in one line what `encode` does."""
+
+    def grid(self, records_grid: tuple[int, int]) -> tuple[int, int]:
+        """Returns (rows, columns) of the positions that attention weighs."""
+
 
 class Decoder(keras.layers.Layer, abc.ABC):
     """Computes the next word's logits from features and the previous words.

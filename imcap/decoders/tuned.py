@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from imcap import decoders, records
 from imcap.decoders.base import Decoder, Dropout, State
 from imcap.decoders.word_vectors import WordVectors
+from imcap.encoders import upper_layers as upper_layers_lib
 from imcap.encoders.upper_layers import UpperLayers
 
 
@@ -129,3 +130,19 @@ def build(
         vectors=vectors,
     )
     return decoder if layers is None else TunedDecoder(decoder, layers)
+
+
+def build_for_weights(
+    model: ConfigDict, info: records.Info, encoder: ConfigDict | None = None
+) -> Decoder:
+    """Builds the decoder of a run, for weights that are restored afterwards.
+
+    Args:
+      model: a config's `model` part.
+      info: of the records.
+      encoder: a config's `encoder` part; None: without a `tune_from`.
+    """
+    upper = None
+    if encoder is not None and encoder.tune_from:
+        upper, _ = upper_layers_lib.load(encoder, pretrained=False)
+    return build(model, info, upper)

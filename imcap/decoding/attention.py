@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from imcap import text
@@ -10,9 +12,10 @@ from imcap.decoders.base import NO_DROPOUT, DecoderLike, State
 KEY = "attention"  # In the carry of a decoder that has attention.
 
 
-def has_attention(decoder: DecoderLike, channels: int) -> bool:
-    """Tells whether a decoder gives attention weights; `channels` is the features'."""
-    _, carry = decoder.start(tf.zeros([1, 1, channels]), 1, NO_DROPOUT)
+def has_attention(decoder: DecoderLike, shape: Sequence[int]) -> bool:
+    """Tells whether a decoder gives attention weights; `shape`: (positions, channels) of the
+    records' features."""
+    _, carry = decoder.start(tf.zeros([1, *shape]), 1, NO_DROPOUT)
     return KEY in carry
 
 

@@ -29,6 +29,22 @@ class Ensemble(tf.Module):
         super().__init__()
         self._members = list(members)
 
+    def encode(self, features: tf.Tensor) -> tf.Tensor:
+        """See `Decoder`: as the first member does."""
+        return self._members[0].encode(features)
+
+    def encoding_digest(self) -> str:
+        """See `Decoder`: the first member's."""
+        return self._members[0].encoding_digest()
+
+    def describe_encoding(self) -> str:
+        """See `Decoder`: of each member that does anything."""
+        return "; ".join(filter(None, (member.describe_encoding() for member in self._members)))
+
+    def grid(self, records_grid: tuple[int, int]) -> tuple[int, int]:
+        """See `Decoder`: the same for all members, which read the same records."""
+        return self._members[0].grid(records_grid)
+
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """See `Decoder`."""
         states = [member.start(features, width, dropout) for member in self._members]

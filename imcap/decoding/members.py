@@ -10,7 +10,8 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import config as config_lib
-from imcap import decoders, hashing, records
+from imcap import hashing, records
+from imcap.decoders import tuned
 from imcap.decoders.base import Decoder, DecoderLike
 from imcap.decoding.ensemble import Ensemble
 from imcap.errors import UserError
@@ -151,11 +152,13 @@ def load(members: Sequence[Member], config: ConfigDict, info: records.Info) -> D
 
 def _load(member: Member, config: ConfigDict, info: records.Info) -> Decoder:
     if member.is_own:
-        return checkpoints.load_decoder(config.model, member.workdir, info, member.chosen)
+        return checkpoints.load_decoder(
+            config.model, member.workdir, info, member.chosen, config.encoder
+        )
     own = read_config(member, config)
     advice = f"leave out --checkpoint={member.wanted}"
     _check_encoder(member, own, info, advice)
-    decoder = decoders.build(own.model, info.text["vocabulary_size"], info.feature_shape[1])
+    decoder = tuned.build_for_weights(own.model, info, own.encoder)
     checkpoints.restore_weights(member.chosen.path, decoder, info.vocabulary_digest, advice)
     return decoder
 

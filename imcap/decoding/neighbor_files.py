@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from ml_collections import ConfigDict
 
 from imcap import filesystem, hashing, input_pipeline, progress, records, text
+from imcap.decoders.base import DecoderLike
 from imcap.decoding import neighbors
 from imcap.decoding.neighbors import NeighborIndex
 from imcap.errors import UserError
@@ -28,6 +30,7 @@ def read_or_build(
     info: records.Info,
     decode: ConfigDict,
     folder: Callable[[], str],
+    decoder: DecoderLike | None = None,
     *,
     skip_corrupted: bool = False,
 ) -> NeighborIndex:
@@ -41,6 +44,7 @@ def read_or_build(
       info: the records' info.json.
       decode: a config's `decode` part; `rerank_images` and `rerank_dimensions` are read.
       folder: returns the local folder of the records with their shards, if they have to be read.
+      decoder: images are compared by what it encodes; None: by their features.
       skip_corrupted: leave out what a corrupted shard has lost.
 
     Raises:
@@ -48,12 +52,13 @@ def read_or_build(
         65,536 token ids, or the file cannot be written.
     """
     path = os.path.join(workdir, FILE)
-    digest = _digest(info, decode)
+    digest = _digest(info, decode, decoder)
     if index := _read(path, digest):
         return index
     index = build(
         folder(),
         info,
+        decoder,
         images=decode.rerank_images,
         dimensions=decode.rerank_dimensions,
         skip_corrupted=skip_corrupted,
@@ -62,10 +67,11 @@ def read_or_build(
     return index
 
 
-def _digest(info: records.Info, decode: ConfigDict) -> str:
+def _digest(info: records.Info, decode: ConfigDict, decoder: DecoderLike | None) -> str:
     """Returns a hash of what the index depends on."""
     info.require_split("train")
     train = info.splits["train"]
+    encoding = decoder.encoding_digest() if decoder else ""
     return hashing.digest_of([
         _FORMAT,
         _CAPTIONS,
@@ -76,6 +82,7 @@ def _digest(info: records.Info, decode: ConfigDict) -> str:
         info.feature_shape,
         info.feature_dtype,
         info.vocabulary_digest,
+        *([encoding] if encoding else []),
     ])  # fmt: skip
 
 
@@ -95,6 +102,7 @@ def _read(path: str, digest: str) -> NeighborIndex | None:
 def build(
     folder: str,
     info: records.Info,
+    decoder: DecoderLike | None = None,
     *,
     images: int,
     dimensions: int,
@@ -108,6 +116,7 @@ def build(
     Args:
       folder: the local records folder.
       info: its info.json.
+      decoder: images are compared by what it encodes; None: by their features.
       images: at most, the first ones of the split. A hash of an image's id decides its shard, so
         that the first shards are a sample of all. Memory grows with them: 4 bytes a channel each.
       dimensions: of an image's vector at most.
@@ -124,7 +133,7 @@ def build(
         info = corruption.skip_corrupted(folder, info, "train")
     pooled: list[np.ndarray] = []
     captions: list[np.ndarray] = []
-    batches = _read_batches(folder, info, images, pooled, captions)
+    batches = _read_batches(folder, info, decoder, images, pooled, captions)
     try:
         frequencies = DocumentFrequencies.count(batches, size)
     except corruption.ERRORS as error:
@@ -137,6 +146,7 @@ def build(
 def _read_batches(
     folder: str,
     info: records.Info,
+    decoder: DecoderLike | None,
     images: int,
     pooled: list[np.ndarray],
     captions: list[np.ndarray],
@@ -146,11 +156,16 @@ def _read_batches(
     dataset = input_pipeline.eval_dataset(
         folder, info, "train", batch_size=_BATCH_SIZE, limit=images
     )
+
+    @tf.function(input_signature=[dataset.element_spec["features"]])
+    def pool(features: tf.Tensor) -> tf.Tensor:
+        return neighbors.pool(decoder.encode(features) if decoder else features)
+
     with progress.bar("index", "image", min(images, info.num_images("train"))) as bar:
         for batch in dataset:
             tokens = batch["tokens"].numpy()[..., 1:]  # START is no word.
             words = np.where(tokens == text.END, text.PAD, tokens)
-            pooled.append(neighbors.pool(batch["features"]).numpy())
+            pooled.append(pool(batch["features"]).numpy())
             captions.append(_first_captions(words, info.text["max_length"]))
             bar.update(len(words))
             yield words

@@ -137,7 +137,7 @@ class Predictor:
         """Returns the captions, and the references' log-probabilities and token counts."""
         features = batch["features"]
         found = beam_search.search(self._decoder, features, self._decode)
-        found = self._reranker(found, features)
+        found = self._reranker(found, self._decoder.encode(features))
         return found, *beam_search.log_probability(self._decoder, features, batch["tokens"])
 
 

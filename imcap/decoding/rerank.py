@@ -15,6 +15,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import records
+from imcap.decoders.base import DecoderLike
 from imcap.decoding import neighbor_files
 from imcap.decoding.beam_search import SearchResult
 from imcap.decoding.neighbors import NeighborIndex
@@ -22,8 +23,8 @@ from imcap.metrics.document_frequencies import DocumentFrequencies
 from imcap.metrics.token_cider import caption_norms, cider_d
 from imcap.text import END, PAD
 
-# (captions found, features [batch, positions, channels]) to the captions in their new order, whose
-# `ranks` are what decides it.
+# (captions found, `Decoder.encode` of features [batch, positions, channels]) to the captions in
+# their new order, whose `ranks` are what decides it.
 Reranker = Callable[[SearchResult, tf.Tensor], SearchResult]
 
 NONE = "none"  # Of `config.decode.rerank`.
@@ -42,6 +43,7 @@ def build(
     workdir: str,
     info: records.Info,
     folder: Callable[[], str],
+    decoder: DecoderLike | None = None,
     *,
     skip_corrupted: bool = False,
 ) -> Reranker:
@@ -52,12 +54,13 @@ def build(
       workdir: the run's folder, which keeps the index of training images.
       info: the records' info.json.
       folder: returns the local folder of the records with their shards, if they have to be read.
+      decoder: images are compared by what it encodes; None: by their features.
       skip_corrupted: leave out what a corrupted shard has lost.
     """
     if decode.rerank == NONE:
         return keep_order
     index = neighbor_files.read_or_build(
-        workdir, info, decode, folder, skip_corrupted=skip_corrupted
+        workdir, info, decode, folder, decoder, skip_corrupted=skip_corrupted
     )
     if decode.rerank == "mbr":
         return MinimumBayesRisk(index.frequencies, decode)

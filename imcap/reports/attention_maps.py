@@ -73,7 +73,7 @@ def write_attention_maps(
       folder: where they are written; what it holds from before is removed.
       decoder: one with attention; for others nothing is drawn.
       tokenizer: of the captions.
-      grid: (rows, columns) of the features' positions.
+      grid: (rows, columns) of the positions that attention weighs.
       samples: what to draw; one whose image cannot be read or whose caption is empty is skipped.
 
     Returns:
@@ -83,7 +83,7 @@ def write_attention_maps(
     written: list[str] = []
     for sample in samples:
         words = sample.caption.split()
-        if not attention.has_attention(decoder, sample.features.shape[-1]):
+        if not attention.has_attention(decoder, sample.features.shape):
             return written
         try:
             image = np.asarray(thumbnails.load_thumbnail(sample.image_path))

@@ -38,6 +38,7 @@ def render(
     members: Sequence[Member],
     decode: ConfigDict,
     scores: Mapping[str, files.Scores],
+    tuned: str = "",
 ) -> str:
     """Returns the card, in Markdown.
 
@@ -46,6 +47,7 @@ def render(
       members: the decoder, or those of an ensemble.
       decode: a config's `decode` part.
       scores: split -> the content of its metrics.json, of these weights.
+      tuned: which layers of the encoder were trained with the decoder, in one line; empty: none.
     """
     rows, columns = info.feature_grid
     size = info.preprocessing["image_size"]
@@ -58,7 +60,8 @@ Image bytes in, captions in the language of its training captions out. Made with
 | encoder | {_describe_encoder(info.encoder)} |
 | images | at most {info.preprocessing["max_pixels"]:,} pixels, turned upright by their EXIF \
 orientation, stretched to {size}x{size}, RGB |
-| features | {rows}x{columns} positions of {info.feature_shape[1]} channels, {info.feature_dtype} |
+| features | {rows}x{columns} positions of {info.feature_shape[1]} channels, {info.feature_dtype} \
+|{_tuned_row(tuned)}
 {_decoder_rows(members)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
@@ -134,6 +137,10 @@ def _describe_member(member: Member) -> str:
 
 def _word_vectors_row(member: Member) -> str:
     return f"\n{_row('word vectors', member.word_vectors)}" if member.word_vectors else ""
+
+
+def _tuned_row(tuned: str) -> str:
+    return f"\n{_row('trained with the decoder', tuned)}" if tuned else ""
 
 
 def _reranking_row(decode: ConfigDict, info: records.Info) -> str:

@@ -41,12 +41,17 @@ class CaptionModel(tf.Module):
         self._image_size = info.preprocessing["image_size"]
         self._max_pixels = info.preprocessing["max_pixels"]
         self._feature_dtype = tf.as_dtype(info.feature_dtype)
-        self._grid, self._channels = info.feature_grid, info.feature_shape[-1]
+        self._grid, self._shape = decoder.grid(info.feature_grid), info.feature_shape
+
+    @property
+    def decoder(self) -> DecoderLike:
+        """What gives the captions."""
+        return self._decoder
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """Returns the methods by the name of their signature; `attention` if the decoder has it."""
         found = {"serving_default": self.caption, "score": self.score, "beam_search": self.search}
-        if attention.has_attention(self._decoder, self._channels):
+        if attention.has_attention(self._decoder, self._shape):
             # Saving traces every function of a module: one of this cannot be for other decoders.
             inputs = [tf.TensorSpec([None], tf.string, n) for n in ("image_bytes", "caption")]
             found["attention"] = tf.function(self.attention, input_signature=inputs)
@@ -124,7 +129,7 @@ class CaptionModel(tf.Module):
     ) -> beam_search.SearchResult:
         features = self._features(image_bytes)
         found = beam_search.search(self._decoder, features, self._decode, beam_size)
-        return self._reranker(found, features)
+        return self._reranker(found, self._decoder.encode(features))
 
     def attention(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
         """Shows where the decoder looked for each word of given captions.

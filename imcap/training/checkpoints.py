@@ -16,7 +16,6 @@ from imcap import config as config_lib
 from imcap import records
 from imcap.decoders import tuned
 from imcap.decoders.base import Decoder
-from imcap.encoders import upper_layers
 from imcap.errors import UserError, one_line
 from imcap.training import epoch_checkpoints
 from imcap.training.history import History
@@ -232,10 +231,7 @@ def load_decoder(
     Raises:
       UserError: nothing was trained, or with another model or vocabulary.
     """
-    upper = None
-    if encoder is not None and encoder.tune_from:
-        upper, _ = upper_layers.load(encoder, pretrained=False)
-    decoder = tuned.build(model, info, upper)
+    decoder = tuned.build_for_weights(model, info, encoder)
     restore_weights((chosen or choose(workdir)).path, decoder, info.vocabulary_digest)
     return decoder
 

@@ -30,7 +30,7 @@ def features() -> tf.Tensor:
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_a_decoder_tells_whether_it_has_attention(kind):
-    assert attention.has_attention(make_decoder(kind), CHANNELS) == (kind == "attention")
+    assert attention.has_attention(make_decoder(kind), (4, CHANNELS)) == (kind == "attention")
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -125,12 +125,12 @@ def test_an_ensemble_of_equal_members_finds_what_one_of_them_finds(members):
 def test_attention_is_the_mean_of_the_members_that_have_any(members):
     tokens = tf.constant(make_tokens()[:, 0, 1:])
     ensemble = Ensemble(members)
-    assert attention.has_attention(ensemble, CHANNELS)
+    assert attention.has_attention(ensemble, (POSITIONS, CHANNELS))
     found = attention.attention_weights(ensemble, make_features(), tokens)
     own = [attention.attention_weights(members[i], make_features(), tokens) for i in (0, 2)]
     np.testing.assert_allclose(found, np.mean(own, axis=0), atol=1e-6)
     assert found.shape[2] == POSITIONS
-    assert not attention.has_attention(Ensemble([members[1], members[3]]), CHANNELS)
+    assert not attention.has_attention(Ensemble([members[1], members[3]]), (POSITIONS, CHANNELS))
 
 
 def test_a_state_keeps_its_structure_from_step_to_step(members):

@@ -76,5 +76,6 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
         with open(f"{weights}.error", "w", encoding="utf-8") as file:
             file.write(str(error))
         sys.exit(2)
-    values = {weight.name: weight.numpy() for weight in trained.decoder.weights}
+    named = trained.decoder.weights_by_name()
+    values = {name: weight.numpy() for name, weight in named.items()}
     np.savez(weights, replicas=trained.num_replicas, captioned=captioned, **values)
