@@ -191,6 +191,9 @@ def test_exported_captions_are_those_of_the_evaluation(
     np.testing.assert_allclose(found["score"], [row["score"] for row in rows], atol=1e-4)
     inputs = {"image_bytes": tf.constant(images[:1]), "caption": tf.constant(captions[:1])}
     assert model.signatures["attention"](**inputs)["attention"].shape[2:] == (2, 2)
+    if reranking == "consensus":
+        with np.load(tuned_run / "neighbors.npz") as arrays:
+            assert len(arrays["mean"]) == 8  # Channels of the tuned output; the records have 6.
 
 
 def test_card_and_metadata_say_what_was_tuned(data, tuned_run, frozen_run):
@@ -207,13 +210,6 @@ def test_card_and_metadata_say_what_was_tuned(data, tuned_run, frozen_run):
     metadata = json.loads((folder / export.METADATA).read_text())
     assert tuned in metadata["tuned"]
     assert metadata["encoder"]["weights_digest"] == encoders.build(config.encoder).digest()
-
-
-def test_neighbours_are_found_by_the_tuned_features(data, tuned_run, frozen_run, tmp_path):
-    config = make_config(tuned_run, data, frozen_run, decode__rerank="consensus")
-    evaluate.evaluate_split(config, str(tuned_run), "dev")
-    with np.load(tuned_run / "neighbors.npz") as arrays:
-        assert len(arrays["mean"]) == 8  # Channels of the tuned output; the records have 6.
 
 
 # --- refusals -----------------------------------------------------------------------------------
