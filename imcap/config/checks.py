@@ -47,6 +47,7 @@ POSITIVE = (
     "train.batch_size",
     "train.epochs",
     "train.learning_rate",
+    "train.self_critical.temperature",
     "train.shuffle_buffer",
     "train.eval_every",
     "train.readers",

@@ -11,11 +11,18 @@ _NEVER = (PAD, UNKNOWN, START)
 _MASKED = -1e9  # Its exponential is 0, yet it is finite: products with 0 are not NaN.
 
 
-def mask_never_sampled(logits: tf.Tensor) -> tf.Tensor:
-    """Masks padding, [UNK] and START in logits [..., vocab_size]: their softmax becomes that of
-    the words and END, from which `sample` draws."""
+def sampling_logits(logits: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+    """Returns logits of the distribution that `sample` draws from.
+
+    Args:
+      logits: of a decoder, float32 [..., vocab_size].
+      temperature: the logits are divided by it: below 1 probable words become more probable.
+
+    Returns:
+      float32 [..., vocab_size], with padding, [UNK] and START masked.
+    """
     never = tf.reduce_sum(tf.one_hot(_NEVER, logits.shape[-1]), axis=0)
-    return logits + _MASKED * never
+    return logits / temperature + _MASKED * never
 
 
 def uniform_rows(seed: tf.Tensor, keys: tf.Tensor, shape: list[int]) -> tf.Tensor:
@@ -38,7 +45,9 @@ def uniform_rows(seed: tf.Tensor, keys: tf.Tensor, shape: list[int]) -> tf.Tenso
     return tf.map_fn(draw, keys, fn_output_signature=tf.TensorSpec(shape, tf.float32))
 
 
-def sample(decoder: Decoder, features: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+def sample(
+    decoder: Decoder, features: tf.Tensor, uniforms: tf.Tensor, temperature: float = 1.0
+) -> tf.Tensor:
     """Draws several captions for each image, word by word from the softmax over words and END.
 
     Padding, START and [UNK] are never drawn. After the last word that fits END follows with
@@ -48,6 +57,7 @@ def sample(decoder: Decoder, features: tf.Tensor, uniforms: tf.Tensor) -> tf.Ten
       decoder: any.
       features: [batch, positions, channels].
       uniforms: float32 [batch, samples, max_length], in [0, 1): each decides one token.
+      temperature: see `sampling_logits`.
 
     Returns:
       int32 [batch, samples, max_length + 1]: at most `max_length` words, END, then 0.
@@ -63,7 +73,8 @@ def sample(decoder: Decoder, features: tf.Tensor, uniforms: tf.Tensor) -> tf.Ten
         time: tf.Tensor, previous: tf.Tensor, tokens: tf.Tensor, carry: State
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, State]:
         logits, carry = decoder.step(previous, memory, carry)
-        drawn = _invert(tf.nn.softmax(mask_never_sampled(logits)), uniforms[:, :, time])
+        softmax = tf.nn.softmax(sampling_logits(logits, temperature))
+        drawn = _invert(softmax, uniforms[:, :, time])
         drawn = tf.where(_is_over(previous), PAD, drawn)
         is_now = tf.range(max_length) == time
         return time + 1, drawn, tf.where(is_now, drawn[..., tf.newaxis], tokens), carry

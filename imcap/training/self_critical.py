@@ -10,6 +10,10 @@ the sampling itself would keep the vocabulary's logits of every step for every s
 not; the second pass multiplies the output layer once, for the sampled words only, in the training's
 dtype. There is no dropout in either pass, as the gradient is only unbiased for the distribution
 that was sampled from. In bfloat16 the two differ by rounding.
+
+A decoder that was trained with label smoothing gives each tenth word of a sample to the whole
+vocabulary alike. At a temperature of 1 the first thing that is learnt from such samples is to avoid
+rare words; a lower one leaves these out.
 """
 
 from __future__ import annotations
@@ -50,6 +54,7 @@ class SelfCritical(Objective):
         *,
         samples: int,
         max_length: int,
+        temperature: float = 1.0,
         cross_entropy: CrossEntropy | None = None,
         cross_entropy_weight: float = 0.0,
     ) -> None:
@@ -60,11 +65,12 @@ class SelfCritical(Objective):
           reward: of sampled captions.
           samples: captions per image, at least 2.
           max_length: words of a sampled caption at most.
+          temperature: see `sampling.sampling_logits`; the loss is of the same distribution.
           cross_entropy: of the reference captions; with a weight of 0 it is not computed.
           cross_entropy_weight: what it is multiplied with before it is added.
         """
         self._decoder, self._reward = decoder, reward
-        self._shape = [samples, max_length]
+        self._shape, self._temperature = [samples, max_length], temperature
         self._cross_entropy = cross_entropy if cross_entropy_weight else None
         self._weight = cross_entropy_weight
 
@@ -79,6 +85,7 @@ class SelfCritical(Objective):
             rewards.build(folder, info, settings.bleu4_weight),
             samples=settings.samples,
             max_length=info.text["max_length"],
+            temperature=settings.temperature,
             cross_entropy=CrossEntropy.from_config(config, decoder, folder, info),
             cross_entropy_weight=settings.cross_entropy_weight,
         )
@@ -88,9 +95,10 @@ class SelfCritical(Objective):
         features = batch["features"]
         keys = tf.strings.to_hash_bucket_fast(batch["image_id"], _KEYS)
         uniforms = sampling.uniform_rows(randomness.seed, keys, self._shape)
-        samples = sampling.sample(self._decoder, features, uniforms)
+        samples = sampling.sample(self._decoder, features, uniforms, self._temperature)
         found = tf.stop_gradient(self._reward(samples, batch["tokens"][..., 1:]))
-        loss = surrogate_loss(self._decoder, features, samples, leave_one_out(found))
+        advantages = leave_one_out(found)
+        loss = surrogate_loss(self._decoder, features, samples, advantages, self._temperature)
         count = tf.cast(tf.size(found), tf.float32)
         terms, sums = [Mean(loss, count)], [tf.reduce_sum(found), count, count]
         if self._cross_entropy is None:
@@ -115,7 +123,11 @@ def leave_one_out(rewards: tf.Tensor) -> tf.Tensor:
 
 
 def surrogate_loss(
-    decoder: Decoder, features: tf.Tensor, samples: tf.Tensor, advantages: tf.Tensor
+    decoder: Decoder,
+    features: tf.Tensor,
+    samples: tf.Tensor,
+    advantages: tf.Tensor,
+    temperature: float = 1.0,
 ) -> tf.Tensor:
     """Returns a sum whose gradient is that of minus the expected reward (REINFORCE; Williams,
     1992), once it is divided by the number of samples; its own value means nothing.
@@ -125,6 +137,7 @@ def surrogate_loss(
       features: [batch, positions, channels].
       samples: int32 [batch, samples, max_length + 1], from `sampling.sample`.
       advantages: float32 [batch, samples], rewards less their baselines.
+      temperature: of the sampling.
 
     Returns:
       Minus the advantages times the samples' log-probabilities, summed up, float32 scalar.
@@ -139,7 +152,7 @@ def surrogate_loss(
     vectors = decoder.output_vectors(features, previous, NO_DROPOUT)
     logits = decoder.logits(tf.boolean_mask(vectors, is_token))
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        tf.boolean_mask(targets, is_token), sampling.mask_never_sampled(logits)
+        tf.boolean_mask(targets, is_token), sampling.sampling_logits(logits, temperature)
     )
     weights = tf.broadcast_to(advantages[..., tf.newaxis], tf.shape(targets))
     return tf.reduce_sum(tf.boolean_mask(weights, is_token) * losses)

@@ -14,22 +14,31 @@ from imcap.text import END, PAD, START, UNKNOWN
 MAX_LENGTH = 5
 
 
-def draw(decoder, features: tf.Tensor, samples: int, seed: int = 0, max_length: int = MAX_LENGTH):
+def draw(
+    decoder,
+    features: tf.Tensor,
+    samples: int,
+    seed: int = 0,
+    max_length: int = MAX_LENGTH,
+    temperature: float = 1.0,
+) -> np.ndarray:
     """Tokens, int32 [batch, samples, max_length + 1]."""
     keys = tf.range(features.shape[0])
     uniforms = sampling.uniform_rows(tf.constant([seed, 1]), keys, [samples, max_length])
-    return sampling.sample(decoder, features, uniforms).numpy()
+    return sampling.sample(decoder, features, uniforms, temperature).numpy()
 
 
-@pytest.mark.parametrize("kind", list(DECODERS))
-def test_frequencies_of_tokens_are_the_softmax_over_words_and_end(kind):
+@pytest.mark.parametrize(
+    ("kind", "temperature"), [*((kind, 1.0) for kind in DECODERS), ("attention", 0.5)]
+)
+def test_frequencies_of_tokens_are_the_softmax_over_words_and_end(kind, temperature):
     decoder, features, samples = make_decoder(kind), make_features(), 20_000
-    tokens = draw(decoder, features, samples, max_length=2)
+    tokens = draw(decoder, features, samples, max_length=2, temperature=temperature)
 
     def probabilities(previous: list[int]) -> np.ndarray:
         given = np.broadcast_to(np.array([[previous]], np.int32), (BATCH, 1, len(previous)))
         logits = teacher_forced(decoder, features, given)[:, 0, -1].astype(np.float64)
-        odds = np.exp(logits)
+        odds = np.exp(logits / temperature)
         odds[:, [PAD, UNKNOWN, START]] = 0
         return odds / odds.sum(-1, keepdims=True)
 

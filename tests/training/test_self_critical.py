@@ -48,14 +48,14 @@ def tiny_decoder(kind: str):
     return decoder
 
 
-def probabilities(decoder, features: tf.Tensor) -> np.ndarray:
+def probabilities(decoder, features: tf.Tensor, temperature: float) -> np.ndarray:
     """The probability of each of `all_captions` for one image, float64 [13], by single steps."""
     captions = all_captions()
     memory, carry = decoder.start(features, len(captions), NO_DROPOUT)
     previous, total = np.full(len(captions), START), np.zeros(len(captions))
     for column in range(MAX_LENGTH):
         logits, carry = decoder.step(tf.constant(previous[None], tf.int32), memory, carry)
-        logits = logits.numpy()[0].astype(np.float64)
+        logits = logits.numpy()[0].astype(np.float64) / temperature
         logits[:, [PAD, UNKNOWN, START]] = -np.inf
         log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         chosen = captions[:, column]
@@ -65,14 +65,14 @@ def probabilities(decoder, features: tf.Tensor) -> np.ndarray:
     return np.exp(total)
 
 
-@pytest.mark.parametrize("kind", ["attention", "merge"])
-def test_the_gradient_is_that_of_the_expected_reward_by_finite_differences(kind):
+@pytest.mark.parametrize(("kind", "temperature"), [("attention", 1.0), ("merge", 0.5)])
+def test_the_gradient_is_that_of_the_expected_reward_by_finite_differences(kind, temperature):
     """All pairs of captions are enumerated, so that both expectations are exact."""
     decoder, rng = tiny_decoder(kind), np.random.default_rng(0)
     features = tf.constant(rng.normal(size=(1, 2, 3)), tf.float32)
     captions = all_captions()
     rewards = rng.normal(2.0, 1.0, len(captions))
-    found = probabilities(decoder, features)
+    found = probabilities(decoder, features, temperature)
     assert found.sum() == pytest.approx(1.0, abs=1e-6)
 
     pairs = np.array(list(itertools.product(range(len(captions)), repeat=2)))
@@ -81,16 +81,16 @@ def test_the_gradient_is_that_of_the_expected_reward_by_finite_differences(kind)
     with tf.GradientTape() as tape:
         loss = self_critical.surrogate_loss(
             decoder, tf.repeat(features, len(pairs), axis=0), tf.constant(captions[pairs]),
-            advantages * weights,
+            advantages * weights, temperature,
         ) / 2  # fmt: skip
     gradients = tape.gradient(loss, [weight.value for weight in decoder.trainable_variables])
     for weight, gradient in zip(decoder.trainable_variables, gradients, strict=True):
         gradient, before = tf.convert_to_tensor(gradient).numpy(), weight.numpy()
-        step = 1e-2 * np.where(rng.random(before.shape) < 0.5, 1, -1)
+        step = 5e-3 * np.where(rng.random(before.shape) < 0.5, 1, -1)
         weight.assign(before + step)
-        above = probabilities(decoder, features) @ rewards
+        above = probabilities(decoder, features, temperature) @ rewards
         weight.assign(before - step)
-        slope = (above - probabilities(decoder, features) @ rewards) / 2
+        slope = (above - probabilities(decoder, features, temperature) @ rewards) / 2
         weight.assign(before)
         assert slope == pytest.approx(-np.sum(gradient * step), rel=0.02, abs=1e-5), weight.name
 
