@@ -127,7 +127,7 @@ serve: setup ## Serve the exported model: WORKDIR=DIR or MODEL=NAME=DIR, PORT=85
 app: setup ## Show a web page that captions images: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8502
 	$(RUN) app $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
-bench: setup ## Measure: BENCH=records, scale, input, train or notebook, ARGS='--image_dir=DIR --out=FILE.json'
+bench: setup ## Measure: BENCH=records, scale, input, train, decode or notebook, ARGS='--image_dir=DIR --out=FILE.json'
 	$(RUN) bench $(BENCH) $(FLAGS)
 
 clean: ## Remove .venv, builds and caches; runs/ stays

@@ -213,8 +213,8 @@ def app(parsed: Parsed) -> None:
 
 
 @command(
-    "bench", "workdir image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input|train|notebook",
+    "bench", "workdir checkpoint image_dir num_images repeats out", takes_config=True,
+    arguments="records|scale|input|train|decode|notebook", defaults={"checkpoint": "best"},
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
     """measure something beside a limit or a peer of the same run"""
@@ -225,9 +225,11 @@ def bench(parsed: Parsed) -> None:
     if len(parsed.rest) != 1 or parsed.rest[0] not in benchmarks.NAMES:
         raise UserError(f"imcap bench needs one name: {', '.join(benchmarks.NAMES)}")
     (name,), values = parsed.rest, parsed.values
+    is_of_run = name in ("input", "train") or (name == "decode" and values.workdir)
     rows = benchmarks.measure(
-        name, parsed.config if name in ("input", "train") else parsed.given_config,
+        name, parsed.config if is_of_run else parsed.given_config,
         image_dir=values.image_dir, num_images=values.num_images, repeats=values.repeats,
+        workdir=values.workdir or "", checkpoint=values.checkpoint,
     )  # fmt: skip
     print(common.format_table(rows))
     if values.out:

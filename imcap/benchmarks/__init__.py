@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -11,7 +12,7 @@ from imcap.errors import UserError
 if TYPE_CHECKING:
     from imcap.benchmarks.common import Row
 
-NAMES = ("records", "scale", "input", "train", "notebook")
+NAMES = ("records", "scale", "input", "train", "decode", "notebook")
 
 
 def measure(
@@ -21,27 +22,34 @@ def measure(
     image_dir: str = "",
     num_images: int = 3000,
     repeats: int = 3,
+    workdir: str = "",
+    checkpoint: Sequence[str] = ("best",),
 ) -> list[Row]:
     """Runs a benchmark.
 
     Args:
       name: one of NAMES.
-      config: `input` and `train` need it resolved and with finished records, `notebook` not
-        resolved; the others read only its `encoder.name` and `encoder.weights`.
+      config: `input`, `train` and `decode` with a workdir need it resolved and with finished
+        records, `notebook` and `decode` without one not resolved; the others read only its
+        `encoder.name` and `encoder.weights`.
       image_dir: of `records` and `scale`: a folder of images to encode; empty, for `scale`: small
         images are drawn.
       num_images: of `records` and `scale`: images to encode; of `notebook`: images of each split.
       repeats: runs of each measurement; `scale` has one.
+      workdir: of `decode`: the folder of a trained run; empty: random weights.
+      checkpoint: of `decode`: which of the run's weights; see `imcap.decoding.members.find`.
 
     Raises:
       UserError: an argument is missing or has a bad value, or a measurement cannot run.
     """
-    from imcap.benchmarks import input_reading, notebook, records, scale, training
+    from imcap.benchmarks import decoding, input_reading, notebook, records, scale, training
 
     if name == "input":
         return input_reading.benchmark_input(config, repeats)
     if name == "train":
         return training.benchmark_training(config, repeats)
+    if name == "decode":
+        return decoding.benchmark_decoding(config, repeats, workdir, checkpoint)
     if name == "notebook":
         if image_dir:
             raise UserError("imcap bench notebook takes --config.dataset.dir=DIR, not --image_dir")
