@@ -116,6 +116,8 @@ def _of_run(config: ConfigDict, workdir: str, checkpoint: Sequence[str]) -> _Sub
     config_lib.check_run(config, workdir)
     found = members.find(workdir, checkpoint)
     decoder, size = members.load(found, config, info), info.text["vocabulary_size"]
+    if decoder.encoding_digest():
+        raise UserError(f"{workdir} has tuned layers of the encoder: their work is not counted")
     counts = [
         products.count(members.read_config(member, config).model, size, *info.feature_shape)
         for member in found
@@ -166,7 +168,9 @@ def _search(
     features = subject.features
     spec = tf.TensorSpec([None, *features.shape[1:]], features.dtype)
     graph = tf.function(
-        lambda x: reranker(beam_search.search(subject.decoder, x, decode), x),
+        lambda x: reranker(
+            beam_search.search(subject.decoder, x, decode), subject.decoder.encode(x)
+        ),
         input_signature=[spec],
     )
     return lambda x: SearchResult(*(values.numpy() for values in graph(x)))
