@@ -53,14 +53,14 @@ class _Subject(NamedTuple):
       decoder: trained or not.
       features: [_IMAGES, positions, channels].
       vocab_size: number of token ids.
-      count: the operations of the decoder's products.
+      operations: of the decoder's products.
       records: the folder and its info.json; None for random weights.
     """
 
     decoder: DecoderLike
     features: tf.Tensor
     vocab_size: int
-    count: products.Count
+    operations: products.Count
     records: tuple[str, records.Info] | None
 
 
@@ -103,7 +103,7 @@ def benchmark_decoding(
     times = _measure_in_turns(measures, repeats)
     rows = [
         *_rows_beside_loop(times, _share_of_same(found, looped)),
-        *_rows_beside_products(times, _gflop(subject.count, found)),
+        *_rows_beside_products(times, _gflop(subject.operations, found)),
         _row_of_single_image(times),
         *_rows_of_reranking(config, subject, repeats),
     ]
