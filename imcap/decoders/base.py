@@ -1,6 +1,6 @@
 """What all decoders share: the interface, the word embedding, the output layer and dropout.
 
-`dense`, `lstm.update` and `Dropout` stand in for Keras layers, which are no slower: on two CPU
+`dense`, `cells.update` and `Dropout` stand in for Keras layers, which are no slower: on two CPU
 cores (medians of 9 runs in turns, 512 units), LSTMCell takes 0.9 of the time of `dense` and
 `update` in 20 steps of 192 sequences, and RNN, Dense and Dropout take 0.8 in a training step of 80
 or 160 captions without the vocabulary's logits. The reasons are:

@@ -1,4 +1,4 @@
-"""A decoder behind upper layers of the encoder, which are trained with it."""
+"""A decoder after upper layers of the encoder, which are trained with it."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def search(
 
     Args:
       decoder: any.
-      features: [batch, positions, channels].
+      features: [batch, positions, channels], any float dtype.
       config: a config's `decode` part.
       beam_size: int32 [], in place of `config.beam_size`, for a graph of any batch size whose
         caller chooses it.
@@ -224,7 +224,7 @@ def log_probability(
 
     Args:
       decoder: any.
-      features: [batch, positions, channels].
+      features: [batch, positions, channels], any float dtype.
       tokens: int32 [batch, captions, length], START first, 0 after the end.
 
     Returns:

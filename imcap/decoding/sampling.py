@@ -55,7 +55,7 @@ def sample(
 
     Args:
       decoder: any.
-      features: [batch, positions, channels].
+      features: [batch, positions, channels], any float dtype.
       uniforms: float32 [batch, samples, max_length], in [0, 1): each decides one token.
       temperature: see `sampling_logits`.
 
