@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from imcap import filesystem
 from imcap.errors import UserError
 
 ORDERS = 4  # n-grams have one to four tokens.
@@ -92,18 +91,6 @@ class DocumentFrequencies:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> DocumentFrequencies:
         """Returns what `arrays` was called on; raises KeyError if an array is missing."""
         return cls(arrays["ngrams"], arrays["weights"], int(arrays["num_images"]))
-
-    def save(self, path: str) -> None:
-        """Writes a file (npz); raises UserError if it cannot be written."""
-        filesystem.write_arrays(path, self.arrays())
-
-    @classmethod
-    def load(cls, path: str) -> DocumentFrequencies:
-        """Reads what `save` wrote; raises UserError if the file is missing or corrupted."""
-        arrays = filesystem.read_arrays(path) or {}
-        if not arrays.keys() >= _FIELDS:
-            raise UserError(f"{path} is missing or corrupted: delete it, so that it is made anew")
-        return cls.from_arrays(arrays)
 
     def weigh(self, keys: tf.Tensor) -> tf.Tensor:
         """Returns the n-grams' inverse document frequencies: int64 [...] to float32 [...]."""

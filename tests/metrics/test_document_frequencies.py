@@ -1,4 +1,4 @@
-"""Document frequencies of n-grams: keys, counts, weights and their file."""
+"""Document frequencies of n-grams: keys, counts, weights and arrays."""
 
 from __future__ import annotations
 
@@ -63,16 +63,13 @@ def test_ngrams_of_one_image_weigh_as_much_as_unknown_ones():
     np.testing.assert_allclose(weights, np.log([1, 2, 2, 2]), atol=1e-7)
 
 
-def test_frequencies_are_kept_in_a_file(frequencies, tmp_path):
-    path = tmp_path / "frequencies.npz"
-    frequencies.weigh(tf.constant([1], tf.int64))  # What a use leaves behind is not written.
-    frequencies.save(str(path))
-    found = DocumentFrequencies.load(str(path))
+def test_arrays_hold_the_frequencies(frequencies):
+    frequencies.weigh(tf.constant([1], tf.int64))  # The tensors that this caches are no arrays.
+    arrays = frequencies.arrays()
+    assert arrays.keys() == {"ngrams", "weights", "num_images"}
+    found = DocumentFrequencies.from_arrays(arrays)
     assert found.num_images == frequencies.num_images
     np.testing.assert_array_equal(found.ngrams, frequencies.ngrams)
     np.testing.assert_array_equal(found.weights, frequencies.weights)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="missing or corrupted"):
-        DocumentFrequencies.load(str(path))
-    with pytest.raises(UserError, match="missing or corrupted"):
-        DocumentFrequencies.load(str(tmp_path / "absent"))
+    with pytest.raises(KeyError):
+        DocumentFrequencies.from_arrays({})
