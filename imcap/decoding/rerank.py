@@ -28,12 +28,12 @@ from imcap.text import END, PAD
 Reranker = Callable[[SearchResult, tf.Tensor], SearchResult]
 
 NONE = "none"  # Of `config.decode.rerank`.
-_IMPOSSIBLE = -1e6  # The rank of a sequence that holds a masked token is below it.
+_IMPOSSIBLE = -1e6  # The score of a sequence that holds a masked token is below it.
 _IMAGES = 1000  # Whose captions' norms are computed at a time.
 
 
 def keep_order(found: SearchResult, features: tf.Tensor) -> SearchResult:
-    """Returns what the search found, in descending order of log-probability."""
+    """Returns what the search found, in the order of its ranks."""
     del features
     return found
 
@@ -163,10 +163,11 @@ def _weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 def _order(found: SearchResult, value: tf.Tensor) -> SearchResult:
     """Returns the captions in descending order of a value, which are their ranks.
 
-    Of equal values the one that the search found to be the more probable comes first.
+    Of equal values the one that the search ranked higher comes first.
     """
-    # A beam that is wider than there are captions is filled with sequences of rank -1e9 or less.
-    value = tf.where(found.ranks < _IMPOSSIBLE, found.ranks, value)
+    # A beam that is wider than there are captions is filled with sequences whose totals are -1e9 or
+    # less. Their ranks may be near 0 where `length_penalty` is large; their scores are not.
+    value = tf.where(found.scores < _IMPOSSIBLE, found.scores, value)
     value, order = tf.math.top_k(value, value.shape[1] or tf.shape(value)[1])
     tokens, scores = (tf.gather(x, order, batch_dims=1) for x in found[:2])
     return SearchResult(tokens, scores, value)

@@ -153,31 +153,34 @@ def test_results_are_the_same_in_a_graph_and_alone(index, found, training_featur
 
 def test_equal_captions_keep_the_order_of_the_search(index, training_features):
     found = make_result([[[5, 6, 7]] * BEAM])
-    ranks = tf.fill([1, BEAM], -1.0)
-    found = SearchResult(found.tokens, ranks, ranks)
-    marked = tf.tensor_scatter_nd_update(
-        found.tokens, [[0, i, found.tokens.shape[2] - 1] for i in range(BEAM)], [0, 0, 0, 0, 0]
-    )
+    found = found._replace(ranks=tf.fill([1, BEAM], -1.0))  # Scores tell the captions apart.
     for reranker in (
-        rerank.MinimumBayesRisk(index.frequencies, settings()),
-        rerank.Consensus(index, settings()),
+        rerank.MinimumBayesRisk(index.frequencies, settings(score_weight=0.0)),
+        rerank.Consensus(index, settings(score_weight=0.0)),
     ):
-        order = reranker(found._replace(tokens=marked), training_features[:1])
-        np.testing.assert_array_equal(order.tokens, marked)
-        assert len(set(order.ranks.numpy()[0].tolist())) == 1
+        reranked = reranker(found, training_features[:1])
+        assert len(set(reranked.ranks.numpy()[0].tolist())) == 1
+        np.testing.assert_array_equal(reranked.scores, found.scores)
 
 
-def test_sequences_that_fill_a_beam_stay_last_and_count_for_nothing(index, training_features):
-    found = make_result([[[5, 6, 7], [5, 6, 8], [9, 9, 9]]])
-    masked = tf.where([[False, False, True]], -1e9, found.ranks)
-    filled = SearchResult(found.tokens, masked, masked)
+@pytest.mark.parametrize("length_penalty", [1.0, 6.0])
+def test_sequences_that_fill_a_beam_stay_last_and_count_for_nothing(
+    index, training_features, length_penalty
+):
+    found = make_result([[[5, 6, 7], [5, 6, 8], [5, 6, 7]]])
+    total = -1e9  # Of four tokens.
+    scores, ranks = (
+        tf.where([[False, False, True]], total / 4**power, found.ranks)
+        for power in (1.0, length_penalty)
+    )
+    filled = SearchResult(found.tokens, scores, ranks)
     alone = SearchResult(*(x[:, :2] for x in filled))
     for reranker in (
         rerank.MinimumBayesRisk(index.frequencies, settings(score_weight=0.0)),
         rerank.Consensus(index, settings(score_weight=0.0)),
     ):
         whole, part = (reranker(x, training_features[:1]) for x in (filled, alone))
-        assert words(whole.tokens)[0] == [*words(part.tokens)[0], [9, 9, 9]]
+        assert words(whole.tokens)[0] == [*words(part.tokens)[0], [5, 6, 7]]
         np.testing.assert_allclose(whole.ranks[0, :2], part.ranks[0], atol=1e-5)
 
 
