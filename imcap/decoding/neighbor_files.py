@@ -52,7 +52,7 @@ def read_or_build(
         65,536 token ids, or the file cannot be written.
     """
     path = os.path.join(workdir, FILE)
-    digest = _digest(info, decode, decoder)
+    digest = _digest(info, decode, decoder, skip_corrupted)
     if index := _read(path, digest):
         return index
     index = build(
@@ -67,7 +67,9 @@ def read_or_build(
     return index
 
 
-def _digest(info: records.Info, decode: ConfigDict, decoder: DecoderLike | None) -> str:
+def _digest(
+    info: records.Info, decode: ConfigDict, decoder: DecoderLike | None, skip_corrupted: bool
+) -> str:
     """Returns a hash of what the index depends on."""
     info.require_split("train")
     train = info.splits["train"]
@@ -83,6 +85,7 @@ def _digest(info: records.Info, decode: ConfigDict, decoder: DecoderLike | None)
         info.feature_dtype,
         info.vocabulary_digest,
         *([encoding] if encoding else []),
+        *(["skip_corrupted"] if skip_corrupted else []),
     ])  # fmt: skip
 
 
@@ -128,7 +131,10 @@ def build(
     size = info.text["vocabulary_size"]
     check_vocabulary(size)
     if not info.num_images("train"):
-        raise UserError(f"{folder} holds no training image, and config.decode.rerank needs some")
+        raise UserError(
+            f"{folder} holds no training image, and config.decode.rerank needs some: run "
+            "`imcap records` on a split train, or give --config.decode.rerank=none"
+        )
     if skip_corrupted:
         info = corruption.skip_corrupted(folder, info, "train")
     pooled: list[np.ndarray] = []

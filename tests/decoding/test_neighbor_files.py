@@ -153,6 +153,14 @@ def test_views_and_captions_beyond_the_first_are_left_out(tmp_path, info):
     assert np.abs(found.mean).max() < 5
 
 
+def test_an_index_that_may_lack_images_is_not_used_where_none_may_be_lost(tmp_path, folder, info):
+    build = neighbor_files.read_or_build
+    build(str(tmp_path), info, decode(), lambda: folder, skip_corrupted=True)
+    build(str(tmp_path), info, decode(), refuse_to_read, skip_corrupted=True)
+    with pytest.raises(AssertionError, match="the records are read"):
+        build(str(tmp_path), info, decode(), refuse_to_read)
+
+
 def test_records_without_training_images_are_refused(tmp_path, folder, info):
     none = dataclasses.replace(info, splits={"dev": info.splits["dev"]})
     line = refusal(neighbor_files.read_or_build, str(tmp_path), none, decode(), lambda: folder)
