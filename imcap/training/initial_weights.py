@@ -80,7 +80,7 @@ def find(source: str) -> str:
     if not os.path.exists(f"{path}.index"):
         raise UserError(
             f"config.train.from_checkpoint={source!r} is neither a run's folder with checkpoints "
-            "nor a checkpoint's folder"
+            f"nor a checkpoint's folder: {_ADVICE}"
         )
     return path
 

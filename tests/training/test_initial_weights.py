@@ -84,6 +84,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path, landscape_data, info
     config = make_config(tmp_path, landscape_data, tmp_path / "none")
     line = refusal(load, config, info)
     assert line.startswith(f"config.train.from_checkpoint='{tmp_path}/none' is neither a run's")
+    assert line.endswith("give another --config.train.from_checkpoint")
 
 
 @pytest.mark.parametrize(
