@@ -58,7 +58,7 @@ class LstmLayers(tf.Module):
         new: State = {}
         for layer in self._layers:
             sums = layer.multiply(self._drop(layer, inputs, dropout))
-            new |= layer.advance(sums, carry, tf.cast(layer.recurrent_kernel, inputs.dtype))
+            new |= layer.advance(sums, carry)
             inputs = new[layer.hidden]
         return inputs, new
 
@@ -104,8 +104,9 @@ class _Layer(tf.Module):
     def multiply(self, inputs: tf.Tensor) -> tf.Tensor:
         return dense(inputs, self.word_kernel, self.bias)
 
-    def advance(self, sums: tf.Tensor, carry: State, recurrent_kernel: tf.Tensor) -> State:
-        hidden, cell = update(sums + dense(carry[self.hidden], recurrent_kernel), carry[self.cell])
+    def advance(self, sums: tf.Tensor, carry: State) -> State:
+        sums += dense(carry[self.hidden], self.recurrent_kernel)
+        hidden, cell = update(sums, carry[self.cell])
         return {self.hidden: hidden, self.cell: cell}
 
     def unroll(
