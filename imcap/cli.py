@@ -16,7 +16,7 @@ import imcap
 from imcap import runtime
 from imcap.command_line import command_flags, console
 from imcap.command_line.command_flags import Parsed
-from imcap.errors import UserError
+from imcap.errors import DivergenceError, Interrupted, UserError
 
 _Run = Callable[[Parsed], int | None]
 COMMANDS: dict[str, command_flags.Command] = {}
@@ -267,6 +267,11 @@ def _run(chosen: command_flags.Command, arguments: list[str]) -> int:
         return chosen.run(parsed) or 0
     except UserError as error:
         _fail(str(error))
+    except DivergenceError as error:
+        _fail(str(error), status=1)
+    except Interrupted as stop:
+        print(f"imcap: {stop}", file=sys.stderr)
+        return 0
     except KeyboardInterrupt:
         hint = "; the same command continues" if chosen.resumes else ""
         _fail(f"interrupted{hint}", status=130)

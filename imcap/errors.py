@@ -1,4 +1,5 @@
-"""The exception for mistakes that a user can fix, and other exceptions in one line."""
+"""How a command ends early: mistakes that a user can fix, divergence, interruption; and other
+exceptions in one line."""
 
 from __future__ import annotations
 
@@ -9,6 +10,20 @@ class UserError(ValueError):
     """A wrong file, row, flag or setting: its message is one line that names it and how to fix it.
 
     `imcap` prints the message without a traceback and exits with status 2.
+    """
+
+
+class DivergenceError(ArithmeticError):
+    """A training's loss or gradients are no longer finite: one line says where and what to try.
+
+    `imcap` prints the message without a traceback and exits with status 1.
+    """
+
+
+class Interrupted(Exception):
+    """Work was asked to stop, and has saved what it had: one line says how to continue.
+
+    `imcap` prints the message and exits with status 0.
     """
 
 

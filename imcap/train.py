@@ -20,6 +20,7 @@ from imcap.encoders import upper_layers
 from imcap.records import corruption, staging
 from imcap.training import (
     checkpoints,
+    dev_scores,
     distributed_batches,
     initial_vectors,
     initial_weights,
@@ -30,10 +31,12 @@ from imcap.training import (
 from imcap.training.checkpoints import Checkpoints, Metadata
 from imcap.training.history import History
 from imcap.training.loop.run import Run
+from imcap.training.loop.samples import Samples
+from imcap.training.loop.tensorboard import EventWriter
 from imcap.training.loop.training_loop import TrainingLoop
 from imcap.training.objectives import Batch, Objective
 from imcap.training.optimizer import build_for
-from imcap.training.steps import TrainState
+from imcap.training.steps import StepOutput, TrainState
 
 _CAPTIONS_PER_IMAGE = 5  # Of most data sets; an estimate is enough.
 _SPLITS = ("train", "dev")
@@ -62,6 +65,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
       UserError: no finished records, an unknown strategy, a checkpoint of another model or
         vocabulary (the run's own or `train.from_checkpoint`), a run trained with other settings,
         word vectors that cannot be used, or another worker has stopped.
+      Interrupted, DivergenceError: see `TrainingLoop.train`.
     """
     strategy = strategies.build(distribute)
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
@@ -111,7 +115,11 @@ def _train(config: ConfigDict, run: Run, folder: str, info: records.Info) -> Non
     train_step = build_train_step(config, run.state, objective, run.strategy, dataset.element_spec)
     tokenizer = records.read_tokenizer(folder, info)
     predictor = Predictor(run.state.decoder, tokenizer, config.decode, folder, info)
-    TrainingLoop(run, objective, predictor, info).train(train_step, batches)
+    summaries = EventWriter(run.workdir, write=run.is_chief)
+    samples = Samples(run.state.decoder, tokenizer, folder, info, config.dataset, summaries)
+    num_dev_images = dev_scores.count_images(config.train, info)
+    loop = TrainingLoop(run, objective, predictor, num_dev_images, summaries, samples)
+    loop.train(train_step, batches)
 
 
 def read_training_info(config: ConfigDict, folder: str) -> records.Info:
@@ -216,7 +224,7 @@ def build_train_step(
     objective: Objective,
     strategy: tf.distribute.Strategy,
     batch_spec: Batch,
-) -> Callable[[Batch], tf.Tensor]:
+) -> Callable[..., StepOutput]:
     """Returns the graph of a step as the config says; see `steps`."""
     return steps.build_train_step(
         strategy,
@@ -230,6 +238,6 @@ def build_train_step(
 
 def _log_start(run: Run) -> None:
     if run.first_step:
-        epoch = run.first_step // run.steps_per_epoch + 1
+        epoch = run.first_step // run.steps_per_epoch + (not run.is_epoch_open())
         logging.info("continues at step %d of %d, epoch %d", run.first_step, run.total_steps, epoch)
     run.saved.log_disk_use(run.config.epochs)

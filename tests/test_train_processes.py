@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -34,18 +33,6 @@ def start_training(config: ConfigDict, folder: Path, name: str, distribute: str,
     )  # fmt: skip
 
 
-def cluster_of_two() -> list[dict]:
-    """TF_CONFIGs of two workers on this machine, on free ports."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    return [
-        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-        for index in range(2)
-    ]
-
-
 @pytest.fixture(scope="module")
 def distributed(landscape_data, tmp_path_factory):
     """A folder with the runs and weights of all strategies, on the same records, 30 steps each.
@@ -60,7 +47,7 @@ def distributed(landscape_data, tmp_path_factory):
         train__clip_norm=0.2, train__label_smoothing=0.1, train__weight_decay=0.01,
         model__layers=2, model__tie_embeddings=False,
     )  # fmt: skip
-    workers = cluster_of_two()
+    workers = train_worker.cluster_of_two()
     running = [
         start_training(config, folder, "mirrored", "mirrored"),
         start_training(config, folder, "worker0", "multiworker", workers[0]),
@@ -103,7 +90,7 @@ def test_a_stopped_worker_is_named_in_one_line(tmp_path, landscape_data, killed)
     config = landscapes.make_config(tmp_path, landscape_data, train__epochs=5000)
     workers = [
         start_training(config, tmp_path, f"worker{index}", "multiworker", tf_config)
-        for index, tf_config in enumerate(cluster_of_two())
+        for index, tf_config in enumerate(train_worker.cluster_of_two())
     ]
     left = workers[1 - killed]
     try:
@@ -180,6 +167,7 @@ def test_a_repeatedly_killed_training_ends_with_identical_weights(tmp_path, land
     rows = [outputs.history(tmp_path / run) for run in ("none", "whole")]
     for row in (*rows[0], *rows[1]):
         assert float(row.pop("captions_per_second")) > 0
+        assert 0 <= float(row.pop("waiting_share")) <= 1
     assert rows[0] == rows[1]
     assert len(rows[0]) == 8
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from imcap import filesystem
 from imcap.errors import UserError
+from imcap.training.steps import StepOutput
 
 # Set by mark_first_image. Beam pickles the functions of a pipeline together with the variables that
 # they use, but imports modules by name, so that this one is shared with the caller.
@@ -152,11 +153,11 @@ def seconds(function: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def run_steps(step: Callable[[Any], tf.Tensor], batches: Sequence[Any]) -> None:
+def run_steps(step: Callable[[Any], StepOutput], batches: Sequence[Any]) -> None:
     """Runs training steps and waits for the last one."""
     for batch in batches:
-        loss = step(batch)
-    loss.numpy()
+        output = step(batch)
+    output.shown.numpy()
 
 
 def peak_memory_mb() -> float:

@@ -21,6 +21,7 @@ from imcap.benchmarks import common
 from imcap.errors import UserError
 from imcap.records import staging
 from imcap.training import distributed_batches, objectives, strategies
+from imcap.training.steps import StepOutput
 
 _READERS = (1, 2, 4)
 _STEPS = 30  # Of training, per measurement.
@@ -150,7 +151,7 @@ def _compare_training(config: ConfigDict, info: records.Info, repeats: int) -> l
     ]
 
 
-def _time_stream(step: Callable[[Any], tf.Tensor], batches: Iterator[Any]) -> tuple[float, float]:
+def _time_stream(step: Callable[[Any], StepOutput], batches: Iterator[Any]) -> tuple[float, float]:
     """Returns the seconds that steps on the input pipeline take, and those spent waiting for it.
 
     Batches differ in length from those in memory, so the share of waiting is of these same steps.
@@ -160,5 +161,5 @@ def _time_stream(step: Callable[[Any], tf.Tensor], batches: Iterator[Any]) -> tu
         asked = time.monotonic()
         batch = next(batches)
         waited += time.monotonic() - asked
-        step(batch).numpy()
+        step(batch).shown.numpy()
     return time.monotonic() - began, waited

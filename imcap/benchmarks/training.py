@@ -21,6 +21,7 @@ from imcap.errors import UserError
 from imcap.records import staging
 from imcap.training import distributed_batches, objectives, strategies
 from imcap.training.objectives import Batch
+from imcap.training.steps import StepOutput
 
 _OBJECTIVE = "cross_entropy"
 _STEPS = 10  # Of training, per measurement.
@@ -100,7 +101,7 @@ def _rows(
 
 def _training(
     config: ConfigDict, folder: str, info: records.Info, dtype: str
-) -> tuple[list[Batch], Callable[[Batch], tf.Tensor]]:
+) -> tuple[list[Batch], Callable[[Batch], StepOutput]]:
     strategy = strategies.build("none")
     dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, 0)
     state = train.create_state_from_config(config, info, strategy, dtype)

@@ -60,6 +60,27 @@ def read_features(
     return found
 
 
+def word_maps(
+    decoder: DecoderLike,
+    tokenizer: text.Tokenizer,
+    grid: tuple[int, int],
+    features: tf.Tensor,
+    caption: str,
+) -> np.ndarray:
+    """Returns the attention weights of a caption's words, float32 [words, rows, columns].
+
+    Args:
+      decoder: one with attention.
+      tokenizer: of the captions.
+      grid: (rows, columns) of the features' positions.
+      features: [positions, channels].
+      caption: words beyond the tokenizer's largest length have no map.
+    """
+    tokens = tf.constant(tokenizer.encode([caption])[0][tf.newaxis, 1:])
+    (weights,) = attention.attention_weights(decoder, features[tf.newaxis], tokens)
+    return weights.numpy().reshape(len(weights), *grid)[: len(caption.split())]
+
+
 def write_attention_maps(
     folder: str,
     decoder: DecoderLike,
@@ -92,9 +113,7 @@ def write_attention_maps(
         if words:
             os.makedirs(folder, exist_ok=True)
             path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
-            tokens = tf.constant(tokenizer.encode([sample.caption])[0][tf.newaxis, 1:])
-            (weights,) = attention.attention_weights(decoder, sample.features[tf.newaxis], tokens)
-            maps = weights.numpy().reshape(len(weights), *grid)[: len(words)]
+            maps = word_maps(decoder, tokenizer, grid, sample.features, sample.caption)
             plots.draw_attention(image, words[: len(maps)], maps, path)
             written.append(path)
     return written

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -10,8 +12,6 @@ from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.training import strategies
 from imcap.training.history import Epoch
 from imcap.training.loop.tensorboard import EventWriter
-
-_SAMPLES = 4  # Dev images whose captions go to TensorBoard at each evaluation.
 
 
 def count_images(config: ConfigDict, info: records.Info) -> int:
@@ -36,22 +36,22 @@ def evaluate(
     summaries: EventWriter,
     step: int,
     num_images: int,
+    show: Callable[[int, Predictions], None],
 ) -> Epoch:
     """Returns the dev columns of an epoch's row; each worker captions a part of the images.
 
     Args:
       predictor: of the decoder.
       strategy: of the training; all its workers have to call this.
-      summaries: get the scores and a few captions.
+      summaries: get the scores.
       step: that the summaries are of.
       num_images: how many of the split's first images are captioned.
+      show: gets the step and the predictions.
     """
     predictions = _predict_dev(predictor, strategy, num_images)
     scores = score_predictions(predictions)
     summaries.scalars(step, {f"dev/{name}": value for name, value in scores.as_dict().items()})
-    samples = list(predictions.captions.items())[:_SAMPLES]
-    lines = [f"{image_id}: {captions[0].caption}" for image_id, captions in samples]
-    summaries.text(step, "dev/captions", lines)
+    show(step, predictions)
     return {
         "dev_loss": predictions.loss,
         **{f"dev_{key}": value for key, value in scores.corpus.items()},

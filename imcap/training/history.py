@@ -15,6 +15,8 @@ COLUMNS = (
     "reward",
     "learning_rate",
     "captions_per_second",
+    "gradient_norm",
+    "waiting_share",
     "dev_loss",
     *(f"dev_{key}" for key in metrics.METRICS),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -23,13 +24,28 @@ class TrainState:
       optimizer: built for the decoder's weights; it takes gradients that are summed already, as
         `optimizer.TakesSummedGradients` do.
       step: int64 scalar, steps taken.
-      sums: float32 [n], the objective's sums since the epoch's start; see `Objective.SUMS`.
+      sums: float32 [n + 1], since the epoch's start: the objective's sums (`Objective.SUMS`), then
+        that of the steps' gradient norms.
     """
 
     decoder: Decoder
     optimizer: keras.optimizers.Optimizer
     step: tf.Variable
     sums: tf.Variable
+
+
+class StepOutput(NamedTuple):
+    """What a step returns; reading a value waits for the device.
+
+    Attributes:
+      shown: float32 scalar, of the step: what the objective's `SHOWN` names.
+      gradient_norm: float32 scalar, the gradients' global norm before they are clipped.
+      stop: float32 scalar, how many replicas' processes were asked to stop.
+    """
+
+    shown: tf.Tensor
+    gradient_norm: tf.Tensor
+    stop: tf.Tensor
 
 
 def create_state(
@@ -43,7 +59,7 @@ def create_state(
         decoder, optimizer = build_decoder(), build_optimizer()
         optimizer.build(decoder.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        sums = tf.Variable(tf.zeros([num_sums]), trainable=False, name="sums")
+        sums = tf.Variable(tf.zeros([num_sums + 1]), trainable=False, name="sums")
     return TrainState(decoder, optimizer, step, sums)
 
 
@@ -55,7 +71,7 @@ def build_train_step(
     seed: int,
     clip_norm: float,
     batch_spec: Batch,
-) -> Callable[[Batch], tf.Tensor]:
+) -> Callable[..., StepOutput]:
     """Returns a graph that takes a batch and updates the state.
 
     Args:
@@ -69,10 +85,11 @@ def build_train_step(
         captions, length], as a distributed dataset's `element_spec`.
 
     Returns:
-      A function of a distributed batch; its result, float32, is what the objective's `SHOWN` names.
+      A function of a distributed batch, and of whether this process was asked to stop: the sum over
+      all processes comes back with the step, so that they can agree at no cost.
     """
 
-    def replica_step(batch: Batch) -> tf.Tensor:
+    def replica_step(batch: Batch, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group
         randomness = Randomness(
@@ -92,19 +109,28 @@ def build_train_step(
         # Replicas' gradients are summed before they are clipped: only the sum's norm is the same
         # for any number of replicas.
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm)
+        gradients, norm = _clip(gradients, clip_norm)
         state.optimizer.apply(gradients)
-        return outcome.sums
+        return tf.concat([outcome.sums, [stop]], axis=0), norm
 
-    def train_step(batch: Batch) -> tf.Tensor:
-        sums = strategy.run(replica_step, args=(batch,))
+    def train_step(batch: Batch, stop: tf.Tensor) -> StepOutput:
+        sums, norm = strategy.run(replica_step, args=(batch, stop))
         sums = strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-        state.sums.assign_add(sums)
+        norm = strategy.experimental_local_results(norm)[0]  # The same on all replicas.
+        state.sums.assign_add(tf.concat([sums[:-1], [norm]], axis=0))
         state.step.assign_add(1)
-        return objective.columns(sums)[objective.SHOWN]
+        return StepOutput(objective.columns(sums)[objective.SHOWN], norm, sums[-1])
 
-    return tf.function(train_step, input_signature=[batch_spec])
+    graph = tf.function(train_step, input_signature=[batch_spec, tf.TensorSpec([])])
+    flags = tf.constant(0.0), tf.constant(1.0)  # Made once: a new one is copied to the device.
+    return lambda batch, stop=False: graph(batch, flags[stop])
+
+
+def _clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Returns gradients whose global norm is at most `clip_norm` (0: any), and their own norm."""
+    if clip_norm:
+        return tf.clip_by_global_norm(gradients, clip_norm)
+    return gradients, tf.linalg.global_norm(gradients)
 
 
 def _seed(seed: int, step: tf.Variable, replica: tf.Tensor | int) -> tf.Tensor:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import os
 import signal
+import socket
 import sys
 
 import numpy as np
+import processes
 
 
 def die_at(name: str, word: str, config: dict, workdir: str) -> None:
@@ -33,6 +37,48 @@ def die_at(name: str, word: str, config: dict, workdir: str) -> None:
 
     setattr(sys.modules[module], attribute, deadly)
     train.train_and_evaluate(ConfigDict(config), workdir, "none")
+
+
+def cluster_of_two() -> list[dict]:
+    """TF_CONFIGs of two workers on this machine, on free ports."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    return [
+        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        for index in range(2)
+    ]
+
+
+def signal_itself(
+    where: str, call: int, number: int, arguments: list[str], out: str, err: str,
+    cluster: dict | None = None,
+) -> None:  # fmt: skip
+    """Runs `imcap ARGUMENTS`, and sends itself a signal when it calls a method the nth time.
+
+    Args:
+      where: of the method, such as `imcap.training.checkpoints:Checkpoints.save_last`.
+      call: the number of the call, from 1.
+      number: of the signal.
+      arguments: of the command.
+      out, err: files for its output.
+      cluster: TF_CONFIG's value, if any.
+    """
+    if cluster:
+        os.environ["TF_CONFIG"] = json.dumps(cluster)
+    module, _, name = where.partition(":")
+    owner, _, method = name.partition(".")
+    owner = getattr(importlib.import_module(module), owner)
+    original, calls = getattr(owner, method), itertools.count(1)
+
+    def signalling(*values, **options):
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return original(*values, **options)
+
+    setattr(owner, method, signalling)
+    processes.run_command_in_fork(arguments, out, err)
 
 
 def train(config: dict, workdir: str, distribute: str, weights: str, cluster: dict) -> None:

@@ -142,7 +142,7 @@ def test_the_policy_converges_to_the_captions_with_the_highest_reward():
         max_length=1,
     )
     _, step = build_step(decoder, objective, batch, learning_rate=0.01)
-    rewards = [float(step(batch)) for _ in range(80)]
+    rewards = [float(step(batch).shown) for _ in range(80)]
     assert np.mean(rewards[:3]) < 0.6
     assert np.mean(rewards[-20:]) > 0.95
     uniforms = tf.random.stateless_uniform([3, 200, 1], [1, 2])
@@ -156,7 +156,7 @@ def test_a_step_sums_rewards_and_samples():
     decoder = tiny_decoder("inject")
     objective = SelfCritical(decoder, matches, samples=4, max_length=2)
     state, step = build_step(decoder, objective, batch)
-    reward = float(step(batch))
+    reward = float(step(batch).shown)
     np.testing.assert_allclose(state.sums, [8 * reward, 8, 8, 0, 0], rtol=1e-5)
     columns = objective.columns(state.sums.numpy())
     assert columns == pytest.approx({"reward": reward, "loss": -reward}, rel=1e-5)
@@ -203,6 +203,6 @@ def test_samples_differ_between_steps_and_not_between_repetitions():
         decoder = tiny_decoder("inject")
         objective = SelfCritical(decoder, matches, samples=5, max_length=4)
         _, step = build_step(decoder, objective, batch, learning_rate=1e-12)
-        found.append([float(step(batch)) for _ in range(6)])
+        found.append([float(step(batch).shown) for _ in range(6)])
     assert found[0] == found[1]
     assert len(set(found[0])) > 2

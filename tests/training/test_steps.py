@@ -23,7 +23,7 @@ def test_a_fixed_batch_is_overfitted(tmp_path, landscape_data, kind):
     state, batch = create_state(config), first_batch(config)
     batch["tokens"] = batch["tokens"][:, :1]
     train_step = build_train_step(config, state, batch)
-    losses = [float(train_step(batch)) for _ in range(200)]
+    losses = [float(train_step(batch).shown) for _ in range(200)]
     tokenizer = records.read_tokenizer(config.records.dir, records.read_info(config.records.dir))
     assert losses[0] == pytest.approx(np.log(tokenizer.size), abs=0.1)
     assert losses[19] < 0.9 * losses[0]
@@ -40,10 +40,10 @@ def test_a_step_sums_cross_entropy_tokens_and_captions(tmp_path, landscape_data)
     state, batch = create_state(config), first_batch(config)
     objective = objectives.CrossEntropy(state.decoder)
     _, entropies = objective.token_losses(batch["features"], batch["tokens"], NO_DROPOUT)
-    loss = build_train_step(config, state, batch)(batch)
-    assert float(loss) == pytest.approx(np.mean(entropies), rel=1e-5)
+    output = build_train_step(config, state, batch)(batch)
+    assert float(output.shown) == pytest.approx(np.mean(entropies), rel=1e-5)
     captions = (batch["tokens"].numpy()[..., 0] != text.PAD).sum()
-    expected = [np.sum(entropies), len(entropies), captions]
+    expected = [np.sum(entropies), len(entropies), captions, output.gradient_norm]
     np.testing.assert_allclose(state.sums, expected, rtol=1e-5)
 
 
@@ -56,7 +56,7 @@ def test_dropout_masks_differ_between_steps(tmp_path, landscape_data):
         for weight in state.decoder.weights:
             weight.assign(weight * 3)
         train_step = build_train_step(config, state, batch)
-        return [float(train_step(batch)) for _ in range(3)]
+        return [float(train_step(batch).shown) for _ in range(3)]
 
     assert len(set(losses(0.5))) == 3
     assert len(set(losses(0.0))) == 1

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from imcap import progress
+from imcap.training.objectives import Batch
 from imcap.training.steps import TrainState
 
-_EVERY = 20  # Steps between readings of the value: each of them waits for the device.
+EVERY = 20  # Steps between readings of values: each of them waits for the device.
+
+
+class Window:
+    """The steps between two readings of a state's sums."""
+
+    def __init__(self, state: TrainState) -> None:
+        """Begins at the state's step."""
+        self._state = state
+        self._begin(state.sums.numpy(), int(state.step.numpy()))
+
+    def read(self) -> tuple[np.ndarray, int]:
+        """Returns the sums of the steps since the last reading, float32 [n], and their number."""
+        sums, step = self._state.sums.numpy(), int(self._state.step.numpy())
+        found = sums - self._sums, step - self._step
+        self._begin(sums, step)
+        return found
+
+    def restart(self) -> None:
+        """Begins anew: the state's sums were set to zero."""
+        self._begin(np.zeros_like(self._sums), int(self._state.step.numpy()))
+
+    def _begin(self, sums: np.ndarray, step: int) -> None:
+        self._sums, self._step = sums, step
 
 
 class Meter:
-    """A progress bar over the steps, and the rate within the present epoch."""
+    """A progress bar over the steps, and the rate and the waiting within the present epoch."""
 
     def __init__(
         self,
@@ -41,7 +67,7 @@ class Meter:
 
     def update(self, step: int, value: tf.Tensor) -> None:
         """Counts a step; `value`: float32 scalar, of that step."""
-        if step % _EVERY == 0:
+        if step % EVERY == 0:
             epoch = (step - 1) // self._steps_per_epoch + 1
             self._bar.set_postfix(
                 {
@@ -59,6 +85,17 @@ class Meter:
         if is_first or (step == self._first_step and not is_last):
             self._restart()
 
+    def next_batch(self, batches: Iterator[Batch]) -> Batch:
+        """Returns the next batch, and counts the time until it is there."""
+        asked = time.monotonic()
+        batch = next(batches)
+        self._waited += time.monotonic() - asked
+        return batch
+
+    def waiting_share(self) -> float:
+        """Returns which share of the time that `rate` is of was spent waiting for batches."""
+        return self._waited / max(time.monotonic() - self._start, 1e-9)
+
     def rate(self) -> float:
         """Returns the captions per second since the first step of the process or the epoch."""
         captions = float(self._state.sums.numpy()[2] - self._captions)
@@ -69,4 +106,5 @@ class Meter:
         self._bar.close()
 
     def _restart(self) -> None:
-        self._start, self._captions = time.monotonic(), self._state.sums.numpy()[2]
+        self._start, self._waited = time.monotonic(), 0.0
+        self._captions = self._state.sums.numpy()[2]

@@ -57,5 +57,14 @@ class Run:
         return self.history.is_stalled(self.best_column, self.config.patience)
 
     def is_trained(self) -> bool:
-        """Tells whether no step is left that this process would take."""
-        return self.first_step >= self.total_steps or self.is_stalled()
+        """Tells whether this process has nothing left to do."""
+        is_over = self.first_step >= self.total_steps and not self.is_epoch_open()
+        return is_over or self.is_stalled()
+
+    def is_epoch_open(self) -> bool:
+        """Tells whether all steps of an epoch are taken, and it was stopped before its end.
+
+        The end of an epoch sets the sums to zero.
+        """
+        is_last_step = int(self.state.step.numpy()) % self.steps_per_epoch == 0
+        return is_last_step and bool(self.state.sums.numpy().any())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -16,19 +17,35 @@ class EventWriter:
         self._folder, self._write = os.path.join(workdir, "logs"), write
         self._writer: tf.summary.SummaryWriter | None = None
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes."""
+        return self._write
+
     def scalars(self, step: int, values: Mapping[str, float | int]) -> None:
         """Writes a scalar summary for each of `values`."""
         if self._write:
             with self._open().as_default(step=step):
                 for key, value in values.items():
                     tf.summary.scalar(key, float(value))
-            self._open().flush()
 
     def text(self, step: int, name: str, lines: Sequence[str]) -> None:
         """Writes a text summary with a paragraph for each line."""
         if self._write:
             with self._open().as_default(step=step):
                 tf.summary.text(name, "\n\n".join(lines))
+
+    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes an image summary, uint8 [height, width, 3], for each of `images`."""
+        if self._write:
+            with self._open().as_default(step=step):
+                for key, pixels in images.items():
+                    tf.summary.image(key, pixels[np.newaxis])
+
+    def flush(self) -> None:
+        """Writes what is still in memory, which happens by itself every two minutes."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def _open(self) -> tf.summary.SummaryWriter:
         if self._writer is None:

@@ -15,7 +15,7 @@ def test_the_bar_shows_step_epoch_loss_and_rate(tmp_path, landscape_data, capsys
     meter = Meter(state, steps_per_epoch=15, total_steps=30, show=True)
     assert meter.rate() == 0.0
     for step in range(1, 21):
-        state.sums.assign_add([0.0, 0.0, 4.0])  # Captions of the step.
+        state.sums.assign_add([0.0, 0.0, 4.0, 0.0])  # Captions of the step.
         meter.update(step, tf.constant(2.5))
     assert meter.rate() > 0
     meter.close()
@@ -31,10 +31,10 @@ def test_the_rate_leaves_out_the_first_step_of_a_process_unless_it_ends_the_epoc
     state = create_state(landscapes.make_config(tmp_path, landscape_data))
     state.step.assign(step - 1)
     meter = Meter(state, steps_per_epoch=15, total_steps=30, show=False)
-    state.sums.assign_add([0.0, 0.0, 4.0])
+    state.sums.assign_add([0.0, 0.0, 4.0, 0.0])
     meter.update(step, tf.constant(2.5))
     assert (meter.rate() == 0.0) == is_left_out
-    state.sums.assign_add([0.0, 0.0, 4.0])
+    state.sums.assign_add([0.0, 0.0, 4.0, 0.0])
     assert meter.rate() > 0
     meter.close()
 
