@@ -98,16 +98,16 @@ def evaluate_split(
         for image_id, path in predictions.paths.items()
     }
     title = f"{config.dataset.name} {os.path.basename(target)}"
-    _write_report(target, title, predictions, scores, settings, image_paths)
     chosen = _best_and_worst(scores)
     samples = _read_samples(folder, info, split, predictions, image_paths, chosen)
-    attention_maps.write_attention_maps(
+    maps = attention_maps.write_attention_maps(
         os.path.join(target, "attention"),
         decoder,
         tokenizer,
         decoder.grid(info.feature_grid),
         samples,
     )
+    _write_report(target, title, predictions, scores, settings, image_paths, maps)
     return scores
 
 
@@ -135,6 +135,7 @@ def _write_report(
     scores: Scores,
     settings: Mapping[str, Any],
     image_paths: Mapping[str, str],
+    maps: Mapping[str, str],
 ) -> None:
     images = [
         report.ReportImage(
@@ -146,6 +147,7 @@ def _write_report(
             scores=scores.per_image.get(image_id, {}),
             alternatives=others,
             similarities=scores.per_reference.get(image_id, {}).get("similarity_best", ()),
+            attention_path=maps.get(image_id, ""),
         )
         for image_id, (best, *others) in predictions.captions.items()
     ]

@@ -87,7 +87,7 @@ def write_attention_maps(
     tokenizer: text.Tokenizer,
     grid: tuple[int, int],
     samples: Iterable[Sample],
-) -> list[str]:
+) -> dict[str, str]:
     """Draws a PNG per sample: the image, then for each word the attention weights over it.
 
     Args:
@@ -98,10 +98,10 @@ def write_attention_maps(
       samples: what to draw; one whose image cannot be read or whose caption is empty is skipped.
 
     Returns:
-      The files written.
+      image_id -> the file written.
     """
     shutil.rmtree(folder, ignore_errors=True)  # Maps of other captions or weights.
-    written: list[str] = []
+    written: dict[str, str] = {}
     for sample in samples:
         words = sample.caption.split()
         if not attention.has_attention(decoder, sample.features.shape):
@@ -115,5 +115,5 @@ def write_attention_maps(
             path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
             maps = word_maps(decoder, tokenizer, grid, sample.features, sample.caption)
             plots.draw_attention(image, words[: len(maps)], maps, path)
-            written.append(path)
+            written[sample.image_id] = path
     return written

@@ -22,6 +22,7 @@ from imcap.metrics import tables
 from imcap.reports import html, thumbnails
 
 # (images at most, side in pixels): 1,000 at 224 px take 9 to 13 MB, which a browser still opens.
+_ATTENTION_SIDE = 900  # Pixels: five tiles in a row.
 _THUMBNAIL_SIDES = ((1_500, 224), (4_000, 128), (math.inf, 96))
 _ORDERS = ("Best first", "Worst first")
 
@@ -39,6 +40,7 @@ class ReportImage:
       scores: metric key -> the image's own score; an image may lack one.
       alternatives: the beam's further captions, in descending order of their ranks.
       similarities: of the caption with each reference, in their order; empty: not scored.
+      attention_path: the file of its attention maps; empty: there are none.
     """
 
     image_id: str
@@ -49,6 +51,7 @@ class ReportImage:
     scores: Mapping[str, float]
     alternatives: Sequence[Caption] = ()
     similarities: Sequence[float] = ()
+    attention_path: str = ""
 
 
 def write_report(
@@ -121,6 +124,7 @@ def _cards(images: Sequence[ReportImage], columns: Sequence[str]) -> Iterator[di
                 "image": image,
                 "thumbnail": thumbnail,
                 "reason": reason,
+                "attention": _embed_attention(image),
                 "figures": [_format(value) for value in values],
                 "score": _format(image.score),
                 "references": itertools.zip_longest(
@@ -132,6 +136,13 @@ def _cards(images: Sequence[ReportImage], columns: Sequence[str]) -> Iterator[di
                 ],
                 "sort_values": [_number(value) for value in (*values, image.score)],
             }
+
+
+def _embed_attention(image: ReportImage) -> str | None:
+    """Returns the attention maps as a data URI, None where there are none."""
+    if not image.attention_path:
+        return None
+    return thumbnails.embed_thumbnail(image.attention_path, _ATTENTION_SIDE)[0]
 
 
 def _number(value: float | None) -> float | None:

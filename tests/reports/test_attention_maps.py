@@ -53,5 +53,5 @@ def test_unreadable_images_and_empty_captions_are_skipped_and_earlier_maps_remov
     written = attention_maps.write_attention_maps(
         folder, trained.decoder, trained.tokenizer, trained.info.feature_grid, samples
     )
-    assert written == [os.path.join(folder, "drawn.jpg.png")]
+    assert written == {"drawn.jpg": os.path.join(folder, "drawn.jpg.png")}
     assert os.listdir(folder) == ["drawn.jpg.png"]

@@ -57,6 +57,15 @@ def test_report_needs_no_other_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["1.jpg", "report.html"]
 
 
+def test_an_image_with_attention_maps_shows_them(tmp_path):
+    shown = dataclasses.replace(IMAGE, attention_path=str(save_image(tmp_path / "maps.png")))
+    page = Page(write(tmp_path, [IMAGE, shown]))
+    (maps,) = (image for image in page.all("img") if image.get("class") == "maps")
+    assert maps["src"].startswith("data:image/jpeg;base64,")
+    assert maps["alt"] == f"attention weights of each word over image {IMAGE.image_id}"
+    assert "".join(page.text).count("Attention, word by word") == 1
+
+
 def test_image_that_cannot_be_shown_gives_the_reason(tmp_path):
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "folder.jpg").mkdir()
