@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_every_strategy_trains_the_same_weights(distributed, name):
     alone, found = np.load(distributed / "none.npz"), np.load(distributed / f"{name}.npz")
     assert (alone["replicas"], found["replicas"]) == (1, 2)
     assert set(found) == set(alone)
-    for key in set(alone) - {"replicas", "captioned"}:
+    for key in set(alone) - {"replicas", "captioned", "read"}:
         np.testing.assert_allclose(found[key], alone[key], atol=1e-5, err_msg=key)
 
 
@@ -85,13 +86,47 @@ def test_every_strategy_writes_the_same_history_once(distributed, name):
     assert outputs.step(distributed / name) == 30
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_stopped_worker_is_named_in_one_line(tmp_path, landscape_data, killed):
-    config = landscapes.make_config(tmp_path, landscape_data, train__epochs=5000)
-    workers = [
-        start_training(config, tmp_path, f"worker{index}", "multiworker", tf_config)
+def start_two_workers(config: ConfigDict, folder: Path) -> list:
+    return [
+        start_training(config, folder, f"worker{index}", "multiworker", tf_config)
         for index, tf_config in enumerate(train_worker.cluster_of_two())
     ]
+
+
+def test_two_workers_with_shards_of_their_own_read_every_image_once_an_epoch(
+    tmp_path, landscape_data
+):
+    config = landscapes.make_config(
+        tmp_path, landscape_data, train__epochs=2, train__eval_every=2,
+        train__shard_per_worker=True,
+    )  # fmt: skip
+    workers = start_two_workers(config, tmp_path)
+    try:
+        for worker in workers:
+            worker.join(DEADLINE)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    trained = [np.load(tmp_path / f"worker{index}.npz") for index in range(2)]
+    for key in set(trained[0]) - {"captioned", "read"}:
+        np.testing.assert_array_equal(trained[0][key], trained[1][key], err_msg=key)
+    read = [json.loads(str(part["read"])) for part in trained]
+    assert [len(steps) for steps in read] == [2 * STEPS_PER_EPOCH] * 2
+    for epoch in (slice(0, STEPS_PER_EPOCH), slice(STEPS_PER_EPOCH, None)):
+        ids = [image_id for steps in read for step in steps[epoch] for image_id in step]
+        assert len(ids) == len(set(ids)) == 45
+    # Each worker has the images of its own shards in both epochs.
+    first, second = ({i for step in steps for i in step} for steps in read)
+    assert not first & second
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_stopped_worker_is_named_in_one_line_and_all_can_be_started_again(
+    tmp_path, landscape_data, killed
+):
+    config = landscapes.make_config(tmp_path, landscape_data, train__epochs=5000)
+    workers = start_two_workers(config, tmp_path)
     left = workers[1 - killed]
     try:
         wait_for_step(tmp_path / "multiworker", 5, left)
@@ -105,6 +140,14 @@ def test_a_stopped_worker_is_named_in_one_line(tmp_path, landscape_data, killed)
     assert message.startswith("another worker has stopped or cannot be reached")
     assert "run the same command on all workers again" in message
     assert "\n" not in message
+    step = outputs.step(tmp_path / "multiworker")
+    workers = start_two_workers(config, tmp_path)
+    try:
+        wait_for_step(tmp_path / "multiworker", step + 1, workers[1])
+        assert outputs.step(tmp_path / "multiworker") > step
+    finally:
+        for worker in workers:
+            worker.kill()
 
 
 def wait_for_step(workdir: Path, step: int, process) -> None:

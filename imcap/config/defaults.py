@@ -177,6 +177,9 @@ def train_defaults() -> ConfigDict:
             "compute_dtype": "float32",  # Of matrix products; auto: the faster one by measurement.
             "shuffle_buffer": 2048,  # Images.
             "readers": 2,  # Shards read at a time.
+            # Each worker reads its own shards alone, and every image exactly once an epoch. False:
+            # all read the same stream, so that any number of workers sees the same batches.
+            "shard_per_worker": False,
             "eval_every": 1,  # Epochs between dev scores.
             "best_metric": "cider",
             "patience": 0,  # Evaluations without a better score until it stops; 0: never.

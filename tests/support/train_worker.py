@@ -88,8 +88,9 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
       config: a resolved config, as a dict.
       workdir: of the run.
       distribute: the strategy; `mirrored` gets two logical CPUs.
-      weights: path of an .npz: weights by name, `replicas`, and `captioned`, the number of dev
-        images that this process captioned in each evaluation. A UserError is written to
+      weights: path of an .npz: weights by name, `replicas`, `captioned`, the number of dev
+        images that this process captioned in each evaluation, and `read`, the ids of the images
+        that it was trained on, step by step. A UserError is written to
         `WEIGHTS.error` instead, and the process exits with 2.
       cluster: TF_CONFIG's value; empty for none.
     """
@@ -99,6 +100,7 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
     from imcap import train
     from imcap.decoding.predictions import Predictor
     from imcap.errors import UserError
+    from imcap.training import distributed_batches
 
     if cluster:
         os.environ["TF_CONFIG"] = json.dumps(cluster)
@@ -116,6 +118,15 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
         return predictions
 
     Predictor.predict_split = counted
+    read_batches, read = distributed_batches.read_batches, []
+
+    def noted(*args):
+        for batch in read_batches(*args):
+            ids = tf.nest.flatten(batch["image_id"], expand_composites=True)
+            read.append([image_id.decode() for part in ids for image_id in part.numpy()])
+            yield batch
+
+    distributed_batches.read_batches = noted
     try:
         trained = train.train_and_evaluate(config, workdir, distribute)
     except UserError as error:
@@ -124,4 +135,5 @@ def train(config: dict, workdir: str, distribute: str, weights: str, cluster: di
         sys.exit(2)
     named = trained.decoder.weights_by_name()
     values = {name: weight.numpy() for name, weight in named.items()}
-    np.savez(weights, replicas=trained.num_replicas, captioned=captioned, **values)
+    ids = json.dumps(read)
+    np.savez(weights, replicas=trained.num_replicas, captioned=captioned, read=ids, **values)
