@@ -104,14 +104,15 @@ def choose_dtype(
     return DtypeChoice(name, f"{name}: {rates[name]:.0f} GFLOP/s, {other}: {rates[other]:.0f}")
 
 
-def measure_gemms(shapes: Sequence[GemmShape]) -> dict[str, float]:
-    """Times matrix products in float32 and bfloat16 on the default device.
+def measure_gemms(shapes: Sequence[GemmShape], dtypes: Sequence[str] = _DTYPES) -> dict[str, float]:
+    """Times matrix products in some dtypes on the default device.
 
     It takes well under a second: the dtypes are timed in turns, up to five times, until half a
     second has passed. On a CPU, large products are cut to a size that has the same rate.
 
     Args:
       shapes: (m, k, n) of each product.
+      dtypes: their names; float32 and bfloat16 by default.
 
     Returns:
       GFLOP/s by dtype: of all products together, each by the median of its times.
@@ -121,7 +122,7 @@ def measure_gemms(shapes: Sequence[GemmShape]) -> dict[str, float]:
     is_gpu = bool(tf.config.list_physical_devices("GPU"))
     shapes = [shape if is_gpu else _limit_size(shape) for shape in shapes]
     products = {
-        (dtype, shape): _product(tf.as_dtype(dtype), shape) for shape in shapes for dtype in _DTYPES
+        (dtype, shape): _product(tf.as_dtype(dtype), shape) for shape in shapes for dtype in dtypes
     }
     for product in products.values():
         product()  # The first call compiles the kernel.
@@ -131,7 +132,7 @@ def measure_gemms(shapes: Sequence[GemmShape]) -> dict[str, float]:
         for key, product in products.items():
             if not repeat or time.perf_counter() < end:
                 times[key].append(_seconds(product))
-    return {dtype: _rate(times, dtype) for dtype in _DTYPES}
+    return {dtype: _rate(times, dtype) for dtype in dtypes}
 
 
 def _limit_size(shape: GemmShape) -> GemmShape:

@@ -24,6 +24,7 @@ from imcap.training import (
     distributed_batches,
     initial_vectors,
     initial_weights,
+    loss_scale,
     objectives,
     steps,
     strategies,
@@ -206,6 +207,7 @@ def create_state_from_config(
         lambda: decoder,
         lambda: build_for(decoder, config.train, total_steps),
         objectives.num_sums(config.train),
+        scale_loss=compute_dtype in loss_scale.DTYPES,
     )
 
 
@@ -233,6 +235,7 @@ def build_train_step(
         seed=config.seed,
         clip_norm=config.train.clip_norm,
         batch_spec=batch_spec,
+        accumulate_steps=config.train.accumulate_steps,
     )
 
 

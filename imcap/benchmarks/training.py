@@ -70,7 +70,7 @@ def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
     for _ in range(repeats):
         times["imcap"].append(common.seconds(imcap.train))
         times["notebook"].append(common.seconds(notebook.train))
-        times["gemms"].append(1 / runtime.measure_gemms(shapes)[dtype])
+        times["gemms"].append(1 / runtime.measure_gemms(shapes, [dtype])[dtype])
     return _rows(dtype, work, imcap.captions, notebook.captions, times)
 
 

@@ -23,7 +23,7 @@ CHOICES: dict[str, Collection[str]] = {
     "records.compression": ("", "GZIP"),
     "model.decoder": DECODERS,
     "train.objective": OBJECTIVES,
-    "train.compute_dtype": ("auto", "float32", "bfloat16"),
+    "train.compute_dtype": ("auto", "float32", "bfloat16", "float16"),
     "train.best_metric": METRICS,
     "decode.rerank": ("none", "mbr", "consensus"),
 }
@@ -45,6 +45,7 @@ POSITIVE = (
     "model.embedding_size",
     "model.heads",
     "train.batch_size",
+    "train.accumulate_steps",
     "train.epochs",
     "train.learning_rate",
     "train.self_critical.temperature",
@@ -96,6 +97,7 @@ CHANGEABLE: dict[str, str] = {
     "records.max_failures": "when the records job stops; not what it writes",
     "records.shard_mb": "read where num_shards is chosen, before anything is written",
     "records.skip_corrupted": "whether a corrupted shard ends the command",
+    "train.accumulate_steps": "memory; an update differs by rounding and dropout's masks alone",
     "train.checkpoint_minutes": "how much work is lost when training is killed",
     "train.eval_every": "when dev is scored; scoring changes no weight",
     "train.eval_images": "how many dev images are scored; scoring changes no weight",
@@ -136,6 +138,7 @@ def validate(config: ConfigDict) -> None:
             f"config.encoder.tune_from={config.encoder.tune_from!r} trains layers of the encoder, "
             "and config.model.decoder='language_model' sees no image"
         )
+    _validate_parts(config.train)
     if config.model.units % config.model.heads:
         raise UserError(
             f"config.model.heads={config.model.heads} must divide model.units={config.model.units}"
@@ -152,6 +155,14 @@ def _validate_self_critical(train: ConfigDict) -> None:
         raise UserError(
             "config.train.objective='self_critical' has to start from a decoder that was trained "
             "with cross_entropy: give --config.train.from_checkpoint=RUN"
+        )
+
+
+def _validate_parts(train: ConfigDict) -> None:
+    if train.accumulate_steps > train.batch_size:
+        raise UserError(
+            f"config.train.accumulate_steps={train.accumulate_steps!r} must be at most "
+            f"train.batch_size={train.batch_size}: it is the number of parts of a batch"
         )
 
 

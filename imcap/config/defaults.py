@@ -159,6 +159,9 @@ def train_defaults() -> ConfigDict:
     return ConfigDict(
         {
             "batch_size": 64,  # Images, over all replicas; each comes with all its captions.
+            # Parts that a batch is computed in, one after another, for less memory; the update,
+            # and what counts as a step, are those of the whole batch.
+            "accumulate_steps": 1,
             "epochs": 12,
             "objective": "cross_entropy",  # Or self_critical: minus sampled captions' CIDEr-D.
             "self_critical": {
@@ -174,7 +177,9 @@ def train_defaults() -> ConfigDict:
             "weight_decay": 0.0,
             "label_smoothing": 0.1,
             "clip_norm": 5.0,  # 0: gradients are not clipped.
-            "compute_dtype": "float32",  # Of matrix products; auto: the faster one by measurement.
+            # Of matrix products: also bfloat16, float16 (for GPUs; the loss is scaled), or auto:
+            # float32 or bfloat16, the faster one by measurement.
+            "compute_dtype": "float32",
             "shuffle_buffer": 2048,  # Images.
             "readers": 2,  # Shards read at a time.
             # Each worker reads its own shards alone, and every image exactly once an epoch. False:

@@ -87,9 +87,10 @@ class Checkpoints:
         self._epochs = epoch_checkpoints.EpochCheckpoints(
             workdir, tf.train.Checkpoint(**common), keep
         )
+        scale = {"loss_scale": state.loss_scale} if state.loss_scale else {}
         self._last = _manager(
-            workdir, LAST, **common, optimizer=state.optimizer, sums=state.sums
-        )  # fmt: skip
+            workdir, LAST, **common, **scale, optimizer=state.optimizer, sums=state.sums
+        )
         self._best = _manager(workdir, BEST, **common)
 
     def restore(self) -> int:

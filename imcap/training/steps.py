@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from imcap.decoders.base import Decoder, Dropout
-from imcap.training.objectives import Batch, Objective, Randomness
+from imcap.decoders.base import Decoder
+from imcap.training import gradients
+from imcap.training.gradients import Seeds
+from imcap.training.loss_scale import LossScale
+from imcap.training.objectives import Batch, Objective
 
 _ALL_REPLICAS = -1  # In place of a replica's number in a seed.
 
@@ -26,12 +30,14 @@ class TrainState:
       step: int64 scalar, steps taken.
       sums: float32 [n + 1], since the epoch's start: the objective's sums (`Objective.SUMS`), then
         that of the steps' gradient norms.
+      loss_scale: where the dtype of matrix products needs one.
     """
 
     decoder: Decoder
     optimizer: keras.optimizers.Optimizer
     step: tf.Variable
     sums: tf.Variable
+    loss_scale: LossScale | None = None
 
 
 class StepOutput(NamedTuple):
@@ -53,6 +59,8 @@ def create_state(
     build_decoder: Callable[[], Decoder],
     build_optimizer: Callable[[], keras.optimizers.Optimizer],
     num_sums: int = 3,
+    *,
+    scale_loss: bool = False,
 ) -> TrainState:
     """Returns the state before the first step, with variables on all of the strategy's devices."""
     with strategy.scope():
@@ -60,7 +68,8 @@ def create_state(
         optimizer.build(decoder.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         sums = tf.Variable(tf.zeros([num_sums + 1]), trainable=False, name="sums")
-    return TrainState(decoder, optimizer, step, sums)
+        loss_scale = LossScale() if scale_loss else None
+    return TrainState(decoder, optimizer, step, sums, loss_scale)
 
 
 def build_train_step(
@@ -71,6 +80,7 @@ def build_train_step(
     seed: int,
     clip_norm: float,
     batch_spec: Batch,
+    accumulate_steps: int = 1,
 ) -> Callable[..., StepOutput]:
     """Returns a graph that takes a batch and updates the state.
 
@@ -83,40 +93,41 @@ def build_train_step(
       clip_norm: largest global norm of the gradients (Pascanu et al., 2013); 0: not clipped.
       batch_spec: the TensorSpecs of `features` [batch, positions, channels] and `tokens` [batch,
         captions, length], as a distributed dataset's `element_spec`.
+      accumulate_steps: how many parts a replica's batch is computed in, one after another.
 
     Returns:
       A function of a distributed batch, and of whether this process was asked to stop: the sum over
       all processes comes back with the step, so that they can agree at no cost.
     """
+    compute: Callable[..., tuple[list[tf.Tensor], tf.Tensor]] = gradients.at_once
+    if accumulate_steps > 1:
+        compute = functools.partial(gradients.in_parts, parts=accumulate_steps)
+    scale = state.loss_scale
 
-    def replica_step(batch: Batch, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def replica_step(batch: Batch, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group
-        randomness = Randomness(
-            Dropout(_seed(seed, state.step, replica)), _seed(seed, state.step, _ALL_REPLICAS)
-        )
+        seeds = Seeds(_seed(seed, state.step, replica), _seed(seed, state.step, _ALL_REPLICAS))
         weights = [weight.value for weight in state.decoder.trainable_variables]
-        with tf.GradientTape() as tape:
-            outcome = objective(batch, randomness)
-            means = [
-                term.total / context.all_reduce(tf.distribute.ReduceOp.SUM, term.count)
-                for term in outcome.terms
-            ]
-            loss = tf.add_n(means)
-        # Word vectors that are not the output layer's have gradients of single rows, and a word
-        # that occurs twice has two: clipping needs the norm of their sum.
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)]
+        scales = () if scale is None else (scale.value,)
+        found, sums = compute(objective, weights, batch, seeds, *scales)
         # Replicas' gradients are summed before they are clipped: only the sum's norm is the same
         # for any number of replicas.
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, norm = _clip(gradients, clip_norm)
-        state.optimizer.apply(gradients)
-        return tf.concat([outcome.sums, [stop]], axis=0), norm
+        found = context.all_reduce(tf.distribute.ReduceOp.SUM, found)
+        if scale is not None:
+            found = [gradient / scale.value for gradient in found]
+        found, norm = _clip(found, clip_norm)
+        if scale is None:
+            state.optimizer.apply(found)
+            found = []
+        return tf.concat([sums, [stop]], axis=0), norm, found
 
     def train_step(batch: Batch, stop: tf.Tensor) -> StepOutput:
-        sums, norm = strategy.run(replica_step, args=(batch, stop))
+        sums, norm, found = strategy.run(replica_step, args=(batch, stop))
         sums = strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
         norm = strategy.experimental_local_results(norm)[0]  # The same on all replicas.
+        if scale is not None:
+            norm = _apply_if_finite(strategy, state.optimizer, scale, found, norm)
         state.sums.assign_add(tf.concat([sums[:-1], [norm]], axis=0))
         state.step.assign_add(1)
         return StepOutput(objective.columns(sums)[objective.SHOWN], norm, sums[-1])
@@ -124,6 +135,25 @@ def build_train_step(
     graph = tf.function(train_step, input_signature=[batch_spec, tf.TensorSpec([])])
     flags = tf.constant(0.0), tf.constant(1.0)  # Made once: a new one is copied to the device.
     return lambda batch, stop=False: graph(batch, flags[stop])
+
+
+def _apply_if_finite(
+    strategy: tf.distribute.Strategy,
+    optimizer: keras.optimizers.Optimizer,
+    scale: LossScale,
+    found: list[tf.Tensor],
+    norm: tf.Tensor,
+) -> tf.Tensor:
+    """Updates weights and loss scale; returns the norm, 0 where the scale was too large."""
+    is_finite = tf.math.is_finite(norm)
+
+    def update() -> tf.Tensor:
+        strategy.run(optimizer.apply, args=(found,))
+        return tf.constant(True)
+
+    tf.cond(is_finite, update, lambda: tf.constant(False))
+    scale.update(is_finite)
+    return tf.where(is_finite | scale.is_exhausted(), norm, 0.0)
 
 
 def _clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:

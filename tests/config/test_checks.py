@@ -38,6 +38,8 @@ def test_the_defaults_are_valid() -> None:
         ("model.embedding_size", 0, "greater than 0"),
         ("model.heads", 0, "greater than 0"),
         ("train.batch_size", 0, "greater than 0"),
+        ("train.accumulate_steps", 0, "greater than 0"),
+        ("train.accumulate_steps", 65, "at most train.batch_size=64"),
         ("train.epochs", 0, "greater than 0"),
         ("train.learning_rate", 0.0, "greater than 0"),
         ("train.learning_rate", float("nan"), "greater than 0"),

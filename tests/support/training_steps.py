@@ -11,9 +11,10 @@ from imcap.training.objectives import Batch
 from imcap.training.steps import TrainState
 
 
-def create_state(config: ConfigDict) -> TrainState:
+def create_state(config: ConfigDict, compute_dtype: str = "float32") -> TrainState:
     info = records.read_info(config.records.dir)
-    return train.create_state_from_config(config, info, tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    return train.create_state_from_config(config, info, strategy, compute_dtype)
 
 
 def first_batch(config: ConfigDict) -> Batch:

@@ -41,7 +41,7 @@ class Samples:
         self._folder, self._info, self._dataset = folder, info, dataset
         self._summaries = summaries
         self._features: dict[int, np.ndarray] = {}
-        self._has_attention = attention.has_attention(decoder, info.feature_shape[1])
+        self._has_attention = attention.has_attention(decoder, info.feature_shape)
 
     def show(self, step: int, predictions: Predictions) -> None:
         """Writes the samples of an evaluation; an image that cannot be read is left out."""
@@ -73,6 +73,7 @@ class Samples:
             self._features = attention_maps.read_features(
                 self._folder, self._info, "dev", range(_SAMPLES)
             )
+        grid = self._decoder.grid(self._info.feature_grid)
         return attention_maps.word_maps(
-            self._decoder, self._tokenizer, self._info.feature_grid, self._features[number], caption
+            self._decoder, self._tokenizer, grid, self._features[number], caption
         )

@@ -83,10 +83,10 @@ class TrainingLoop:
             if run.is_epoch_open():
                 self._end_epoch(run.first_step)
             for step in range(run.first_step + 1, run.total_steps + 1):
-                self._take_step(step, train_step, batches)
                 if run.is_stalled():
                     _log_stalled(run)
                     break
+                self._take_step(step, train_step, batches)
 
     def _take_step(
         self,

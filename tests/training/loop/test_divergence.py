@@ -79,8 +79,8 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(tmp_path, lands
     if minutes < 1:
         step = outputs.step(tmp_path)
         assert f"last/last-{step} is from before and stays" in str(caught.value)
-        saved = outputs.saved_state(tmp_path, "last")
-        assert all(np.isfinite(value).all() for value in saved.values() if value.dtype.kind == "f")
+        saved = map(np.asarray, outputs.saved_state(tmp_path, "last").values())
+        assert all(np.isfinite(value).all() for value in saved if value.dtype.kind == "f")
     else:
         assert not (tmp_path / "checkpoints").exists()
     assert not (tmp_path / "history.csv").exists()
