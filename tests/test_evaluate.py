@@ -109,7 +109,10 @@ def test_report_shows_every_image_with_its_captions(landscape_run, landscape_dat
     for row in written(landscape_run, "predictions.json"):
         assert row["image_id"] in report
         assert row["caption"] in report
-    assert report.count("data:image/jpeg;base64,") == len(dev_rows(landscape_data))
+    samples = list((landscape_run / "eval" / "dev" / "attention").iterdir())
+    assert samples
+    num_images = len(dev_rows(landscape_data)) + len(samples)
+    assert report.count("data:image/jpeg;base64,") == num_images
 
 
 def test_dev_scores_in_training_equal_the_evaluation(landscape_run):

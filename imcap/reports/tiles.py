@@ -29,7 +29,8 @@ def draw_tiles(image: np.ndarray, caption: str, weights: np.ndarray | None = Non
       uint8 [height, width, 3].
     """
     tile = _resize(image)
-    maps = [] if weights is None or not len(weights) else plots.blend_attention(tile, weights)
+    none = np.zeros((0, *tile.shape), tile.dtype)
+    maps = none if weights is None or not len(weights) else plots.blend_attention(tile, weights)
     labels = ["", *caption.split()]
     columns = min(_COLUMNS, len(maps) + 1)
     height, width = tile.shape[:2]

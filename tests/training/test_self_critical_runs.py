@@ -35,6 +35,7 @@ def make_config(workdir, data, source, **changes) -> ConfigDict:
         "train__objective": "self_critical",
         "train__from_checkpoint": str(source),
         "train__self_critical__samples": 4,
+        "train__self_critical__temperature": 1.0,
         "train__self_critical__bleu4_weight": 0.5,
         "train__self_critical__cross_entropy_weight": 0.1,
         "train__epochs": EPOCHS,
