@@ -93,6 +93,6 @@ def test_help_shows_a_command_s_own_flags_with_defaults(name):
     for flag in command_flags.FLAGS:
         assert (f"  --{flag}\n" in text or f"  --{flag}=" in text) == (flag in command.flag_names)
         if flag in command.flag_names and command.default(flag) not in (None, "", [], False):
-            assert f"Default: {command.default(flag)}." in text
+            assert f"Default: {command.default(flag)}." in " ".join(text.split())
     assert ("--config.KEY=VALUE" in text) == command.takes_config
     assert max(map(len, text.splitlines())) <= 100
