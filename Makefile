@@ -70,10 +70,9 @@ system: setup ## One of configs/systems from images to scores: SYSTEM=vgg16_flic
 	$(RUN) export $(FLAGS)
 	$(RUN) scores $(call flag,workdir,$(WORKDIR))
 
-# Each of the three processes makes the models that its files share; with two cores, the third one
-# computes while tests wait for processes of theirs.
+# Each of the two processes makes the models that its files share.
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 fetch-flink: setup $(FLINK)/.ready ## Fetch what test-flink needs (600 MB)
 
