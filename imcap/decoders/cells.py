@@ -1,6 +1,6 @@
 """One step of an LSTM and of attention, and what their gradients are made of.
 
-The functions called `retreat_…` return the gradients of a function's arguments from those of its
+The functions called `backward_…` return the gradients of a function's arguments from those of its
 results.
 """
 
@@ -54,7 +54,7 @@ def _activate(sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 @fused
-def retreat_update(
+def backward_update(
     d_hidden: tf.Tensor,
     of_hidden: tf.Tensor,
     sums: tf.Tensor,
@@ -62,7 +62,7 @@ def retreat_update(
     previous: tf.Tensor,
     d_cell: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `update`.
+    """Returns the gradients of `update`'s arguments.
 
     Args:
       d_hidden, of_hidden: [n, units], two parts of the hidden state's gradient.
@@ -72,7 +72,7 @@ def retreat_update(
       d_cell: [n, units], the gradient of the resulting cell.
 
     Returns:
-      Those of sums and cell.
+      Those of the sums, [n, 4 * units], and of the previous cell, [n, units].
     """
     d_hidden += of_hidden
     (i, f, g, o), c = _activate(sums), tf.tanh(cell)
@@ -102,8 +102,8 @@ def attend(query: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Ten
 
 
 @fused
-def retreat_softmax(d_weights: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
-    """Of the scaled softmax in `attend`.
+def backward_softmax(d_weights: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns the gradient of the products of query and keys in `attend`, of the weights' shape.
 
     Args:
       d_weights, weights: [batch, heads, width, positions].
@@ -115,17 +115,17 @@ def retreat_softmax(d_weights: tf.Tensor, weights: tf.Tensor, size: int) -> tf.T
 
 
 @fused
-def retreat_context(
+def backward_context(
     d_context: tf.Tensor, of_context: tf.Tensor, gate: tf.Tensor, attended: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Of `attended * sigmoid(gate)`.
+    """Returns the gradients of the factors of `attended * sigmoid(gate)`.
 
     Args:
       d_context, of_context: [n, units], two parts of the product's gradient.
       gate, attended: [n, units], the factors.
 
     Returns:
-      Those of attended and gate.
+      Those of `attended` and of `gate`, [n, units] each.
     """
     d_context += of_context
     gate = tf.sigmoid(gate)

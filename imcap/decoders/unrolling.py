@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from imcap.decoders.cells import (
     attend,
+    backward_context,
+    backward_softmax,
+    backward_update,
     join_heads,
-    retreat_context,
-    retreat_softmax,
-    retreat_update,
     split_heads,
     update,
 )
@@ -53,13 +53,15 @@ def unroll_lstm(
             return state, [*state, sums]
 
         def gradient(upstream: tf.Tensor) -> Tensors:
-            def retreat(count: tf.Tensor, step: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-                d_sums, d_cell = retreat_update(state[0], *step, state[1])
-                return [_back(d_sums, kernel), d_cell], [d_sums]
+            def backward(
+                count: tf.Tensor, step: Tensors, state: Tensors
+            ) -> tuple[Tensors, Tensors]:
+                d_sums, d_cell = backward_update(state[0], *step, state[1])
+                return [_input_gradient(d_sums, kernel), d_cell], [d_sums]
 
             rows = [upstream, sums, cells, packing.previous(cells, cell)]
             state, (d_sums,) = _scan_back(
-                packing, retreat, rows, like=hidden, outputs=[_rows(kernel.shape[1])]
+                packing, backward, rows, like=hidden, outputs=[_rows(kernel.shape[1])]
             )
             previous = packing.previous(states, hidden)
             return [d_sums, *state, tf.matmul(previous, d_sums, transpose_a=True)]
@@ -124,17 +126,17 @@ def unroll_attention(
             state = list(update(sums, state[1]))
             return state, [*state, context, sums, gate, attended, query, weights]
 
-        def retreat(count: tf.Tensor, step: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+        def backward(count: tf.Tensor, step: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
             of_hidden, of_context, gate, attended, *cells, weights = step
-            d_sums, d_cell = retreat_update(state[0], of_hidden, *cells, state[1])
-            d_context, d_hidden = tf.split(_back(d_sums, kernel), 2, axis=-1)
-            d_attended, d_gate = retreat_context(d_context, of_context, gate, attended)
+            d_sums, d_cell = backward_update(state[0], of_hidden, *cells, state[1])
+            d_context, d_hidden = tf.split(_input_gradient(d_sums, kernel), 2, axis=-1)
+            d_attended, d_gate = backward_context(d_context, of_context, gate, attended)
             d_attended = split_heads(packing.by_image(d_attended), heads)
             d_weights = tf.matmul(d_attended, values, transpose_b=True)
-            d_scores = retreat_softmax(d_weights, weights, keys.shape[-1])
+            d_scores = backward_softmax(d_weights, weights, keys.shape[-1])
             d_query = packing.by_length(join_heads(tf.matmul(d_scores, keys)), count)
             d_query_gate = tf.concat([d_query, d_gate], axis=-1)
-            d_hidden += _back(d_query_gate, query_kernel)
+            d_hidden += _input_gradient(d_query_gate, query_kernel)
             return [d_hidden, d_cell], [d_sums, d_query_gate, d_attended, d_scores]
 
         def gradient(of_hidden: tf.Tensor, of_context: tf.Tensor) -> Tensors:
@@ -142,7 +144,7 @@ def unroll_attention(
             inputs = [of_hidden, of_context, rows.gate, rows.attended, *cells]
             shapes = [_rows(4 * units), _rows(2 * units), by_head, by_head]
             state, (d_sums, d_query_gate, d_attended, d_scores) = _scan_back(
-                packing, retreat, inputs, [weights], like=hidden, outputs=shapes
+                packing, backward, inputs, [weights], like=hidden, outputs=shapes
             )
             previous = packing.previous(rows.hidden, hidden)
             of_kernel = [tf.matmul(x, d_sums, transpose_a=True) for x in (rows.context, previous)]
@@ -165,7 +167,7 @@ def unroll_attention(
     return tf.custom_gradient(unroll)(inputs, *map(packing.sort, start), *memory, *kernels)
 
 
-def _back(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def _input_gradient(gradient: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns the gradient of x from that of `tf.matmul(x, kernel)`."""
     return tf.matmul(gradient, kernel, transpose_b=True)
 
@@ -225,15 +227,15 @@ def _scan(
 
 def _scan_back(
     packing: Packing,
-    retreat: Callable[[tf.Tensor, Tensors, Tensors], tuple[Tensors, Tensors]],
+    backward: Callable[[tf.Tensor, Tensors, Tensors], tuple[Tensors, Tensors]],
     rows: Tensors,
     stacks: Tensors | None = None,
     *,
     like: tf.Tensor,
     outputs: list[Shape],
 ) -> tuple[Tensors, Tensors]:
-    """Runs `retreat(count, rows of a step and stacks at it, state) -> state, outputs` from the last
-    step to the first; its two states [count, n] begin with zeros.
+    """Runs `backward(count, rows and stacks of a step, state) -> state, outputs` from the last step
+    to the first; its two states [count, n] begin with zeros.
 
     Args: as `_scan`'s; `stacks` are [length, ...], and the states are as large as `like`.
 
@@ -250,7 +252,7 @@ def _scan_back(
         time = packing.length - 1 - steps
         count = packing.counts[time]
         step = _rows_of_step(packing, rows, time) + [x[time] for x in stacks or []]
-        state, found = retreat(count, step, [grow(x, count) for x in state])
+        state, found = backward(count, step, [grow(x, count) for x in state])
         return steps + 1, state, [x.write(time, y) for x, y in zip(arrays, found, strict=True)]
 
     state = [tf.zeros_like(like[:0])] * 2

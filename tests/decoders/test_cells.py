@@ -10,10 +10,10 @@ from small_decoders import BATCH, POSITIONS, WIDTH
 
 from imcap.decoders.cells import (
     attend,
+    backward_context,
+    backward_softmax,
+    backward_update,
     join_heads,
-    retreat_context,
-    retreat_softmax,
-    retreat_update,
     split_heads,
     update,
 )
@@ -73,9 +73,9 @@ def test_written_out_gradients_equal_automatic_ones_in_both_dtypes(dtype, tolera
         *tape.gradient(gated, [part, cell], upstream + d_cell),
     ]
     written_out = [
-        *retreat_update(upstream, part, sums, found[1], previous, d_cell),
-        retreat_softmax(d_weights, weights, 4),
-        *retreat_context(upstream, d_cell, cell, part),
+        *backward_update(upstream, part, sums, found[1], previous, d_cell),
+        backward_softmax(d_weights, weights, 4),
+        *backward_context(upstream, d_cell, cell, part),
     ]
     for one, other in zip(written_out, expected, strict=True):
         assert one.dtype == dtype
