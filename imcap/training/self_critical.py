@@ -145,7 +145,8 @@ def surrogate_loss(
     # In the last column is at most the END that follows with probability 1.
     targets = samples[..., :-1]
     longest = tf.reduce_max(tf.math.count_nonzero(targets, axis=-1))
-    targets = targets[..., :longest]
+    # A replica may have no image of a small batch; a recurrence needs at least one step.
+    targets = targets[..., : tf.maximum(longest, 1)]
     previous = tf.pad(targets[..., :-1], [[0, 0], [0, 0], [1, 0]], constant_values=text.START)
     is_token = targets != text.PAD
     previous = tf.where(is_token, previous, text.PAD)  # Nothing follows END.

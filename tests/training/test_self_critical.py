@@ -95,6 +95,14 @@ def test_the_gradient_is_that_of_the_expected_reward_by_finite_differences(kind,
         assert slope == pytest.approx(-np.sum(gradient * step), rel=0.02, abs=1e-5), weight.name
 
 
+@pytest.mark.parametrize("kind", ["attention", "merge"])
+def test_a_replica_without_an_image_has_a_loss_of_zero(kind):
+    samples = tf.zeros([0, 2, MAX_LENGTH + 1], tf.int32)
+    loss = tf.function(self_critical.surrogate_loss)
+    found = loss(tiny_decoder(kind), tf.zeros([0, 2, 3]), samples, tf.zeros([0, 2]))
+    assert found == 0
+
+
 def test_the_baseline_of_a_sample_is_the_mean_of_the_others():
     rewards = np.random.default_rng(0).random((4, 5)).astype(np.float32)
     found = self_critical.leave_one_out(tf.constant(rewards)).numpy()
