@@ -167,6 +167,7 @@ def train_defaults() -> ConfigDict:
             "self_critical": {
                 "samples": 5,  # Captions per image.
                 "temperature": 0.5,  # Of the sampling: logits are divided by it.
+                "dropout": False,  # The model's dropout while samples are learnt from.
                 "bleu4_weight": 0.0,  # Of smoothed sentence BLEU-4 (0..1) in the reward.
                 "cross_entropy_weight": 0.0,  # Of the references' cross-entropy in the loss.
             },

@@ -111,7 +111,10 @@ class AttentionDecoder(Decoder):
 
 def normalize(features: tf.Tensor) -> tf.Tensor:
     """Square roots of features [..., channels], which compress the few large activations of a ReLU
-    (Perronnin et al., 2010), with mean 0 and variance 1 at each position (Ba et al., 2016)."""
-    roots = tf.sqrt(tf.maximum(tf.cast(features, tf.float32), 0))
+    (Perronnin et al., 2010), with mean 0 and variance 1 at each position (Ba et al., 2016).
+
+    What is added before the root bounds its gradient, for layers below that are trained, too.
+    """
+    roots = tf.sqrt(tf.maximum(tf.cast(features, tf.float32), 0) + 0.01)
     mean, variance = tf.nn.moments(roots, axes=-1, keepdims=True)
     return tf.cast((roots - mean) * tf.math.rsqrt(variance + 1e-5), features.dtype)

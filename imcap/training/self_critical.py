@@ -8,8 +8,10 @@ needs no further decoding, and as it does not depend on the caption the gradient
 The log-probabilities come from a second pass over the samples, by teacher forcing. Differentiating
 the sampling itself would keep the vocabulary's logits of every step for every sequence, ended or
 not; the second pass multiplies the output layer once, for the sampled words only, in the training's
-dtype. There is no dropout in either pass, as the gradient is only unbiased for the distribution
-that was sampled from. In bfloat16 the two differ by rounding.
+dtype. There is no dropout in the first pass, and none in the second unless it is asked for: the
+gradient is only unbiased for the distribution that was sampled from. With few training images this
+bias is worth having, as their captions would be learnt by heart. In bfloat16 the passes differ by
+rounding.
 
 A decoder that was trained with label smoothing gives each tenth word of a sample to the whole
 vocabulary alike. At a temperature of 1 the first thing that is learnt from such samples is to avoid
@@ -25,7 +27,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import records, text
-from imcap.decoders.base import NO_DROPOUT, Decoder
+from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout
 from imcap.decoding import sampling
 from imcap.training import rewards
 from imcap.training.objectives import Batch, CrossEntropy, Mean, Objective, Outcome, Randomness
@@ -55,6 +57,7 @@ class SelfCritical(Objective):
         samples: int,
         max_length: int,
         temperature: float = 1.0,
+        dropout: bool = False,
         cross_entropy: CrossEntropy | None = None,
         cross_entropy_weight: float = 0.0,
     ) -> None:
@@ -66,11 +69,13 @@ class SelfCritical(Objective):
           samples: captions per image, at least 2.
           max_length: words of a sampled caption at most.
           temperature: see `sampling.sampling_logits`; the loss is of the same distribution.
+          dropout: whether the model's dropout holds when the samples are learnt from.
           cross_entropy: of the reference captions; with a weight of 0 it is not computed.
           cross_entropy_weight: what it is multiplied with before it is added.
         """
         self._decoder, self._reward = decoder, reward
         self._shape, self._temperature = [samples, max_length], temperature
+        self._has_dropout = dropout
         self._cross_entropy = cross_entropy if cross_entropy_weight else None
         self._weight = cross_entropy_weight
 
@@ -86,6 +91,7 @@ class SelfCritical(Objective):
             samples=settings.samples,
             max_length=info.text["max_length"],
             temperature=settings.temperature,
+            dropout=settings.dropout,
             cross_entropy=CrossEntropy.from_config(config, decoder, folder, info),
             cross_entropy_weight=settings.cross_entropy_weight,
         )
@@ -97,8 +103,10 @@ class SelfCritical(Objective):
         uniforms = sampling.uniform_rows(randomness.seed, keys, self._shape)
         samples = sampling.sample(self._decoder, features, uniforms, self._temperature)
         found = tf.stop_gradient(self._reward(samples, batch["tokens"][..., 1:]))
-        advantages = leave_one_out(found)
-        loss = surrogate_loss(self._decoder, features, samples, advantages, self._temperature)
+        dropout = randomness.dropout if self._has_dropout else NO_DROPOUT
+        loss = surrogate_loss(
+            self._decoder, features, samples, leave_one_out(found), self._temperature, dropout
+        )
         count = tf.cast(tf.size(found), tf.float32)
         terms, sums = [Mean(loss, count)], [tf.reduce_sum(found), count, count]
         if self._cross_entropy is None:
@@ -128,6 +136,7 @@ def surrogate_loss(
     samples: tf.Tensor,
     advantages: tf.Tensor,
     temperature: float = 1.0,
+    dropout: Dropout = NO_DROPOUT,
 ) -> tf.Tensor:
     """Returns a sum whose gradient is that of minus the expected reward (REINFORCE; Williams,
     1992), once it is divided by the number of samples; its own value means nothing.
@@ -138,6 +147,7 @@ def surrogate_loss(
       samples: int32 [batch, samples, max_length + 1], from `sampling.sample`.
       advantages: float32 [batch, samples], rewards less their baselines.
       temperature: of the sampling.
+      dropout: of the pass that the log-probabilities come from.
 
     Returns:
       Minus the advantages times the samples' log-probabilities, summed up, float32 scalar.
@@ -150,7 +160,7 @@ def surrogate_loss(
     previous = tf.pad(targets[..., :-1], [[0, 0], [0, 0], [1, 0]], constant_values=text.START)
     is_token = targets != text.PAD
     previous = tf.where(is_token, previous, text.PAD)  # Nothing follows END.
-    vectors = decoder.output_vectors(features, previous, NO_DROPOUT)
+    vectors = decoder.output_vectors(features, previous, dropout)
     logits = decoder.logits(tf.boolean_mask(vectors, is_token))
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.boolean_mask(targets, is_token), sampling.sampling_logits(logits, temperature)

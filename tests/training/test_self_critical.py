@@ -205,6 +205,20 @@ def test_dropout_changes_the_cross_entropy_only():
     assert dropped_entropy.total != entropy.total
 
 
+def test_dropout_holds_where_samples_are_learnt_from_if_it_is_asked_for():
+    decoder = make_decoder("inject", dropout=0.5)
+    batch = make_batch([[START, 4, END], [START, 6, END]])
+    batch["features"] = tf.random.stateless_normal([2, 2, 5], [0, 0])
+    objective = SelfCritical(decoder, matches, samples=4, max_length=2, dropout=True)
+    seed = tf.constant([1, 2])
+    plain, dropped = (
+        objective(batch, Randomness(dropout, seed))
+        for dropout in (NO_DROPOUT, Dropout(tf.constant([7, 7])))
+    )
+    np.testing.assert_array_equal(dropped.sums, plain.sums)  # The same samples.
+    assert dropped.terms[0].total != plain.terms[0].total
+
+
 def test_samples_differ_between_steps_and_not_between_repetitions():
     batch = make_batch([[START, 4, 5, END]] * 4)
     found = []
