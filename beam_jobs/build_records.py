@@ -128,10 +128,14 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
         rate = estimate.images_per_second(timed_rows, config.encoder, encoder, config.dataset.dir)
     records_config = config.records
     sizes = estimate.split_bytes(
-        splits, encoder.feature_shape, records_config.dtype, records_config.flip
+        splits, encoder.feature_shape, records_config.dtype, records.Flip.of(records_config)
     )
     lines = estimate.describe(
-        splits, sizes, num_shards=records_config.num_shards, flip=records_config.flip, rate=rate
+        splits,
+        sizes,
+        num_shards=records_config.num_shards,
+        flip=records.Flip.of(records_config),
+        rate=rate,
     )
     done = records_folder.count_reports(records_config.dir)
     if not done:
@@ -191,7 +195,7 @@ def _with_choices(
         else:
             assert splits is not None  # Counted where the folder holds no settings.
             sizes = estimate.split_bytes(
-                splits, encoder.feature_shape, records_config.dtype, records_config.flip
+                splits, encoder.feature_shape, records_config.dtype, records.Flip.of(records_config)
             )
             records_config.num_shards = estimate.choose_num_shards(sizes, records_config.shard_mb)
     if config.encoder.compute_dtype == "auto":
@@ -223,6 +227,7 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSe
         "records": {
             "dtype": config.records.dtype,
             "flip": config.records.flip,
+            "flip_eval": config.records.flip_eval,
             "compression": config.records.compression,
             "num_shards": config.records.num_shards,
         },

@@ -73,7 +73,7 @@ def _scan(reader: datasets.Reader, limit: int) -> Overview:
 
 
 def split_bytes(
-    splits: Mapping[str, int], feature_shape: tuple[int, int], dtype: str, flip: bool
+    splits: Mapping[str, int], feature_shape: tuple[int, int], dtype: str, flip: records.Flip
 ) -> dict[str, int]:
     """Returns about how many bytes the records of each split take.
 
@@ -81,7 +81,7 @@ def split_bytes(
       splits: images by split.
       feature_shape: (positions, channels).
       dtype: of the features, a name in records.DTYPES.
-      flip: whether training images are also encoded flipped.
+      flip: which images are also encoded flipped.
     """
     features = math.prod(feature_shape) * records.DTYPES[dtype].itemsize
     return {
@@ -100,7 +100,7 @@ def describe(
     sizes: Mapping[str, int],
     *,
     num_shards: int,
-    flip: bool,
+    flip: records.Flip,
     rate: float,
 ) -> list[str]:
     """Returns lines that say what a job would do.
@@ -109,7 +109,7 @@ def describe(
       splits: images by split.
       sizes: bytes by split.
       num_shards: of each split.
-      flip: whether training images are also encoded flipped.
+      flip: which images are also encoded flipped.
       rate: images encoded per second.
     """
     lines = [

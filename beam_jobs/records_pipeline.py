@@ -16,7 +16,7 @@ from beam_jobs.transforms import (
     write_info,
 )
 from beam_jobs.transforms.check_manifest import CheckManifest
-from imcap import datasets, encoders, hashing
+from imcap import datasets, encoders, hashing, records
 from imcap.datasets import CaptionedImage
 from imcap.datasets.parted import PartedReader
 
@@ -118,7 +118,7 @@ def _shard_settings(config: ConfigDict, settings: RecordsSettings) -> encode_sha
         num_shards=config.records.num_shards,
         dtype=config.records.dtype,
         compression=config.records.compression,
-        flip=config.records.flip,
+        flip=records.Flip.of(config.records),
         max_failures=config.records.max_failures,
         max_length=config.text.max_length,
         encoder=config.encoder.to_dict(),
@@ -132,7 +132,7 @@ def _info_settings(
     return write_info.InfoSettings(
         folder=config.records.dir,
         num_shards=config.records.num_shards,
-        flip=config.records.flip,
+        flip=records.Flip.of(config.records),
         max_length=config.text.max_length,
         feature_shape=encoder.feature_shape,
         feature_grid=encoder.feature_grid,

@@ -92,7 +92,7 @@ def evaluate(parsed: Parsed) -> None:
     checkpoint = parsed.values.checkpoint
     scores = evaluate.evaluate_split(config, workdir, split, checkpoint)
     print(tables.format_scores(scores.as_dict(), scores.intervals))
-    print(evaluate.report_path(workdir, split, checkpoint, config.decode.rerank))
+    print(evaluate.report_path(config, workdir, split, checkpoint))
 
 
 @command("compare", "split output_dir", arguments="A B")

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import filesystem, records
-from imcap.decoding import members, rerank
+from imcap.decoding import members, rerank, views
 from imcap.decoding.predictions import Predictions, Predictor, score_predictions
 from imcap.metrics import files, sentence_encoder
 from imcap.metrics.diversity import measure_diversity
@@ -23,19 +23,20 @@ _MAPS = 4  # Attention maps are drawn for this many of the best and of the worst
 
 
 def report_path(
+    config: ConfigDict,
     workdir: str,
     split: str,
     checkpoint: Sequence[str] = (checkpoints.BEST,),
-    reranking: str = rerank.NONE,
 ) -> str:
-    """Returns where `evaluate_split` writes its report; `reranking` is `config.decode.rerank`."""
+    """Returns where `evaluate_split` writes its report."""
     found = members.find(workdir, checkpoint)
-    return os.path.join(_folder(workdir, split, found, reranking), "report.html")
+    return os.path.join(_folder(workdir, split, found, config.decode), "report.html")
 
 
-def _folder(workdir: str, split: str, found: Sequence[members.Member], reranking: str) -> str:
+def _folder(workdir: str, split: str, found: Sequence[members.Member], decode: ConfigDict) -> str:
     weights = [name] if (name := members.name(found)) else []
-    return files.folder(workdir, split, *weights, *rerank.names(reranking))
+    how = [*rerank.names(decode.rerank), *views.names(decode.both_views)]
+    return files.folder(workdir, split, *weights, *how)
 
 
 def evaluate_split(
@@ -60,12 +61,13 @@ def evaluate_split(
     Raises:
       UserError: no such split or checkpoint, no finished records, nothing trained, trained with
         another vocabulary or encoder, config.encoder would give other features than the records
-        hold, or as `neighbor_files.read_or_build` where captions are reranked.
+        hold, or as `views.keys`, or as `neighbor_files.read_or_build` where captions are reranked.
     """
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = records.read_info(folder)
     info.require_split(split)
     info.check_encoder(folder, config.encoder)
+    keys = views.keys(info, split, config.decode.both_views)
     whole = info
     if config.records.skip_corrupted:
         info = corruption.skip_corrupted(folder, info, split)
@@ -78,10 +80,11 @@ def evaluate_split(
     reranker = rerank.build(
         config.decode, workdir, whole, lambda: folder, decoder, skip_corrupted=skip
     )
-    predictor = Predictor(decoder, tokenizer, config.decode, folder, info, reranker)
+    decoder = views.prepare(decoder, config.decode, info.feature_grid)
+    predictor = Predictor(decoder, tokenizer, config.decode, folder, info, reranker, keys)
     predictions = predictor.predict_split(split, show_progress=True)
     scores = score_predictions(predictions, optional_scorers)
-    target = _folder(workdir, split, found, config.decode.rerank)
+    target = _folder(workdir, split, found, config.decode)
     settings = {
         "split": split,
         **members.describe(found),
@@ -90,6 +93,8 @@ def evaluate_split(
     }
     if config.decode.rerank != rerank.NONE:
         settings["rerank"] = config.decode.rerank
+    if config.decode.both_views:
+        settings["both_views"] = True
     if config.eval.similarity_encoder:
         settings["similarity_encoder"] = sentence_encoder.identify(config.eval.similarity_encoder)
     _write_json_files(target, predictions, scores, settings)
@@ -99,7 +104,7 @@ def evaluate_split(
     }
     title = f"{config.dataset.name} {os.path.basename(target)}"
     chosen = _best_and_worst(scores)
-    samples = _read_samples(folder, info, split, predictions, image_paths, chosen)
+    samples = _read_samples(folder, info, split, predictions, image_paths, chosen, keys)
     maps = attention_maps.write_attention_maps(
         os.path.join(target, "attention"),
         decoder,
@@ -179,11 +184,12 @@ def _read_samples(
     predictions: Predictions,
     image_paths: Mapping[str, str],
     image_ids: list[str],
+    keys: Sequence[str],
 ) -> list[attention_maps.Sample]:
     """Returns what attention maps are drawn of; only the images' own shards are read again."""
     indices = {image_id: index for index, image_id in enumerate(predictions.captions)}
     wanted = {indices[image_id] for image_id in image_ids}
-    features = attention_maps.read_features(folder, info, split, wanted)
+    features = attention_maps.read_features(folder, info, split, wanted, keys)
     return [
         attention_maps.Sample(
             image_id,

@@ -46,7 +46,7 @@ def export_model(
         info,
         members=[_describe_member(member, config) for member in found],
         decode=config.decode,
-        scores=files.scores_of(workdir, members.describe(found), config.decode.rerank),
+        scores=files.scores_of(workdir, members.describe(found), config.decode),
         tuned=model.decoder.describe_encoding(),
     )
     return _write(model, os.path.join(workdir, "export"), info, card)

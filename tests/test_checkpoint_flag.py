@@ -58,12 +58,12 @@ def test_each_epoch_of_a_run_has_its_dev_score(evaluated, workdir):
     assert metrics["cider"] == pytest.approx(float(row["dev_cider"]), rel=1e-4)
 
 
-def test_evaluations_of_other_weights_lie_beside_that_of_the_best(evaluated, workdir):
+def test_evaluations_of_other_weights_lie_beside_that_of_the_best(evaluated, workdir, config):
     best = json.loads((workdir / "eval" / "dev" / "metrics.json").read_text())
     assert best["checkpoint"] == "best"
     assert best["epoch"] != EPOCH
     assert list(files.read_scores(str(workdir))) == ["dev", f"dev-epoch-{EPOCH}"]
-    path = evaluate.report_path(str(workdir), "dev", [str(EPOCH)])
+    path = evaluate.report_path(config, str(workdir), "dev", [str(EPOCH)])
     assert path == str(evaluated / "report.html")
     assert f"dev-epoch-{EPOCH}</h1>" in Path(path).read_text(encoding="utf-8")
 

@@ -81,11 +81,12 @@ def test_captions_are_in_another_order_than_the_search_s(
     assert sorted(ranked) == sorted(searched)
 
 
-def test_scores_lie_beside_those_of_the_plain_search(run):
+def test_scores_lie_beside_those_of_the_plain_search(run, landscape_data):
     metrics = run.evaluation("metrics.json")
     assert metrics["rerank"] == run.reranking
     assert not (run.workdir / "eval" / "dev").exists()
-    path = evaluate.report_path(str(run.workdir), "dev", reranking=run.reranking)
+    config = landscapes.make_config(run.workdir, landscape_data, decode__rerank=run.reranking)
+    path = evaluate.report_path(config, str(run.workdir), "dev")
     assert run.reranking in Path(path).read_text(encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ class ShardSettings:
       num_shards: of each split.
       dtype: of the features.
       compression: of the shards, empty or GZIP.
-      flip: whether training images are also encoded flipped.
+      flip: which images are also encoded flipped.
       max_failures: see `failure_limit.allowed`.
       max_length: words kept of a caption.
       encoder: a config's `encoder` part.
@@ -55,7 +55,7 @@ class ShardSettings:
     num_shards: int
     dtype: str
     compression: str
-    flip: bool
+    flip: records.Flip
     max_failures: str
     max_length: int
     encoder: dict[str, Any]

@@ -27,7 +27,7 @@ class InfoSettings:
     Attributes:
       folder: the records folder.
       num_shards: of each split.
-      flip: whether training images are also encoded flipped.
+      flip: which images are also encoded flipped.
       max_length: words kept of a caption.
       settings: of the folder, see `build_records.records_settings`.
       dataset: a config's `dataset` part.
@@ -35,7 +35,7 @@ class InfoSettings:
 
     folder: str
     num_shards: int
-    flip: bool
+    flip: records.Flip
     max_length: int
     feature_shape: tuple[int, int]
     feature_grid: tuple[int, int]

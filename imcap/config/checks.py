@@ -94,6 +94,7 @@ CHANGEABLE: dict[str, str] = {
     "encoder.batch_size": "images encoded at a time: speed and memory only",
     "records.cache_dir": "where copies of remote records lie; not what they hold",
     "records.dir": "the records may have been moved; their info.json says what they hold",
+    "records.flip_eval": "only evaluation reads these views; training does not",
     "records.max_failures": "when the records job stops; not what it writes",
     "records.shard_mb": "read where num_shards is chosen, before anything is written",
     "records.skip_corrupted": "whether a corrupted shard ends the command",

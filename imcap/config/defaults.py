@@ -28,6 +28,7 @@ def default() -> ConfigDict:
             "find_duplicates": True,
             "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
             "flip": False,  # Also encode each training image flipped from left to right.
+            "flip_eval": False,  # The same with the images of all other splits.
         }
     )
     config.text = ConfigDict(
@@ -45,6 +46,9 @@ def default() -> ConfigDict:
             "beam_size": 3,
             "length_penalty": 0.7,  # Total log-probability is divided by length ** this.
             "max_length": 22,  # Words.
+            # The mean of the probabilities for the image and for its mirror image. Evaluation needs
+            # records with `flip_eval`.
+            "both_views": False,
             "no_repeat_ngram": 3,  # No n-gram of this many words twice; 0 allows them.
             # Or, for a beam of about 20: captions first that agree with its others (mbr), or with
             # the captions of similar training images (consensus).

@@ -13,8 +13,8 @@ KEY = "attention"  # In the carry of a decoder that has attention.
 
 
 def has_attention(decoder: DecoderLike, shape: Sequence[int]) -> bool:
-    """Tells whether a decoder gives attention weights; `shape`: (positions, channels) of the
-    records' features."""
+    """Tells whether a decoder gives attention weights; `shape`: (positions, channels) of what it
+    starts from."""
     _, carry = decoder.start(tf.zeros([1, *shape]), 1, NO_DROPOUT)
     return KEY in carry
 

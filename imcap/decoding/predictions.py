@@ -87,6 +87,7 @@ class Predictor:
         folder: str,
         info: records.Info,
         reranker: rerank.Reranker = rerank.keep_order,
+        keys: Sequence[str] = (records.FEATURES,),
     ) -> None:
         """Stores what `predict_split` needs; nothing is read yet.
 
@@ -97,8 +98,9 @@ class Predictor:
           folder: the records folder.
           info: its info.json.
           reranker: orders the captions found.
+          keys: of the features that decoder and reranker take; see `views`.
         """
-        self._reranker = reranker
+        self._reranker, self._keys = reranker, keys
         self._decoder, self._tokenizer, self._decode = decoder, tokenizer, decode
         self._folder, self._info = folder, info
         self._graph: Callable[..., Any] | None = None
@@ -113,8 +115,9 @@ class Predictor:
         """
         num_images = min(limit or sys.maxsize, self._info.num_images(split) - start)
         dataset = input_pipeline.eval_dataset(
-            self._folder, self._info, split, batch_size=_BATCH_SIZE, start=start, limit=limit
-        )
+            self._folder, self._info, split,
+            batch_size=_BATCH_SIZE, start=start, limit=limit, keys=self._keys,
+        )  # fmt: skip
         if self._graph is None:
             self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
         predictions, loss, tokens = Predictions(), 0.0, 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +14,20 @@ _COUNTED = 64  # Records whose tokens alone are read at a time.
 
 
 def eval_dataset(
-    folder: str, info: records.Info, split: str, *, batch_size: int, start: int = 0, limit: int = 0
+    folder: str,
+    info: records.Info,
+    split: str,
+    *,
+    batch_size: int,
+    start: int = 0,
+    limit: int = 0,
+    keys: Sequence[str] = (records.FEATURES,),
 ) -> tf.data.Dataset:
     """Returns a split's batches in the records' order, the last one smaller; they also hold
     `captions`, the raw strings, ragged [batch, None], and `path`, string [batch].
 
-    Only up to `limit` images (0: all), from image `start` on, counted from 0.
+    Only up to `limit` images (0: all), from image `start` on, counted from 0. Features are those of
+    `keys`, all positions of one after those of the other.
     """
     shards = batches.as_dataset(records.shards(folder, info, split))
     dataset = (
@@ -28,12 +36,19 @@ def eval_dataset(
         .take(limit or -1)
         .batch(batch_size)
         .map(
-            lambda serialized: batches.finish(records.parse(serialized, info), keep_text=True),
+            lambda serialized: batches.finish(_parse_views(serialized, info, keys), keep_text=True),
             num_parallel_calls=batches.PARALLEL,
             deterministic=True,
         )
     )
     return dataset.prefetch(batches.PREFETCH).with_options(records.NO_AUTOTUNE)
+
+
+def _parse_views(
+    serialized: tf.Tensor, info: records.Info, keys: Sequence[str]
+) -> dict[str, tf.Tensor]:
+    views = [records.parse(serialized, info, key) for key in keys]
+    return views[0] | {"features": tf.concat([view["features"] for view in views], axis=1)}
 
 
 def count_tokens(folder: str, info: records.Info, split: str) -> np.ndarray:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from imcap import filesystem
 from imcap.errors import UserError
 
@@ -45,24 +47,25 @@ def read_scores(workdir: str) -> dict[str, Scores]:
     return found
 
 
-def scores_of(workdir: str, weights: Mapping[str, Any], rerank: str) -> dict[str, Scores]:
-    """Returns split -> the content of its metrics.json, of the evaluations of some weights with one
-    value of `config.decode.rerank`.
+def scores_of(workdir: str, weights: Mapping[str, Any], decode: ConfigDict) -> dict[str, Scores]:
+    """Returns split -> the content of its metrics.json, of the evaluations of some weights with
+    the same reranking and views.
 
     Args:
       workdir: the run's folder.
       weights: their `step`, or the `members` of which each has its own.
-      rerank: the value.
+      decode: a config's `decode` part; `rerank` and `both_views` are read.
 
     Raises:
       UserError: as `read_scores`.
     """
     step, members = weights.get("step"), weights.get("members")
-    # Those of imcap 0.1.0 do not tell their step; only those of reranked captions tell how.
+    # Those of imcap 0.1.0 do not tell their step; only what differs from a plain search is told.
     return {
         str(scores["split"]): scores
         for scores in read_scores(workdir).values()
         if scores.get("members") == members
         and scores.get("step", step) == step
-        and scores.get("rerank", "none") == rerank
+        and scores.get("rerank", "none") == decode.rerank
+        and scores.get("both_views", False) == decode.both_views
     }

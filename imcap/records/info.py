@@ -64,7 +64,8 @@ def _is_equivalent(key: str, before: Any, value: Any) -> bool:
         return encoders.is_file_name(value) and os.path.basename(str(before)) == os.path.basename(
             value
         )
-    if key in ("exclude", "tune_from"):  # Records of earlier versions have no such setting.
+    # Records of earlier versions have no such setting.
+    if key in ("exclude", "flip_eval", "tune_from"):
         return not before and not value
     return key == "compute_dtype" and value == "auto"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from imcap import filesystem
 from imcap.records.info import Info
@@ -25,9 +27,22 @@ DTYPES = {
 _RETOKENIZED_AT_ONCE = 256  # Records.
 
 
-def view_keys(split: str, flip: bool) -> tuple[str, ...]:
-    """Returns the keys of the features in a split's records, where `flip` is `records.flip`."""
-    return (FEATURES, FLIPPED) if flip and split == "train" else (FEATURES,)
+class Flip(NamedTuple):
+    """Which images are also encoded flipped: those of the split `train`, those of the others."""
+
+    train: bool = False
+    others: bool = False
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> Flip:
+        """Returns what a config's `records` part says."""
+        return cls(config.flip, config.flip_eval)
+
+
+def view_keys(split: str, flip: Flip) -> tuple[str, ...]:
+    """Returns the keys of the features in a split's records."""
+    is_flipped = flip.train if split == "train" else flip.others
+    return (FEATURES, FLIPPED) if is_flipped else (FEATURES,)
 
 
 def path_in_record(path: str, folder: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     Attributes:
       image_id: names the PNG file.
       image_path: of the image's file.
-      features: [positions, channels].
+      features: [positions, channels], as the decoder takes them.
       caption: the predicted one.
     """
 
@@ -33,7 +33,11 @@ class Sample(NamedTuple):
 
 
 def read_features(
-    folder: str, info: records.Info, split: str, indices: Collection[int]
+    folder: str,
+    info: records.Info,
+    split: str,
+    indices: Collection[int],
+    keys: Sequence[str] = (records.FEATURES,),
 ) -> dict[int, tf.Tensor]:
     """Returns the features of single images, reading only the shards that hold them.
 
@@ -42,9 +46,10 @@ def read_features(
       info: its info.json.
       split: of the images.
       indices: of the images in the split, counted from 0 in the records' order.
+      keys: of the features.
 
     Returns:
-      index -> features [positions, channels] in the records' dtype.
+      index -> features [positions, channels] in the records' dtype, of one key after the other.
     """
     found, first = {}, 0
     for path, length in records.shards(folder, info, split):
@@ -54,8 +59,8 @@ def read_features(
             shard = records.dataset([path], info.compression).take(last + 1)
             for index, serialized in enumerate(shard, first):
                 if index in wanted:
-                    parsed = records.parse(serialized[tf.newaxis], info)
-                    found[index] = parsed["features"][0]
+                    views = [records.parse(serialized[tf.newaxis], info, key) for key in keys]
+                    found[index] = tf.concat([view["features"][0] for view in views], axis=0)
         first += length
     return found
 

@@ -65,7 +65,8 @@ orientation, stretched to {size}x{size}, RGB |
 {_decoder_rows(members)}
 | vocabulary | {info.text["vocabulary_size"]} token ids, digest {info.vocabulary_digest} |
 | decoding | beam {decode.beam_size}, length penalty {decode.length_penalty}, at most \
-{decode.max_length} words |{_reranking_row(decode, info)}
+{decode.max_length} words{", of the image and its mirror image" if decode.both_views else ""} \
+|{_reranking_row(decode, info)}
 {_training_rows(members, info)}
 | versions | {", ".join(f"{name} {version}" for name, version in info.versions.items())} |
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from imcap import encoders, images, records, text
 from imcap.decoders.base import DecoderLike
-from imcap.decoding import attention, beam_search, rerank
+from imcap.decoding import attention, beam_search, rerank, views
 
 
 class CaptionModel(tf.Module):
@@ -36,12 +36,15 @@ class CaptionModel(tf.Module):
           reranker: orders the captions found.
         """
         super().__init__()
-        self._encoder, self._decoder, self._tokenizer = encoder, decoder, tokenizer
-        self._decode, self._reranker = decode, reranker
+        self._encoder, self._tokenizer, self._decode = encoder, tokenizer, decode
+        self._decoder = views.prepare(decoder, decode, info.feature_grid)
+        self._reranker = reranker
         self._image_size = info.preprocessing["image_size"]
         self._max_pixels = info.preprocessing["max_pixels"]
         self._feature_dtype = tf.as_dtype(info.feature_dtype)
-        self._grid, self._shape = decoder.grid(info.feature_grid), info.feature_shape
+        self._grid = decoder.grid(info.feature_grid)
+        positions, channels = info.feature_shape
+        self._shape = (2 * positions if decode.both_views else positions, channels)
 
     @property
     def decoder(self) -> DecoderLike:
@@ -157,4 +160,5 @@ class CaptionModel(tf.Module):
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
         # The decoder was trained on features that were rounded to the records' dtype.
-        return tf.cast(self._encoder(pixels), self._feature_dtype)
+        features = views.encode(self._encoder, pixels, self._decode)
+        return tf.cast(features, self._feature_dtype)

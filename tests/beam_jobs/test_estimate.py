@@ -62,7 +62,9 @@ def test_a_dry_run_without_a_readable_image_is_refused(tmp_path):
 def test_the_estimate_is_near_the_truth(built):
     info = records.read_info(built.records.dir)
     counts = {split: info.num_images(split) for split in info.splits}
-    found = estimate.split_bytes(counts, info.feature_shape, info.feature_dtype, flip=True)
+    found = estimate.split_bytes(
+        counts, info.feature_shape, info.feature_dtype, records.Flip(train=True)
+    )
     for split, count in counts.items():
         true = sum(info.splits[split]["shard_bytes"])
         assert abs(found[split] - true) < 1_000 * count, split

@@ -109,13 +109,12 @@ def test_an_image_outside_the_folder_keeps_its_path() -> None:
     assert records.image_path("gs://bucket/a.jpg", "/data") == "gs://bucket/a.jpg"
 
 
-def test_only_flipped_training_records_hold_two_views() -> None:
-    assert records.view_keys("train", flip=True) == (records.FEATURES, records.FLIPPED)
-    assert (
-        records.view_keys("train", flip=False)
-        == records.view_keys("dev", flip=True)
-        == ("features",)
-    )
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("others", [False, True])
+def test_training_and_other_records_hold_two_views_where_each_is_flipped(train, others) -> None:
+    both, flip = (records.FEATURES, records.FLIPPED), records.Flip(train, others)
+    assert records.view_keys("train", flip) == (both if train else both[:1])
+    assert records.view_keys("dev", flip) == (both if others else both[:1])
 
 
 def test_retokenizing_changes_only_the_tokens() -> None:
