@@ -20,7 +20,7 @@ from small_decoders import (
 )
 
 from imcap import records
-from imcap.decoding import attention, beam_search, rerank, views
+from imcap.decoding import attention, views
 from imcap.decoding.ensemble import Ensemble
 
 GRID = (2, 3)  # Of POSITIONS.
@@ -28,8 +28,7 @@ BOTH, ONE = (ConfigDict({"both_views": value}) for value in (True, False))
 
 
 def both_views(decoder):
-    found, _ = views.prepare(decoder, rerank.keep_order, BOTH, GRID)
-    return found
+    return views.prepare(decoder, BOTH, GRID)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +60,7 @@ def test_members_of_an_ensemble_count_equally_with_both_views(features):
 
 def test_one_view_changes_nothing():
     decoder = make_decoder("attention")
-    found = views.prepare(decoder, rerank.keep_order, ONE, GRID)
-    assert found == (decoder, rerank.keep_order)
+    assert views.prepare(decoder, ONE, GRID) is decoder
     pixels = tf.random.stateless_uniform([2, 4, 4, 3], [0, 0])
     np.testing.assert_array_equal(views.encode(columns, pixels, ONE), columns(pixels))
 
@@ -92,16 +90,8 @@ def test_attention_over_the_mirror_image_is_turned_back(features):
 
 
 def test_reranking_compares_images_by_the_first_view(features):
-    seen = []
-
-    def reranker(found, given):
-        seen.append(given)
-        return found
-
-    _, prepared = views.prepare(make_decoder("inject"), reranker, BOTH, GRID)
-    found = beam_search.SearchResult(*[tf.zeros([2, 1])] * 3)
-    assert prepared(found, tf.concat(features, axis=1)) is found
-    np.testing.assert_array_equal(seen[0], features[0])
+    ensemble = both_views(make_decoder("inject"))
+    np.testing.assert_array_equal(ensemble.encode(tf.concat(features, axis=1)), features[0])
 
 
 def test_records_without_the_flipped_view_are_refused():
