@@ -136,6 +136,7 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
         num_shards=records_config.num_shards,
         flip=records.Flip.of(records_config),
         rate=rate,
+        at_most=records_config.dtype == records.QUANTIZED,
     )
     done = records_folder.count_reports(records_config.dir)
     if not done:

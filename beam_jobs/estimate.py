@@ -80,7 +80,7 @@ def split_bytes(
     Args:
       splits: images by split.
       feature_shape: (positions, channels).
-      dtype: of the features, a name in records.DTYPES.
+      dtype: of the features, a name in records.DTYPES; `uint8` counts before its compression.
       flip: which images are also encoded flipped.
     """
     features = math.prod(feature_shape) * records.DTYPES[dtype].itemsize
@@ -102,6 +102,7 @@ def describe(
     num_shards: int,
     flip: records.Flip,
     rate: float,
+    at_most: bool = False,
 ) -> list[str]:
     """Returns lines that say what a job would do.
 
@@ -111,15 +112,17 @@ def describe(
       num_shards: of each split.
       flip: which images are also encoded flipped.
       rate: images encoded per second.
+      at_most: whether the sizes are limits, as those before compression are.
     """
+    about = "at most" if at_most else "about"
     lines = [
-        f"{split}: {images:,} images in {num_shards} shards, about {sizes[split] / 1e6:,.0f} MB"
+        f"{split}: {images:,} images in {num_shards} shards, {about} {sizes[split] / 1e6:,.0f} MB"
         for split, images in sorted(splits.items())
     ]
     encoded = sum(images * len(records.view_keys(split, flip)) for split, images in splits.items())
     total = sum(sizes.values())
     lines.append(
-        f"in all about {total / 1e9:,.2f} GB and {encoded / rate / 60:,.1f} minutes on this "
+        f"in all {about} {total / 1e9:,.2f} GB and {encoded / rate / 60:,.1f} minutes on this "
         f"machine alone, at the {rate:,.1f} images/s measured on the first images"
     )
     return lines

@@ -11,7 +11,7 @@ from imcap.errors import UserError
 VARIANTS = {
     "coco": ("", "inject"),
     "flickr30k": ("", "inject"),
-    "flickr8k": ("", "inject", "self_critical", "finetune"),
+    "flickr8k": ("", "inject", "self_critical", "finetune", "small"),
     "shapes": ("", "tiny"),
     "systems/custom_cnn_flickr30k": ("", "no_image"),
     "systems/resnet50_fasttext": ("",),

@@ -14,7 +14,10 @@ import pytest
 import tensorflow as tf
 from signatures import caption
 
-from imcap import export, records
+from beam_jobs import build_records
+from imcap import encoders, export, input_pipeline, records
+from imcap.decoding import beam_search
+from imcap.serving.caption_model import CaptionModel
 
 # Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
 _SERVE = """
@@ -104,6 +107,26 @@ def test_feature_dtype_is_that_of_the_records(exported, exported_elsewhere, mode
     np.testing.assert_allclose(again["scores"], found["scores"], rtol=0, atol=1e-6)
     for folder in (exported, exported_elsewhere):
         assert json.loads((folder / export.METADATA).read_text())["feature_dtype"] == "float16"
+
+
+def test_features_stored_in_a_byte_give_the_scores_that_the_export_gives(
+    trained, landscape_data, tmp_path
+):
+    config = landscapes.make_config(
+        tmp_path, landscape_data, records__dtype="uint8", records__dir=str(tmp_path / "records")
+    )
+    info = build_records.build_records(config)
+    assert info.feature_dtype == "uint8"
+    (batch,) = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
+    captions = [f"a {sky} sky over the snow" for sky in landscapes.SKIES] * 3
+    tokens = trained.tokenizer.encode_tf(tf.constant(captions)).to_tensor()[:, tf.newaxis]
+    total, count = beam_search.log_probability(trained.decoder, batch["features"], tokens)
+    encoder = encoders.build(config.encoder)
+    model = CaptionModel(encoder, trained.decoder, trained.tokenizer, info, config.decode)
+    images = [(landscape_data / name.decode()).read_bytes() for name in batch["path"].numpy()]
+    found = model.score(tf.constant(images), tf.constant(captions))["score"]
+    # Features that are not rounded to levels change the scores by more than this.
+    np.testing.assert_allclose(found, total[:, 0] / count[:, 0], rtol=0, atol=1e-6)
 
 
 def test_metadata_and_card_name_the_vocabulary(exported, landscape_data):

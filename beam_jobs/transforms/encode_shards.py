@@ -227,6 +227,7 @@ class EncodeShard(beam.DoFn):
                 [view[index] for view in views],
                 row.captions,
                 [next(tokens) for _ in row.captions],
+                dtype=self._settings.dtype,
             )
 
     def _check_failures(self, report: Report) -> None:

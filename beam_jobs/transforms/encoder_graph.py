@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import encoders, runtime
+from imcap import encoders, records, runtime
 
 # An option of TensorFlow's graph optimizer. Weights and sums stay float32.
 _BFLOAT16_CONVOLUTIONS = "auto_mixed_precision_onednn_bfloat16"
@@ -26,14 +26,15 @@ class EncoderGraph:
 
         Args:
           config: a config's `encoder` part.
-          dtype: of the features, a name in records.DTYPES.
+          dtype: of the features in records, a name in records.DTYPES.
           encoder: what `config` describes, where it is built already.
         """
         encoder = encoder or encoders.build(config)
         size = config.image_size
         self._batch_size = encoders.batch_size(config)
+        float_dtype = records.float_dtype(dtype)
         self._graph = tf.function(
-            lambda batch: tf.cast(encoder(batch), tf.as_dtype(dtype)),
+            lambda batch: tf.cast(encoder(batch), float_dtype),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
         )
 
@@ -41,7 +42,8 @@ class EncoderGraph:
         """Encodes images, float32 [size, size, 3] each.
 
         Returns:
-          Features [images, positions, channels]; with `flip` also those of the flipped images.
+          Features [images, positions, channels] of dtype `records.float_dtype(dtype)`; with `flip`
+          also those of the flipped images.
         """
         batch = tf.stack(images)
         views = [batch, tf.reverse(batch, [2])] if flip else [batch]

@@ -19,7 +19,7 @@ CHOICES: dict[str, Collection[str]] = {
     "dataset.name": READERS,
     "encoder.pooling": ("spatial", "avg"),
     "encoder.compute_dtype": ("float32", "bfloat16", "auto"),
-    "records.dtype": ("float16", "bfloat16", "float32"),
+    "records.dtype": ("float16", "bfloat16", "float32", "uint8"),
     "records.compression": ("", "GZIP"),
     "model.decoder": DECODERS,
     "train.objective": OBJECTIVES,

@@ -2,7 +2,7 @@
 
 A batch is a dict of
   image_id: string [batch];
-  features: the records' dtype [batch, positions, channels];
+  features: [batch, positions, channels], the records' dtype, float32 where that is uint8;
   tokens: int32 [batch, captions, length], START first, 0 where a caption or the list ends.
 """
 

@@ -1,5 +1,6 @@
 """Records on disk: their schema, their shards, and the files that describe a finished folder."""
 
+from imcap.records.features import DTYPES, QUANTIZED, float_dtype, rounded
 from imcap.records.info import (
     COMPLETED,
     FAILURES,
@@ -17,7 +18,6 @@ from imcap.records.info import (
     settings_difference,
 )
 from imcap.records.schema import (
-    DTYPES,
     FEATURES,
     FLIPPED,
     Flip,
@@ -50,6 +50,7 @@ __all__ = [
     "FLIPPED",
     "INFO",
     "NO_AUTOTUNE",
+    "QUANTIZED",
     "SCHEMA_VERSION",
     "VOCABULARY",
     "Digest",
@@ -57,6 +58,7 @@ __all__ = [
     "Info",
     "dataset",
     "encoder_settings",
+    "float_dtype",
     "format_info",
     "image_path",
     "interleave",
@@ -72,6 +74,7 @@ __all__ = [
     "read_tokenizer",
     "read_vocabulary",
     "retokenize",
+    "rounded",
     "serialize",
     "settings_difference",
     "shard_index",

@@ -6,23 +6,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import ml_dtypes
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import filesystem
+from imcap.records import features as features_lib
 from imcap.records.info import Info
 
 # The keys of an image's features, and of those of the image flipped from left to right.
 FEATURES, FLIPPED = "features", "features_flip"
-# Of the features' raw bytes: float16 and float32 are little-endian whatever the host's order;
-# bfloat16, from ml_dtypes, has the host's order.
-DTYPES = {
-    "float16": np.dtype("<f2"),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float32": np.dtype("<f4"),
-}
+_SCALE = "_scale"  # Ends the key of the scale of features that are stored as levels.
 
 _RETOKENIZED_AT_ONCE = 256  # Records.
 
@@ -71,29 +65,43 @@ def serialize(
     features: Sequence[np.ndarray],
     captions: Sequence[str],
     tokens: Sequence[np.ndarray],
+    *,
+    dtype: str = "",
 ) -> bytes:
     """Returns one image's Example.
 
     Args:
       image_id: unique within the data set.
       path: of the image, see `path_in_record`.
-      features: arrays [positions, channels] in one of DTYPES, written as raw bytes: of the image
-        and, if there is a second one, of the flipped image.
+      features: arrays [positions, channels] of one float dtype: of the image and, if there is a
+        second one, of the flipped image.
       captions: the raw strings.
       tokens: per caption its ids, int32 [length], START and END included.
+      dtype: a name in DTYPES to store the features as; empty: their own.
     """
     example = tf.train.Example()
     feature = example.features.feature
     feature["image_id"].bytes_list.value.append(image_id.encode("utf-8"))
     feature["path"].bytes_list.value.append(path.encode("utf-8", "surrogateescape"))
     for key, array in zip((FEATURES, FLIPPED), features, strict=False):
-        feature[key].bytes_list.value.append(array.tobytes())
+        _add_features(example, key, array, dtype)
     feature["captions"].bytes_list.value.extend(c.encode("utf-8", "ignore") for c in captions)
     feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
     for ids in tokens:
         feature["caption_tokens"].int64_list.value.extend(ids.tolist())
     # Map fields have no fixed order; the same record must be the same bytes.
     return example.SerializeToString(deterministic=True)
+
+
+def _add_features(example: tf.train.Example, key: str, array: np.ndarray, dtype: str) -> None:
+    feature = example.features.feature
+    if dtype == features_lib.QUANTIZED:
+        levels, scale = features_lib.quantize(tf.constant(array[np.newaxis]))
+        stored = features_lib.compress(levels.numpy().tobytes())
+        feature[key + _SCALE].float_list.value.extend(scale.numpy()[0].tolist())
+    else:
+        stored = array.astype(features_lib.DTYPES[dtype] if dtype else array.dtype).tobytes()
+    feature[key].bytes_list.value.append(stored)
 
 
 _CAPTION_TOKENS = tf.io.RaggedFeature(
@@ -114,25 +122,38 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
 
     Returns:
       image_id string [batch], path string [batch], captions string ragged [batch, None],
-      tokens int32 ragged [batch, captions, None], and features in the records' dtype:
-      [batch, positions, channels].
+      tokens int32 ragged [batch, captions, None], and features [batch, positions, channels] in
+      the records' dtype, float32 where that is uint8.
     """
     parsed = tf.io.parse_example(
         serialized,
         {
             "image_id": tf.io.FixedLenFeature([], tf.string),
             "path": tf.io.FixedLenFeature([], tf.string),
-            key: tf.io.FixedLenFeature([], tf.string),
+            **_features_spec(info, key),
             "captions": tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64),
             "tokens": _CAPTION_TOKENS,
         },
     )
-    flat = tf.io.decode_raw(parsed.pop(key), tf.as_dtype(info.feature_dtype))
-    return {
-        **parsed,
-        "features": tf.reshape(flat, (-1, *info.feature_shape)),
-        "tokens": tf.cast(parsed["tokens"], tf.int32),
-    }
+    features = _decode_features(parsed.pop(key), parsed.pop(key + _SCALE, None), info)
+    tokens = tf.cast(parsed["tokens"], tf.int32)
+    return {**parsed, "features": features, "tokens": tokens}
+
+
+def _features_spec(info: Info, key: str) -> dict[str, tf.io.FixedLenFeature]:
+    spec = {key: tf.io.FixedLenFeature([], tf.string)}
+    if info.feature_dtype == features_lib.QUANTIZED:
+        spec[key + _SCALE] = tf.io.FixedLenFeature([2], tf.float32)
+    return spec
+
+
+def _decode_features(stored: tf.Tensor, scale: tf.Tensor | None, info: Info) -> tf.Tensor:
+    """string [batch] to [batch, positions, channels]; `scale`: of levels, float32 [batch, 2]."""
+    if scale is not None:
+        stored = features_lib.decompress(stored)
+    flat = tf.io.decode_raw(stored, tf.as_dtype(info.feature_dtype))
+    features = tf.reshape(flat, (-1, *info.feature_shape))
+    return features if scale is None else features_lib.dequantize(features, scale)
 
 
 def parse_tokens(serialized: tf.Tensor) -> tf.Tensor:

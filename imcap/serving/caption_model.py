@@ -41,7 +41,7 @@ class CaptionModel(tf.Module):
         self._reranker = reranker
         self._image_size = info.preprocessing["image_size"]
         self._max_pixels = info.preprocessing["max_pixels"]
-        self._feature_dtype = tf.as_dtype(info.feature_dtype)
+        self._feature_dtype = info.feature_dtype
         self._grid = decoder.grid(info.feature_grid)
         positions, channels = info.feature_shape
         self._shape = (2 * positions if decode.both_views else positions, channels)
@@ -159,6 +159,8 @@ class CaptionModel(tf.Module):
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
+        return views.encode(self._encode, pixels, self._decode)
+
+    def _encode(self, pixels: tf.Tensor) -> tf.Tensor:
         # The decoder was trained on features that were rounded to the records' dtype.
-        features = views.encode(self._encoder, pixels, self._decode)
-        return tf.cast(features, self._feature_dtype)
+        return records.rounded(self._encoder(pixels), self._feature_dtype)

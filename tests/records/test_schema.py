@@ -60,6 +60,17 @@ def test_each_view_is_read_by_its_name() -> None:
         np.testing.assert_array_equal(parsed["features"][0], make_features(seed=number))
 
 
+def test_each_view_has_levels_and_a_scale_of_its_own() -> None:
+    views = [make_features(seed=0), 1e-3 * make_features(seed=1)]
+    record = records.serialize("1", "1", views, CAPTIONS, TOKENS, dtype="uint8")
+    for key, view in zip((records.FEATURES, records.FLIPPED), views, strict=True):
+        parsed = records.parse(tf.constant([record, record]), make_info("uint8"), key)
+        assert set(parsed) == {"image_id", "path", "features", "captions", "tokens"}
+        expected = records.rounded(tf.constant([view, view]), "uint8")
+        np.testing.assert_array_equal(parsed["features"], expected)
+        assert np.abs(parsed["features"][0] - view).max() < np.ptp(view) / 500
+
+
 def test_a_record_of_one_view_has_no_second() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="features_flip"):
         records.parse(tf.constant([make_record(views=1)]), make_info(), records.FLIPPED)
