@@ -45,6 +45,8 @@ VECTORS_REQUIRES = ["gensim>=4.4"]
 APP_REQUIRES = ["certifi", "streamlit>=1.60", "urllib3>=2.2"]
 # Sentence embeddings; keras-hub needs safetensors to read Hugging Face's files.
 SIMILARITY_REQUIRES = ["keras-hub>=0.32", "safetensors>=0.5"]
+# What reads records in PyTorch (docs/records.md); its wheel is larger than all others together.
+TORCH_REQUIRES = ["torch>=2.6"]
 TEST_REQUIRES = [
     *APP_REQUIRES,
     *BENCH_REQUIRES,
@@ -56,12 +58,14 @@ TEST_REQUIRES = [
     "flask-cors",
     "httpx2",
     "hypothesis",
+    "jax",
     "moto[s3]",
     "mypy",
     "pytest",
     "pytest-xdist",
     "ruff",
     "selenium",
+    "tensorflow-datasets",
 ]
 
 setup(
@@ -83,6 +87,7 @@ setup(
         "bench": BENCH_REQUIRES,
         "similarity": SIMILARITY_REQUIRES,
         "test": TEST_REQUIRES,
+        "torch": TORCH_REQUIRES,
         "vectors": VECTORS_REQUIRES,
     },
     entry_points={

@@ -95,7 +95,14 @@ def _remove_unfinished(folder: str) -> None:
 
 def _remove_records(folder: str) -> None:
     """Removes everything that jobs have written, and nothing else."""
-    descriptions = (records.COMPLETED, records.INFO, records.VOCABULARY, records.FAILURES)
+    descriptions = (
+        records.COMPLETED,
+        records.INFO,
+        records.VOCABULARY,
+        records.FAILURES,
+        records.FEATURES_JSON,
+        records.DATASET_INFO,
+    )
     _delete(_find(folder, *descriptions, "shards/*.json", _SHARDS))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import processes
 import pytest
@@ -105,20 +103,6 @@ def test_readme_lists_its_sections():
     headings = re.findall(r"^## (.+)$", read("README.md"), re.MULTILINE)
     listed = re.findall(r"^- \[(.+?)\]\(#", read("README.md"), re.MULTILINE)
     assert [heading for heading in headings if heading != "Contents"] == listed
-
-
-def test_records_are_read_with_plain_tensorflow(landscape_data: Path):
-    (code,) = re.findall(r"```python\n(.+?)```", read("docs/records.md"), re.DOTALL)
-    assert "imcap" not in code
-    folder = str(landscape_data / "records")
-    names: dict[str, Any] = {}
-    exec(code, names)
-    info, found = records.read_info(folder), list(names["read"](folder, "dev"))
-    assert len(found) == info.num_images("dev")
-    for image_id, features, captions in found:
-        assert image_id.numpy().endswith(b".jpg")
-        assert features.shape == info.feature_shape and features.dtype == info.feature_dtype
-        assert b"sky" in captions.numpy()[0]
 
 
 def test_records_page_names_every_key_of_info():

@@ -74,6 +74,8 @@ def write_info(
     _write(folder, records.VOCABULARY, "\n".join(vocabulary) + "\n")
     _write(folder, records.FAILURES, "".join(failures))
     _write(folder, records.INFO, records.format_info(info))
+    for name, content in records.format_tfds_files(info).items():
+        _write(folder, name, content)
     _write(folder, records.COMPLETED, "")
 
 

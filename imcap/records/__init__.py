@@ -41,12 +41,15 @@ from imcap.records.shards import (
     shard_name,
     shards,
 )
+from imcap.records.tfds_files import DATASET_INFO, FEATURES_JSON, format_tfds_files
 
 __all__ = [
     "COMPLETED",
+    "DATASET_INFO",
     "DTYPES",
     "FAILURES",
     "FEATURES",
+    "FEATURES_JSON",
     "FLIPPED",
     "INFO",
     "NO_AUTOTUNE",
@@ -60,6 +63,7 @@ __all__ = [
     "encoder_settings",
     "float_dtype",
     "format_info",
+    "format_tfds_files",
     "image_path",
     "interleave",
     "parse",

@@ -16,7 +16,7 @@ from imcap.records.info import Info
 
 # The keys of an image's features, and of those of the image flipped from left to right.
 FEATURES, FLIPPED = "features", "features_flip"
-_SCALE = "_scale"  # Ends the key of the scale of features that are stored as levels.
+SCALE = "_scale"  # Ends the key of the scale of features that are stored as levels.
 
 _RETOKENIZED_AT_ONCE = 256  # Records.
 
@@ -98,7 +98,7 @@ def _add_features(example: tf.train.Example, key: str, array: np.ndarray, dtype:
     if dtype == features_lib.QUANTIZED:
         levels, scale = features_lib.quantize(tf.constant(array[np.newaxis]))
         stored = features_lib.compress(levels.numpy().tobytes())
-        feature[key + _SCALE].float_list.value.extend(scale.numpy()[0].tolist())
+        feature[key + SCALE].float_list.value.extend(scale.numpy()[0].tolist())
     else:
         stored = array.astype(features_lib.DTYPES[dtype] if dtype else array.dtype).tobytes()
     feature[key].bytes_list.value.append(stored)
@@ -135,7 +135,7 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
             "tokens": _CAPTION_TOKENS,
         },
     )
-    features = _decode_features(parsed.pop(key), parsed.pop(key + _SCALE, None), info)
+    features = _decode_features(parsed.pop(key), parsed.pop(key + SCALE, None), info)
     tokens = tf.cast(parsed["tokens"], tf.int32)
     return {**parsed, "features": features, "tokens": tokens}
 
@@ -143,7 +143,7 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
 def _features_spec(info: Info, key: str) -> dict[str, tf.io.FixedLenFeature]:
     spec = {key: tf.io.FixedLenFeature([], tf.string)}
     if info.feature_dtype == features_lib.QUANTIZED:
-        spec[key + _SCALE] = tf.io.FixedLenFeature([2], tf.float32)
+        spec[key + SCALE] = tf.io.FixedLenFeature([2], tf.float32)
     return spec
 
 

@@ -23,7 +23,8 @@ def info(built):
 
 def test_a_finished_folder_holds_shards_and_their_description(built):
     names = {path.name for path in Path(built.records.dir).iterdir() if path.is_file()}
-    assert names == ALL_SHARDS | {"info.json", "vocab.txt", "failures.jsonl", "COMPLETED"}
+    described = {"info.json", "vocab.txt", "failures.jsonl", "features.json", "dataset_info.json"}
+    assert names == ALL_SHARDS | described | {"COMPLETED"}
     assert Path(built.records.dir, "failures.jsonl").read_text() == ""
 
 
