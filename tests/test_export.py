@@ -16,7 +16,7 @@ from signatures import caption
 
 from beam_jobs import build_records
 from imcap import encoders, export, input_pipeline, records
-from imcap.decoding import beam_search
+from imcap.decoding import beam_search, views
 from imcap.serving.caption_model import CaptionModel
 
 # Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
@@ -113,14 +113,21 @@ def test_features_stored_in_a_byte_give_the_scores_that_the_export_gives(
     trained, landscape_data, tmp_path
 ):
     config = landscapes.make_config(
-        tmp_path, landscape_data, records__dtype="uint8", records__dir=str(tmp_path / "records")
+        tmp_path,
+        landscape_data,
+        records__dtype="uint8",
+        records__dir=str(tmp_path / "records"),
+        records__flip_eval=True,
+        decode__both_views=True,  # Each has a scale of its own.
     )
     info = build_records.build_records(config)
     assert info.feature_dtype == "uint8"
-    (batch,) = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9)
+    keys = views.keys(info, "dev", both=True)
+    (batch,) = input_pipeline.eval_dataset(config.records.dir, info, "dev", batch_size=9, keys=keys)
+    decoder = views.prepare(trained.decoder, config.decode, info.feature_grid)
     captions = [f"a {sky} sky over the snow" for sky in landscapes.SKIES] * 3
     tokens = trained.tokenizer.encode_tf(tf.constant(captions)).to_tensor()[:, tf.newaxis]
-    total, count = beam_search.log_probability(trained.decoder, batch["features"], tokens)
+    total, count = beam_search.log_probability(decoder, batch["features"], tokens)
     encoder = encoders.build(config.encoder)
     model = CaptionModel(encoder, trained.decoder, trained.tokenizer, info, config.decode)
     images = [(landscape_data / name.decode()).read_bytes() for name in batch["path"].numpy()]
