@@ -176,7 +176,11 @@ def inspect(parsed: Parsed) -> None:
     print("\n".join(inspect_records.inspect_records(folder)))
 
 
-@command("serve", "model host port max_body_mib threads")
+@command(
+    "serve",
+    "model host port threads max_batch_size batch_timeout_ms max_waiting max_connections "
+    "max_instances max_body_mib max_image_mib max_image_megapixels request_timeout_s",
+)
 def serve(parsed: Parsed) -> None:
     """answer TensorFlow Serving's REST API"""
     from imcap.serving import saved_model, server
@@ -185,9 +189,11 @@ def serve(parsed: Parsed) -> None:
     if not models:
         raise UserError("imcap serve needs --model=DIR or --model=NAME=DIR, once for each model")
     _import_tensorflow()
+    values = parsed.values
+    limits = server.Limits(**{n: getattr(values, n) for n in server.Limits.__dataclass_fields__})
+    runtime.limit_threads(values.threads)
     server.serve(
-        models, host=parsed.values.host, port=parsed.values.port,
-        max_body_mib=parsed.values.max_body_mib, threads=parsed.values.threads,
+        models, host=values.host, port=values.port, limits=limits,
         announce=functools.partial(print, flush=True),
     )  # fmt: skip
 

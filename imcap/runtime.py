@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from imcap.errors import UserError
+
 # Rows, columns that are summed over, and columns of the result: [m, k] times [k, n].
 GemmShape = tuple[int, int, int]
 
@@ -17,6 +19,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
+
+_CPU_QUOTA = "/sys/fs/cgroup/cpu.max"  # Quota and period in µs; of Linux's control groups, v2.
 
 _DTYPES = ("float32", "bfloat16")
 # bfloat16 rounds to 8 bits and needs casts, so that it has to be faster by more than noise.
@@ -72,6 +76,35 @@ def assume_frozen_weights() -> None:
     for every batch, 6% of ResNet50's time with 8 images.
     """
     os.environ.setdefault("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "1")
+
+
+def available_cores() -> int:
+    """Returns how many cores this process may use: by its affinity, and by its container's quota.
+
+    TensorFlow and `os.cpu_count` do not read the quota: on two cores of 64 they start 64 threads.
+    """
+    allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    cores = len(allowed)
+    if os.path.exists(_CPU_QUOTA):
+        with open(_CPU_QUOTA, encoding="ascii") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def limit_threads(threads: int = 0) -> None:
+    """Lets an operation use `threads` cores, 0: `available_cores`; call it before TensorFlow runs.
+
+    Raises:
+      UserError: `threads` is negative.
+      RuntimeError: TensorFlow has run already.
+    """
+    if threads < 0:
+        raise UserError(f"--threads={threads}: must be at least 0")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads or available_cores())
 
 
 class DtypeChoice(NamedTuple):

@@ -12,6 +12,7 @@ import processes
 import pytest
 
 from imcap import runtime
+from imcap.errors import UserError
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets glibc's malloc")
 
@@ -158,3 +159,18 @@ def test_measuring_takes_well_under_a_second_at_any_size():
     assert time.perf_counter() - start < 2  # Beside other tests; alone it takes 0.3 s.
     assert set(rates) == {"float32", "bfloat16"}
     assert min(rates.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("max 100000", 3), ("200000 100000", 2), ("50000 100000", 1)]
+)
+def test_the_cores_are_those_of_the_affinity_and_of_the_quota(tmp_path, monkeypatch, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 4, 5})
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(runtime, "_CPU_QUOTA", str(tmp_path / "cpu.max"))
+    assert runtime.available_cores() == cores
+
+
+def test_a_negative_number_of_threads_is_refused():
+    with pytest.raises(UserError, match="--threads=-1"):
+        runtime.limit_threads(-1)

@@ -72,8 +72,25 @@ FLAGS = {
         flags.DEFINE_bool, False, "",
         "Also fetch images from this machine and from private networks, for any visitor.",
     ),
+    "threads": Flag(
+        flags.DEFINE_integer, 0, "N", "CPU threads of the models; 0: a thread for each core."
+    ),
+    "max_batch_size": Flag(flags.DEFINE_integer, 32, "N", "Most images in a batch."),
+    "batch_timeout_ms": Flag(
+        flags.DEFINE_float, 2.0, "MS", "How long an idle model waits for more of a batch, in ms."
+    ),
+    "max_waiting": Flag(
+        flags.DEFINE_integer, 256, "N", "Most requests that wait; further ones get status 503."
+    ),
+    "max_connections": Flag(flags.DEFINE_integer, 1000, "N", "Most open connections."),
+    "max_instances": Flag(flags.DEFINE_integer, 1000, "N", "Most images of a request."),
     "max_body_mib": Flag(flags.DEFINE_integer, 64, "N", "Largest request, in MiB."),
-    "threads": Flag(flags.DEFINE_integer, 4, "N", "Requests that the model works on at once."),
+    "max_image_megapixels": Flag(
+        flags.DEFINE_integer, 100, "N", "Most pixels of an image, in millions."
+    ),
+    "request_timeout_s": Flag(
+        flags.DEFINE_float, 60.0, "S", "How long a request may take once it is received, in s."
+    ),
     "out": Flag(flags.DEFINE_string, "", "FILE", "A JSON file for the figures."),
     "image_dir": Flag(
         flags.DEFINE_string, "", "DIR", "records and scale: a folder of images to encode."

@@ -11,7 +11,8 @@ from pathlib import Path
 from absl import logging
 
 from imcap.errors import UserError
-from imcap.serving import saved_model, server
+from imcap.serving import saved_model
+from imcap.serving.server import sockets
 
 _PAGE = Path(__file__).with_name("app.py")
 
@@ -49,7 +50,7 @@ def run(
         raise UserError(f"--samples={samples}: no such folder")
     for folder in models.values():
         saved_model.find_model(folder)
-    with server.listen(host, port) as listener:
+    with sockets.listen(host, port) as listener:
         port = listener.getsockname()[1]
     page = [*(f"--model={name}={folder}" for name, folder in models.items())]
     page += [f"--samples={samples}", f"--max_image_mib={max_image_mib}"]
@@ -61,6 +62,6 @@ def run(
         # It would ask a service outside for this machine's address if all are listened on.
         "--logger.hideWelcomeMessage=true",
     ]
-    announce(f"showing {', '.join(models)} at {server.base_url(host, port)}")
+    announce(f"showing {', '.join(models)} at {sockets.base_url(host, port)}")
     command = [sys.executable, "-m", "streamlit", "run", str(_PAGE), *streamlit, "--", *page]
     os.execv(sys.executable, command)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import time
 import urllib.parse
 
@@ -42,7 +41,7 @@ def answer(level: int) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def client(version_dir):
     models = {"grey": Captioner(version_dir), "twin": Captioner(version_dir)}
-    with TestClient(server.create_app(models, max_body_mib=1)) as client:
+    with TestClient(server.create_app(models, server.Limits(max_body_mib=1))) as client:
         yield client
 
 
@@ -256,17 +255,15 @@ def test_a_model_that_fails_is_not_ready_and_the_server_stays_up(held, tmp_path)
 # Options.
 
 
+@pytest.mark.parametrize(("names", "error"), [([], "--model=NAME=DIR"), (["a/b"], "--model=a/b=")])
+def test_wrong_names_are_refused(model, names, error):
+    with pytest.raises(UserError, match=error):
+        server.create_app(dict.fromkeys(names, model))
+
+
 @pytest.mark.parametrize(
-    ("names", "options", "error"),
-    [
-        ([], {}, "--model=NAME=DIR"),
-        (["a/b"], {}, "--model=a/b="),
-        (["grey"], {"max_body_mib": 0}, "--max_body_mib=0"),
-        (["grey"], {"threads": 0}, "--threads=0"),
-    ],
+    ("option", "value"), [("max_body_mib", 0), ("batch_timeout_ms", -1), ("request_timeout_s", 0)]
 )
-def test_wrong_options_are_refused(model, names, options, error):
-    with pytest.raises(UserError, match=error):
-        server.create_app(dict.fromkeys(names, model), **options)
-    with pytest.raises(UserError, match=error):
-        server.serve(dict.fromkeys(names, os.devnull), port=0, **options)
+def test_wrong_limits_are_refused(option, value):
+    with pytest.raises(UserError, match=f"--{option}={value}: must be"):
+        server.Limits(**{option: value})

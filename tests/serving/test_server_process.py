@@ -29,7 +29,8 @@ SERVE = """
 import functools, json, sys
 from imcap.serving import server
 announce = functools.partial(print, flush=True)
-server.serve({"grey": sys.argv[1]}, port=0, max_body_mib=8, announce=announce)
+limits = server.Limits(max_body_mib=8)
+server.serve({"grey": sys.argv[1]}, port=0, limits=limits, announce=announce)
 """
 
 
@@ -111,13 +112,16 @@ def test_probes_are_answered_during_requests_which_finish_before_the_shutdown(st
         replies = pool.map(lambda _: captions(get(host, port, PREDICT, body(10))), range(16))
         assert list(replies) == [["grey 10"]] * 16
 
-        requests = [body(level, HELD_HEIGHT) for level in (20, 21)]
-        waiting = [pool.submit(get, host, port, PREDICT, request) for request in requests]
-        wait_for(lambda: all(Path(f"{barrier}.{level}").exists() for level in (20, 21)))
-        assert get(host, port, "/healthz") == (200, {"status": "ok"})
-        process.send_signal(signal.SIGTERM)
-        barrier.touch()
-        assert [captions(reply.result()) for reply in waiting] == [["grey 20"], ["grey 21"]]
+    held = [http.client.HTTPConnection(host, port, timeout=20) for _ in range(8)]
+    for level, client in enumerate(held, start=20):
+        client.request("POST", PREDICT, body(level, HELD_HEIGHT))
+    wait_for(lambda: any(Path(f"{barrier}.{level}").exists() for level in range(20, 28)))
+    assert get(host, port, "/healthz") == (200, {"status": "ok"})
+    process.send_signal(signal.SIGTERM)
+    barrier.touch()
+    for level, client in enumerate(held, start=20):
+        with client.getresponse() as response:
+            assert captions((response.status, json.load(response))) == [f"grey {level}"]
     assert process.wait(20) == 0
 
 

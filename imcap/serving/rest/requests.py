@@ -1,99 +1,17 @@
-"""TensorFlow Serving's JSON dialect: URLs, predict requests and replies, as pure functions.
-
-URLs, JSON and error messages follow `tensorflow_model_server`'s HTTP handler, so that a client can
-switch to it unchanged. https://www.tensorflow.org/tfx/serving/api_rest
-"""
+"""The bodies of predict requests: JSON to inputs by name."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from imcap.serving.captioner import Failure
+from imcap.serving.rest.errors import RequestError
 from imcap.serving.saved_model import DEFAULT_SIGNATURE, SIGNATURES
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_PREDICT_URL = re.compile(rf"{_MODEL}:(?P<method>classify|regress|predict)", re.IGNORECASE)
-_STATUS_URL = re.compile(rf"{_MODEL}(?P<metadata>/metadata)?", re.IGNORECASE)
-_MAX_VERSION = (1 << 63) - 1  # TensorFlow Serving keeps versions in an int64.
-
-
-class RequestError(Exception):
-    """A request that is refused.
-
-    Attributes:
-      status: the HTTP status code.
-      message: what is wrong, in one line.
-      allow: for status 405, the methods that the URL takes.
-    """
-
-    def __init__(self, status: int, message: str, allow: str = "") -> None:
-        super().__init__(message)
-        self.status, self.message, self.allow = status, message, allow
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What a URL asks for.
-
-    Attributes:
-      action: `predict`, `status` or `metadata`; `classify` or `regress`, which no captioner has.
-      name: of the model.
-      version: as written in the URL; None for the newest.
-    """
-
-    action: str
-    name: str
-    version: str | None = None
-
-    def not_found_error(self) -> RequestError:
-        """Returns the error of a model, or a version of it, that is not served."""
-        if self.action == "status":
-            which = f"version {self.version}" if self.version else "any versions"
-            return RequestError(404, f"Could not find {which} of model {self.name}")
-        which = f"Specific({self.name}, {self.version})" if self.version else f"Latest({self.name})"
-        return RequestError(404, f"Servable not found for request: {which}")
-
-
-def is_model_name(name: str) -> bool:
-    """Tells whether a URL can name a model so."""
-    return re.fullmatch(r"[^/:]+", name) is not None
-
-
-def parse_url(method: str, path: str) -> Target:
-    """Returns what an HTTP method and a URL's path ask for.
-
-    Raises:
-      RequestError: 404 outside of `/v1/`, 405 for a wrong method, 400 for other mistakes.
-    """
-    if not path.lower().startswith("/v1/"):
-        raise RequestError(404, f"Not found: {path}")
-    predict, status = _PREDICT_URL.fullmatch(path), _STATUS_URL.fullmatch(path)
-    found = predict or status
-    if found is None:
-        if method == "GET" and path.lower() == "/v1/models":
-            raise RequestError(400, "Missing model name in request.")
-        raise RequestError(400, f"Malformed request: {method} {path}")
-    allowed = ("POST",) if predict else ("GET", "HEAD")
-    if method not in allowed:
-        raise RequestError(405, f"Malformed request: {method} {path}", ", ".join(allowed))
-    version = _version(found["version"], found["label"])
-    if predict:
-        return Target(predict["method"].lower(), predict["name"], version)
-    return Target("metadata" if found["metadata"] else "status", found["name"], version)
-
-
-def _version(version: str | None, label: str | None) -> str | None:
-    if label is not None:
-        raise RequestError(400, f"Unrecognized servable version label: {label}")
-    # The number of digits first: int() of a very long number is slow, or refused.
-    if version is not None and (len(version) > 19 or int(version) > _MAX_VERSION):
-        raise RequestError(400, f"Failed to convert version: {version} to numeric.")
-    return version
+_COMMAS_PER_INSTANCE = 200  # Base64 has none, a caption that is to be scored a few.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +29,27 @@ class PredictRequest:
     inputs: dict[str, list[bytes]]
 
 
-def parse_request(body: bytes | bytearray) -> PredictRequest:
+def parse_request(body: bytes | bytearray, max_instances: int = 1 << 30) -> PredictRequest:
     """Parses the body of a predict request.
+
+    Args:
+      body: JSON.
+      max_instances: a request with more of them is refused.
 
     Raises:
       RequestError: 400, what is wrong with it.
     """
+    # Python's parser blocks all threads: seconds for a large body of tiny values.
+    if body.count(b",") > _COMMAS_PER_INSTANCE * max_instances:
+        raise RequestError(400, f"'instances' or 'inputs': more than {max_instances} rows")
+    parsed = _parse_rows(body)
+    if (rows := len(next(iter(parsed.inputs.values())))) > max_instances:
+        message = f"{rows} rows; at most {max_instances} are accepted (--max_instances)"
+        raise RequestError(400, f"{parsed.key!r}: {message}")
+    return parsed
+
+
+def _parse_rows(body: bytes | bytearray) -> PredictRequest:
     request = _parse_json(body)
     signature = request.get("signature_name", "")
     if not isinstance(signature, str):
@@ -219,48 +152,3 @@ def _to_bytes(value: Any, where: str) -> bytes:
 def _kind(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     return "null" if value is None else kinds.get(type(value), "a number")
-
-
-def predict_reply(
-    request: PredictRequest, rows: Sequence[Mapping[str, Any] | Failure]
-) -> dict[str, Any]:
-    """Returns the reply to a predict request, in the request's format.
-
-    Args:
-      request: what was asked.
-      rows: for each row of inputs, all outputs of the signature by name.
-
-    Raises:
-      RequestError: a row failed: 429 if memory ran out, else 400.
-    """
-    outputs = []
-    for index, row in enumerate(rows):
-        if isinstance(row, Failure):
-            container = "list" if request.key == "instances" else "object"
-            where = f"Failed to process element: {index} of {request.key!r} {container}"
-            status = 429 if row.out_of_memory else 400
-            raise RequestError(status, f"{where}. Error: {row.reason}")
-        outputs.append(row)
-    if request.key == "instances":
-        return {"predictions": [_unnamed(row) for row in outputs]}
-    return {"outputs": _unnamed({name: [row[name] for row in outputs] for name in outputs[0]})}
-
-
-def _unnamed(outputs: Mapping[str, Any]) -> Any:
-    # TensorFlow Serving omits the name if there is one output.
-    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
-
-
-def status_reply(version: int) -> dict[str, Any]:
-    """Returns the status of a model of which one version is loaded."""
-    status = {"error_code": "OK", "error_message": ""}
-    state = {"version": str(version), "state": "AVAILABLE", "status": status}
-    return {"model_version_status": [state]}
-
-
-def metadata_reply(name: str, version: int, signature_defs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a model's signatures; `signature_defs` is the JSON form of each, by name."""
-    spec = {"name": name, "signature_name": "", "version": str(version)}
-    # The key appears twice: it is the metadata's key and the field of its SignatureDefMap.
-    signature_def = {"signature_def": signature_defs}
-    return {"model_spec": spec, "metadata": {"signature_def": signature_def}}
