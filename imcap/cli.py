@@ -244,7 +244,7 @@ def bench(parsed: Parsed) -> None:
 
 def _import_tensorflow() -> None:
     with console.quiet():
-        import tensorflow_text  # noqa: F401
+        import tensorflow  # noqa: F401
 
 
 def main() -> NoReturn:

@@ -26,10 +26,20 @@ def standardize(captions: tf.Tensor) -> tf.Tensor:
     Returns:
       string [...], words separated by single spaces, none at the ends.
     """
-    text = tf.strings.unicode_transcode(captions, "UTF-8", "UTF-8", errors="ignore")
     # Before normalization, which turns a spacing accent into a space and a combining accent.
-    text = tf.strings.regex_replace(text, r"['’`´ʼ＇]", "")
-    text = tf_text.case_fold_utf8(tf_text.normalize_utf8(text, "NFKC"))
+    text = drop_apostrophes(captions)
+    return split_words(tf_text.case_fold_utf8(tf_text.normalize_utf8(text, "NFKC")))
+
+
+def drop_apostrophes(captions: tf.Tensor) -> tf.Tensor:
+    """Returns string [...] without apostrophes and invalid UTF-8: `standardize`'s first part."""
+    text = tf.strings.unicode_transcode(captions, "UTF-8", "UTF-8", errors="ignore")
+    return tf.strings.regex_replace(text, r"['’`´ʼ＇]", "")
+
+
+def split_words(text: tf.Tensor) -> tf.Tensor:
+    """Returns string [...] with single spaces in place of all but letters, marks and digits, and
+    none at the ends: the last part of `standardize`."""
     return tf.strings.strip(tf.strings.regex_replace(text, r"[^\pL\pM\pN]+", " "))
 
 
@@ -105,13 +115,7 @@ class Tokenizer(tf.Module):
         A caption with more than `max_length` words is cut and gets no END, so that the model does
         not learn to end there.
         """
-        ids = tf.cast(self._vectorize(captions), tf.int32)
-        is_whole = ids.row_lengths() <= self.max_length
-        start = tf.fill([ids.nrows(), 1], START)
-        end = tf.RaggedTensor.from_row_lengths(
-            tf.fill([tf.math.count_nonzero(is_whole)], END), tf.cast(is_whole, tf.int64)
-        )
-        return tf.concat([start, ids[:, : self.max_length], end], axis=1)
+        return add_markers(tf.cast(self._vectorize(captions), tf.int32), self.max_length)
 
     def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
         """Like `encode_tf`, of Python strings: an int32 array [tokens] per caption."""
@@ -128,6 +132,16 @@ class Tokenizer(tf.Module):
     def decode(self, ids: np.ndarray) -> list[str]:
         """Ids, int [n, length], to captions: words up to the first END, without markers."""
         return [" ".join(self.words[row[: _length(row)]]) for row in np.asarray(ids)]
+
+
+def add_markers(ids: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
+    """Adds START and END to word ids, int32 ragged [n, None]; see `Tokenizer.encode_tf`."""
+    is_whole = ids.row_lengths() <= max_length
+    start = tf.fill([ids.nrows(), 1], START)
+    end = tf.RaggedTensor.from_row_lengths(
+        tf.fill([tf.math.count_nonzero(is_whole)], END), tf.cast(is_whole, tf.int64)
+    )
+    return tf.concat([start, ids[:, :max_length], end], axis=1)
 
 
 def _length(row: np.ndarray) -> int:

@@ -19,11 +19,11 @@ from imcap import encoders, export, input_pipeline, records
 from imcap.decoding import beam_search, views
 from imcap.serving.caption_model import CaptionModel
 
-# Nothing but TensorFlow and the ops of tensorflow-text, as in TensorFlow Serving.
+# Nothing but TensorFlow: importing tensorflow-text fails.
 _SERVE = """
 import json, sys
+sys.modules["tensorflow_text"] = None
 import tensorflow as tf
-import tensorflow_text
 model, *paths = sys.argv[1:]
 signature = tf.saved_model.load(model).signatures["serving_default"]
 images = [open(path, "rb").read() for path in paths]

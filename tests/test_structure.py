@@ -39,7 +39,7 @@ LEVELS = {
         "data": ("datasets", "input_pipeline", "records"),
         "models": ("decoders", "encoders", "metrics"),
         "uses of models": ("decoding", "reports", "training"),
-        "output": ("serving",),
+        "output": ("exporting", "serving"),
         "commands": ("compare", "evaluate", "export", "inspect_records", "pretrain", "train"),
         "benchmarks": ("benchmarks",),
         "command line": (

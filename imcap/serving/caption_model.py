@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from imcap import encoders, images, records, text
 from imcap.decoders.base import DecoderLike
 from imcap.decoding import attention, beam_search, rerank, views
+from imcap.exporting.plain_tokens import PlainTokenizer
 
 
 class CaptionModel(tf.Module):
@@ -36,7 +37,9 @@ class CaptionModel(tf.Module):
           reranker: orders the captions found.
         """
         super().__init__()
-        self._encoder, self._tokenizer, self._decode = encoder, tokenizer, decode
+        self._encoder, self._decode = encoder, decode
+        # `tokenizer` itself would bring ops of tensorflow-text into the SavedModel.
+        self._tokenizer, self._to_captions = PlainTokenizer(tokenizer), tokenizer.decode_tf
         self._decoder = views.prepare(decoder, decode, info.feature_grid)
         self._reranker = reranker
         self._image_size = info.preprocessing["image_size"]
@@ -76,7 +79,7 @@ class CaptionModel(tf.Module):
           `caption` string [batch], `score` float32 [batch]: the first of `captions` and `scores`.
         """
         found = self._search(image_bytes)
-        captions = self._tokenizer.decode_tf(found.tokens)
+        captions = self._to_captions(found.tokens)
         return {
             "caption": captions[:, 0],
             "score": found.scores[:, 0],
@@ -124,7 +127,7 @@ class CaptionModel(tf.Module):
           `captions`, `ranks` and `scores` [batch, beam_size], as `caption` returns them.
         """
         found = self._search(image_bytes, beam_size)
-        captions = self._tokenizer.decode_tf(found.tokens)
+        captions = self._to_captions(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
 
     def _search(

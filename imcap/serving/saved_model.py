@@ -96,7 +96,19 @@ def read_signature_defs(path: str) -> dict[str, dict[str, Any]]:
     Raises:
       UserError: `saved_model.pb` cannot be read, or lacks one of `SIGNATURES`.
     """
-    from google.protobuf import json_format, message
+    from google.protobuf import json_format
+
+    graphs = _read_graphs(path)
+    options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+    defs = graphs[0].signature_def if graphs else {}
+    found = {name: json_format.MessageToDict(defs[name], **options) for name in sorted(defs)}
+    _check_signatures(path, found)
+    return found
+
+
+def _read_graphs(path: str) -> list[Any]:
+    """Returns the `MetaGraphDef`s for serving of a SavedModel."""
+    from google.protobuf import message
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel()
@@ -105,12 +117,7 @@ def read_signature_defs(path: str) -> dict[str, dict[str, Any]]:
             proto.ParseFromString(file.read())
     except (OSError, message.DecodeError) as error:
         raise UserError(f"{path}/saved_model.pb: cannot be read: {error}") from error
-    graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]
-    options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-    defs = graphs[0].signature_def if graphs else {}
-    found = {name: json_format.MessageToDict(defs[name], **options) for name in sorted(defs)}
-    _check_signatures(path, found)
-    return found
+    return [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]
 
 
 def _check_signatures(path: str, signature_defs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -131,11 +138,21 @@ def load(path: str) -> Any:
       UserError: it cannot be loaded.
     """
     import tensorflow as tf
-    import tensorflow_text  # noqa: F401  Registers the ops that standardize captions in graph.
 
+    if _standardizes_with_other_ops(path):
+        import tensorflow_text  # noqa: F401  Registers them.
     try:
         return tf.saved_model.load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"{path}: cannot be loaded: {first_line(error)}; export it again"
         ) from error
+
+
+def _standardizes_with_other_ops(path: str) -> bool:
+    """Tells whether the model was exported before imcap standardized captions with TensorFlow's own
+    ops; without them tensorflow-text need not be imported."""
+    ops = {
+        op.name for graph in _read_graphs(path) for op in graph.meta_info_def.stripped_op_list.op
+    }
+    return not ops.isdisjoint(("NormalizeUTF8", "CaseFoldUTF8"))

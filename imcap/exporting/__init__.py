@@ -1,0 +1,1 @@
+"""What an exported captioner is made of, and how it is checked."""
