@@ -19,6 +19,12 @@ def has_attention(decoder: DecoderLike, shape: Sequence[int]) -> bool:
     return KEY in carry
 
 
+def without(carry: State) -> State:
+    """Returns a carry without the attention weights, also those of an ensemble's members: no step
+    reads them."""
+    return {key: value for key, value in carry.items() if key.rpartition(".")[2] != KEY}
+
+
 def attention_weights(decoder: DecoderLike, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """Returns the weights with which each token was chosen.
 

@@ -11,6 +11,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap.decoders.base import NO_DROPOUT, DecoderLike, State
+from imcap.decoding import attention
+from imcap.decoding.top_k import top_k
 from imcap.text import END, PAD, START, UNKNOWN
 
 _MASKED = -1e9  # Below any log-probability, yet finite: sums of it are not NaN.
@@ -40,14 +42,20 @@ class _Beam(NamedTuple):
     done: tf.Tensor  # bool [batch, beam]
 
 
+class _State(NamedTuple):
+    """What a step reads and changes."""
+
+    beam: _Beam
+    previous: tf.Tensor  # int32 [images, beam], the last tokens
+    carry: State
+
+
 class _Running(NamedTuple):
     """The images that have unfinished sequences."""
 
     images: tf.Tensor  # int32 [images], their rows in the batch
     memory: State
-    beam: _Beam
-    previous: tf.Tensor  # int32 [images, beam], the last tokens
-    carry: State
+    state: _State
 
 
 def search(
@@ -78,9 +86,10 @@ def search(
     width = config.beam_size if beam_size is None else beam_size
     last = config.max_length
     memory, carry = decoder.start(features, width, NO_DROPOUT)
-    beam = _initial_beam(tf.shape(features)[0], width, last + 1)
-    previous = tf.fill(tf.shape(beam.total), START)
-    running = _Running(tf.range(tf.shape(features)[0]), memory, beam, previous, carry)
+    batch = tf.shape(features)[0]
+    beam = _initial_beam(batch, width, last + 1)
+    state = _State(beam, tf.fill(tf.shape(beam.total), START), attention.without(carry))
+    running = _Running(tf.range(batch), memory, state)
 
     def is_running(time: tf.Tensor, running: _Running, found: _Beam) -> tf.Tensor:
         return (time <= last) & (tf.size(running.images) > 0)
@@ -88,12 +97,8 @@ def search(
     def advance(
         time: tf.Tensor, running: _Running, found: _Beam
     ) -> tuple[tf.Tensor, _Running, _Beam]:
-        logits, carry = decoder.step(running.previous, running.memory, running.carry)
-        scores, tokens = _continue(logits, running, time, config.no_repeat_ngram)
-        beam, parents = _select(scores, tokens, running.beam, time, config.length_penalty)
-        carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
-        running = running._replace(beam=beam, previous=beam.tokens[:, :, time], carry=carry)
-        return time + 1, *_remove_finished(running, found)
+        time, state = _run_until_one_ends(decoder, running, time, config)
+        return time, *_remove_finished(running._replace(state=state), found)
 
     invariants = tf.TensorShape([]), *tf.nest.map_structure(_of_any_batch, (running, beam))
     _, _, beam = tf.while_loop(
@@ -104,6 +109,29 @@ def search(
         beam.total / tf.maximum(beam.length, 1.0),
         _ranks(beam.total, beam.length, config.length_penalty),
     )
+
+
+def _run_until_one_ends(
+    decoder: DecoderLike, running: _Running, time: tf.Tensor, config: ConfigDict
+) -> tuple[tf.Tensor, _State]:
+    """Advances all sequences until those of an image have all ended.
+
+    A loop of its own, as each step of it has fewer operations than one that may remove images: with
+    one image these take as long as the matrix products.
+    """
+
+    def goes_on(time: tf.Tensor, state: _State) -> tf.Tensor:
+        return ~tf.reduce_any(tf.reduce_all(state.beam.done, axis=1))
+
+    def advance(time: tf.Tensor, state: _State) -> tuple[tf.Tensor, _State]:
+        logits, carry = decoder.step(state.previous, running.memory, state.carry)
+        scores, tokens = _continue(logits, state, time, config.no_repeat_ngram)
+        beam, chosen, parents = _select(scores, tokens, state.beam, time, config.length_penalty)
+        carry = attention.without(carry)
+        carry = tf.nest.map_structure(lambda x: tf.gather(x, parents, batch_dims=1), carry)
+        return time + 1, _State(beam, chosen, carry)
+
+    return tf.while_loop(goes_on, advance, (time, running.state))
 
 
 def _of_any_batch(x: tf.Tensor) -> tf.TensorShape:
@@ -124,77 +152,74 @@ def _initial_beam(batch: tf.Tensor, width: int | tf.Tensor, columns: int) -> _Be
 
 def _remove_finished(running: _Running, found: _Beam) -> tuple[_Running, _Beam]:
     """Moves the images all of whose sequences have ended from what is running to what is found."""
-    is_finished = tf.reduce_all(running.beam.done, axis=1)
-
-    def remove() -> tuple[_Running, _Beam]:
-        rows = tf.boolean_mask(running.images, is_finished)[:, tf.newaxis]
-        ended = tf.nest.map_structure(lambda x: tf.boolean_mask(x, is_finished), running.beam)
-        moved = tf.nest.map_structure(
-            lambda x, y: tf.tensor_scatter_nd_update(x, rows, y), found, ended
-        )
-        unfinished = tf.where(~is_finished)[:, 0]
-        return tf.nest.map_structure(lambda x: tf.gather(x, unfinished), running), moved
-
-    return tf.cond(tf.reduce_any(is_finished), remove, lambda: (running, found))
+    is_finished = tf.reduce_all(running.state.beam.done, axis=1)
+    rows = tf.boolean_mask(running.images, is_finished)[:, tf.newaxis]
+    ended = tf.nest.map_structure(lambda x: tf.boolean_mask(x, is_finished), running.state.beam)
+    moved = tf.nest.map_structure(
+        lambda x, y: tf.tensor_scatter_nd_update(x, rows, y), found, ended
+    )
+    unfinished = tf.where(~is_finished)[:, 0]
+    return tf.nest.map_structure(lambda x: tf.gather(x, unfinished), running), moved
 
 
 def _continue(
-    logits: tf.Tensor, running: _Running, time: tf.Tensor, ngram: int
+    logits: tf.Tensor, state: _State, time: tf.Tensor, ngram: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the log-probabilities and tokens of the best continuations of each sequence,
-    [batch, beam, continuations]; a beam needs no more of them than it is wide."""
-    beam, size = running.beam, logits.shape[-1]
-    allowed = _mask_forbidden(logits, beam, running.previous, time, ngram)
-    scores, tokens = tf.math.top_k(allowed, tf.minimum(tf.shape(logits)[1], size))
-    normalizers = tf.reduce_logsumexp(logits, axis=-1)
+    [batch * beam, continuations]; a beam needs no more of them than it is wide."""
+    beam, size = state.beam, logits.shape[-1]
+    width = logits.shape[1] or tf.shape(logits)[1]
+    logits = tf.reshape(logits, (-1, size))
+    best, tokens = top_k(_mask_forbidden(logits, state, time, ngram), width)
+    normalizers = tf.reduce_logsumexp(logits, axis=1, keepdims=True)
     # A finished sequence continues with padding, which adds 0 to its total. After the last word
     # only END can follow.
-    is_last = time == beam.tokens.shape[-1] - 1
-    only = tf.where(beam.done, PAD, END)[..., tf.newaxis]
-    score = tf.where(beam.done, 0.0, logits[..., END] - normalizers)[..., tf.newaxis]
-    is_first = tf.range(tf.shape(tokens)[-1]) == 0
-    has_one = (beam.done | is_last)[..., tf.newaxis]
-    scores = tf.where(has_one, tf.where(is_first, score, _MASKED), scores - normalizers[..., None])
-    return scores, tf.where(has_one & is_first, only, tokens)
+    done = tf.reshape(beam.done, (-1, 1))
+    only = tf.where(done, PAD, END)
+    score = tf.where(done, 0.0, logits[:, END, tf.newaxis] - normalizers)
+    is_first = tf.range(tf.shape(tokens)[1]) == 0
+    has_one = done | (time == beam.tokens.shape[-1] - 1)
+    best = tf.where(has_one, tf.where(is_first, score, _MASKED), best - normalizers)
+    return best, tf.where(has_one & is_first, only, tokens)
 
 
-def _mask_forbidden(
-    logits: tf.Tensor, beam: _Beam, previous: tf.Tensor, time: tf.Tensor, ngram: int
-) -> tf.Tensor:
-    """Masks the tokens that may not come next in logits [batch, beam, vocab_size]."""
-    never = tf.reduce_sum(tf.one_hot([PAD, UNKNOWN, START], logits.shape[-1]), axis=0)
-    batch, width = tf.unstack(tf.shape(previous))
-    image, sequence = tf.meshgrid(tf.range(batch), tf.range(width), indexing="ij")
-    masked = tf.reshape(tf.stack([image, sequence, previous], axis=-1), [-1, 3])
+def _mask_forbidden(logits: tf.Tensor, state: _State, time: tf.Tensor, ngram: int) -> tf.Tensor:
+    """Masks the tokens that may not come next in logits [batch * beam, vocab_size]."""
+    size = logits.shape[-1]
+    rows = tf.range(tf.shape(logits)[0])[:, tf.newaxis]
+    tokens = [tf.reshape(state.previous, (-1, 1))]
     if ngram:
-        masked = tf.concat([masked, _repeats(beam.tokens, time, ngram)], axis=0)
-    penalties = tf.fill(tf.shape(masked)[:1], _MASKED)
-    return tf.tensor_scatter_nd_add(logits + _MASKED * never, masked, penalties)
+        tokens.append(_repeats(state.beam.tokens, time, ngram))
+    tokens += [tf.fill(tf.shape(rows), token) for token in (PAD, UNKNOWN, START)]
+    places = tf.reshape(tf.concat(tokens, axis=1) + size * rows, (-1, 1))
+    masks = tf.fill(tf.shape(places)[:1], _MASKED)
+    flat = tf.tensor_scatter_nd_update(tf.reshape(logits, [-1]), places, masks)
+    return tf.reshape(flat, (-1, size))
 
 
 def _repeats(tokens: tf.Tensor, time: tf.Tensor, ngram: int) -> tf.Tensor:
-    """Returns which tokens would complete an n-gram that their sequence already contains: image,
-    sequence and token, int32 [n, 3]."""
+    """Returns tokens that would complete an n-gram that their sequence already contains, and
+    padding, which never comes next: int32 [batch * beam, n]."""
     prefix = ngram - 1
-    windows = tokens.shape[-1] - prefix
-    if windows <= 0:
-        return tf.zeros([0, 3], tf.int32)
-    # The last n - 1 tokens, [batch, beam, n - 1]; before there are as many, none match.
-    last = tf.gather(tokens, tf.maximum(time - prefix + tf.range(prefix), 0), axis=2)
-    matches = tf.ones_like(tokens[..., :windows], tf.bool)
+    tokens = tf.reshape(tokens, (-1, tokens.shape[-1]))
+    windows = max(0, tokens.shape[-1] - prefix)
+    # The last n - 1 tokens. Before there are as many none match, as no word follows itself; nor do
+    # windows of which a part is not written yet, or padding follows them.
+    last = tf.gather(tokens, tf.maximum(time - prefix + tf.range(prefix), 0), axis=1)
+    followers = tokens[:, prefix:]
     for offset in range(prefix):
-        matches &= tokens[..., offset : offset + windows] == last[..., offset, tf.newaxis]
-    matches &= (tf.range(windows) + prefix < time) & (time >= prefix)
-    where = tf.where(matches)
-    followers = tf.gather_nd(tokens[..., prefix:], where)
-    return tf.concat([tf.cast(where[:, :2], tf.int32), followers[:, tf.newaxis]], axis=1)
+        matches = tokens[:, offset : offset + windows] == last[:, offset, tf.newaxis]
+        followers = tf.where(matches, followers, PAD)
+    return followers
 
 
 def _select(
     scores: tf.Tensor, tokens: tf.Tensor, beam: _Beam, time: tf.Tensor, length_penalty: float
-) -> tuple[_Beam, tf.Tensor]:
-    """Returns the continuations of highest rank and the sequences they extend, [batch, beam]."""
-    width, size = scores.shape[1] or tf.shape(scores)[1], tf.shape(scores)[2]
+) -> tuple[_Beam, tf.Tensor, tf.Tensor]:
+    """Returns the continuations of highest rank, their last tokens, and the sequences that they
+    extend, [batch, beam] each."""
+    width, size = beam.total.shape[1] or tf.shape(beam.total)[1], tf.shape(scores)[1]
+    scores, tokens = (tf.reshape(x, (-1, width, size)) for x in (scores, tokens))
     totals = beam.total[..., tf.newaxis] + scores
     length = beam.length + tf.cast(tf.logical_not(beam.done), tf.float32)
     ranks = _ranks(totals, length[..., tf.newaxis], length_penalty)
@@ -205,12 +230,13 @@ def _select(
     )
     history = tf.gather(beam.tokens, parents, batch_dims=1)
     column = tf.range(history.shape[-1]) == time
-    return _Beam(
+    extended = _Beam(
         tf.where(column, chosen[..., tf.newaxis], history),
         total,
         tf.gather(length, parents, batch_dims=1),
         tf.gather(beam.done, parents, batch_dims=1) | (chosen == END),
-    ), parents
+    )
+    return extended, chosen, parents
 
 
 def _ranks(total: tf.Tensor, length: tf.Tensor, length_penalty: float) -> tf.Tensor:
