@@ -5,11 +5,14 @@ from __future__ import annotations
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, repeat
+from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout, State, dense, repeat, unflatten
 from imcap.decoders.cells import attend, join_heads, split_heads, update
 from imcap.decoders.lstm import LstmLayers
 from imcap.decoders.packing import Packing
+from imcap.decoders.prepared_attention import PreparedAttention, Weights
 from imcap.decoders.unrolling import unroll_attention
+
+_FEW_ROWS = 64  # Up to here a step by `PreparedAttention` is faster.
 
 
 class AttentionDecoder(Decoder):
@@ -44,6 +47,23 @@ class AttentionDecoder(Decoder):
         self.key_kernel = self.kernel("key_kernel", units, units) if config.separate_keys else None
         self.upper_lstm = LstmLayers(self, first=2)
         self.output_kernel = self.kernel("output_kernel", 2 * units + size, size)
+        self._prepared: PreparedAttention | None = None
+
+    def prepare_search(self) -> None:
+        """See `Decoder`."""
+        logits = self.logits_kernel
+        weights = (
+            self.query_gate_kernel,
+            self.word_kernel,
+            self.lstm_bias,
+            self.recurrent_kernel,
+            self.output_kernel,
+            tf.transpose(tf.convert_to_tensor(self.embedding)) if logits is None else logits,
+            self.output_bias,
+        )
+        self._prepared = PreparedAttention(
+            Weights(*map(tf.convert_to_tensor, weights)), self.config.heads
+        )
 
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """See `Decoder`: the memory holds keys and values, [batch, heads, positions, size] each.
@@ -89,6 +109,18 @@ class AttentionDecoder(Decoder):
     def step(self, tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
         """See `Decoder`; the carry's `attention`, [batch, width, positions], is the weights of
         this step."""
+        prepared = self._prepared
+        if prepared is None:
+            return self._plain_step(tokens, memory, carry)
+        return tf.cond(
+            tf.size(tokens) <= _FEW_ROWS,
+            lambda: self._prepared_step(prepared, tokens, memory, carry),
+            lambda: self._plain_step(tokens, memory, carry),
+        )
+
+    def _plain_step(
+        self, tokens: tf.Tensor, memory: State, carry: State
+    ) -> tuple[tf.Tensor, State]:
         words, hidden = self.embed(tokens, tf.float32), carry["hidden"]
         inputs = dense(words, self.word_kernel, self.lstm_bias)
         query, gate = tf.split(dense(hidden, self.query_gate_kernel), 2, axis=-1)
@@ -100,6 +132,20 @@ class AttentionDecoder(Decoder):
         first = {"hidden": hidden, "cell": cell, "attention": tf.reduce_mean(weights, axis=1)}
         hidden, upper = self.upper_lstm.step(hidden, carry)
         return self.logits(self._output(hidden, context, words, NO_DROPOUT)), first | upper
+
+    def _prepared_step(
+        self, prepared: PreparedAttention, tokens: tf.Tensor, memory: State, carry: State
+    ) -> tuple[tf.Tensor, State]:
+        words = self.embed(tf.reshape(tokens, [-1]), tf.float32)
+        hidden, cell, context, weights = prepared.advance(
+            words, (memory["keys"], memory["values"]), carry["hidden"], carry["cell"]
+        )
+        attention = tf.reduce_mean(weights, axis=1)
+        first = {"hidden": hidden, "cell": cell}
+        first = {key: unflatten(x, carry[key]) for key, x in first.items()}
+        upper, new = self.upper_lstm.step(first["hidden"], carry)
+        logits = prepared.logits(tf.reshape(upper, tf.shape(hidden)), context, words)
+        return unflatten(logits, upper), {**first, "attention": attention, **new}
 
     def _output(
         self, hidden: tf.Tensor, context: tf.Tensor, words: tf.Tensor, dropout: Dropout

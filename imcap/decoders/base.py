@@ -109,6 +109,9 @@ class Decoder(keras.layers.Layer, abc.ABC):
         # A hash, as weights with one seed and equal shapes would start with equal values.
         return hashing.stable_number(f"{self._seed} {name}", 2**31)
 
+    def prepare_search(self) -> None:
+        """Lays out copies of the weights for `start` and `step`, once the weights are final."""
+
     @abc.abstractmethod
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """Returns the state of `width` empty sequences for each image.
@@ -155,8 +158,7 @@ class Decoder(keras.layers.Layer, abc.ABC):
         kernel = tf.cast(self.embedding if tied else self.logits_kernel, vectors.dtype)
         flat = tf.reshape(vectors, (-1, self.config.embedding_size))
         logits = tf.cast(tf.matmul(flat, kernel, transpose_b=tied), tf.float32)
-        shape = tf.concat([tf.shape(vectors)[:-1], [self.vocab_size]], axis=0)
-        return tf.reshape(logits + self.output_bias, shape)
+        return unflatten(logits + self.output_bias, vectors)
 
     def encode(self, features: tf.Tensor) -> tf.Tensor:
         """Returns what images are compared by: the features [batch, positions, channels], or what
@@ -211,7 +213,16 @@ def dense(x: tf.Tensor, kernel: Any, bias: Any = None) -> tf.Tensor:
     flat = tf.matmul(tf.reshape(x, (-1, kernel.shape[0])), kernel)
     if bias is not None:
         flat += tf.cast(bias, x.dtype)
-    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [kernel.shape[1]]], axis=0))
+    return unflatten(flat, x)
+
+
+def unflatten(flat: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Returns [m, n] as [..., n] for an x [..., k] with as many rows; few operations where at most
+    one of x's axes is not known when the graph is traced."""
+    known = [-1 if size is None else size for size in x.shape[:-1]]
+    if known.count(-1) <= 1:
+        return tf.reshape(flat, [*known, flat.shape[1]])
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [flat.shape[1]]], axis=0))
 
 
 def repeat(x: tf.Tensor, width: int) -> tf.Tensor:

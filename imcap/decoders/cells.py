@@ -7,7 +7,7 @@ results.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -40,13 +40,18 @@ def update(sums: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
       The new hidden state and cell, [..., units] each.
     """
+    return update_gates(tf.split(sums, 4, axis=-1), cell)
+
+
+def update_gates(sums: Sequence[tf.Tensor], cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Does what `update` does; `sums`: of each gate, [..., units]."""
     input_gate, forget_gate, candidate, output_gate = _activate(sums)
     cell = forget_gate * cell + input_gate * candidate
     return output_gate * tf.tanh(cell), cell
 
 
-def _activate(sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    input_gate, forget_gate, candidate, output_gate = tf.split(sums, 4, axis=-1)
+def _activate(sums: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    input_gate, forget_gate, candidate, output_gate = sums
     # The forget gate's bias starts at 1 (Jozefowicz et al., 2015), so that gradients pass through
     # many steps of an untrained cell.
     forget_gate = tf.sigmoid(forget_gate + 1)
@@ -75,7 +80,7 @@ def backward_update(
       Those of the sums, [n, 4 * units], and of the previous cell, [n, units].
     """
     d_hidden += of_hidden
-    (i, f, g, o), c = _activate(sums), tf.tanh(cell)
+    (i, f, g, o), c = _activate(tf.split(sums, 4, axis=-1)), tf.tanh(cell)
     d_cell += d_hidden * o * (1 - c * c)
     parts = [
         d_cell * g * i * (1 - i),

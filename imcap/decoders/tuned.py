@@ -66,6 +66,10 @@ class TunedDecoder(Decoder):
             f"{self.upper_layers.channels} channels"
         )
 
+    def prepare_search(self) -> None:
+        """See `Decoder`."""
+        self.decoder.prepare_search()
+
     def start(self, features: tf.Tensor, width: int, dropout: Dropout) -> tuple[State, State]:
         """See `Decoder`."""
         return self.decoder.start(self.encode(features), width, dropout)

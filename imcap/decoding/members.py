@@ -147,6 +147,8 @@ def load(members: Sequence[Member], config: ConfigDict, info: records.Info) -> D
       UserError: a checkpoint is corrupted, or of another model, vocabulary or encoder.
     """
     loaded = [_load(member, config, info) for member in members]
+    for decoder in loaded:
+        decoder.prepare_search()
     return loaded[0] if len(loaded) == 1 else Ensemble(loaded)
 
 
