@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from imcap import filesystem
 
 _SECONDS = 1.0  # Between two heartbeats of a shard.
+_SETTLED_SECONDS = 5.0  # After which a file's time tells whether it has changed.
 _TOTALS = "totals.json"
 
 
@@ -52,15 +54,38 @@ def read_splits(folder: str) -> dict[str, int] | None:
     return (filesystem.read_json(_totals_path(folder)) or {}).get("splits")
 
 
-def total_progress(folder: str) -> dict[str, int]:
-    """Sums the heartbeats of all shards: images done, failed, reused, and in all (`total`)."""
-    pattern = FileSystems.join(folder, "progress", "*.json")
-    sums = {"done": 0, "failed": 0, "reused": 0, "total": 0}
-    for metadata in FileSystems.match([pattern])[0].metadata_list:
+class ProgressReader:
+    """Sums the heartbeats of all shards; what has not changed is not read again."""
+
+    def __init__(self, folder: str) -> None:
+        self._pattern = FileSystems.join(folder, "progress", "*.json")
+        self._settled: dict[str, tuple[tuple[int, float], dict[str, int]]] = {}
+
+    def read(self) -> dict[str, int]:
+        """Returns the images done, failed, reused, and in all (`total`)."""
+        sums = {"done": 0, "failed": 0, "reused": 0, "total": 0}
+        for metadata in FileSystems.match([self._pattern])[0].metadata_list:
+            counts = self._counts(metadata)
+            for key in sums:
+                sums[key] += counts.get(key, 0)
+        return sums
+
+    def _counts(self, metadata: FileMetadata) -> dict[str, int]:
+        written = metadata.last_updated_in_seconds or time.time()
+        state = metadata.size_in_bytes, written
+        known, counts = self._settled.get(metadata.path, (None, {}))
+        if known == state:
+            return counts
         counts = filesystem.read_json(metadata.path) or {}
-        for key in sums:
-            sums[key] += counts.get(key, 0)
-    return sums
+        # A file of this moment may change once more without a later time.
+        if time.time() - written > _SETTLED_SECONDS:
+            self._settled[metadata.path] = state, counts
+        return counts
+
+
+def total_progress(folder: str) -> dict[str, int]:
+    """Returns the sums of all shards, as `ProgressReader.read`."""
+    return ProgressReader(folder).read()
 
 
 def _totals_path(folder: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from types import TracebackType
 
 from beam_jobs import heartbeats
 from beam_jobs.transforms.check_manifest import warn_without_dev
 from imcap import progress
 from imcap.errors import UserError
+
+_PAUSE = 20  # Times as long as a look has taken, until the next one.
 
 
 class ProgressBar(threading.Thread):
@@ -22,7 +25,7 @@ class ProgressBar(threading.Thread):
     def __init__(self, folder: str, *, local: bool) -> None:
         """`local`: whether `folder` is; a remote one is read every 30 seconds instead of each."""
         super().__init__(daemon=True)
-        self._folder = folder
+        self._folder, self._reader = folder, heartbeats.ProgressReader(folder)
         self._seconds = 1.0 if local else 30.0
         self._is_dev_checked = False
         self._stopped = threading.Event()
@@ -43,8 +46,12 @@ class ProgressBar(threading.Thread):
         self._bar.close()
 
     def run(self) -> None:
-        while not self._stopped.wait(self._seconds):
+        wait = self._seconds
+        while not self._stopped.wait(wait):
+            began = time.monotonic()
             self._show_if_readable()
+            # A hundred thousand shards take a bucket long to list.
+            wait = max(self._seconds, _PAUSE * (time.monotonic() - began))
         self._show_if_readable()
 
     def _show_if_readable(self) -> None:
@@ -53,7 +60,7 @@ class ProgressBar(threading.Thread):
             self._show()
 
     def _show(self) -> None:
-        counts = heartbeats.total_progress(self._folder)
+        counts = self._reader.read()
         self._bar.total = counts["total"] - counts["reused"] if counts["total"] else None
         self._bar.set_postfix({key: counts[key] for key in ("failed", "reused")}, refresh=False)
         self._bar.update(counts["done"] - self._bar.n)

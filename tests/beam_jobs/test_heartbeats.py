@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from beam_jobs import heartbeats, records_folder
 
 
@@ -17,3 +20,22 @@ def test_progress_is_the_sum_over_shards_as_last_written(tmp_path):
     second.beat(reused=5, last=True)
     expected = {"done": 4 + 2, "failed": 1 + 2, "reused": 5, "total": 9}
     assert heartbeats.total_progress(folder) == expected
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path):
+    folder = str(tmp_path)
+    records_folder.make_folders(folder)
+    heartbeats.Heartbeat(folder, "train", 0).beat(done=3, last=True)
+    file = tmp_path / "progress" / "train-00000.json"
+    reader = heartbeats.ProgressReader(folder)
+    assert reader.read()["done"] == 3
+    file.write_text(file.read_text().replace("3", "4"))  # It is of this moment: not kept.
+    assert reader.read()["done"] == 4
+    hour_ago = time.time() - 3600
+    os.utime(file, (hour_ago, hour_ago))
+    assert reader.read()["done"] == 4
+    file.write_text(file.read_text().replace("4", "5"))
+    os.utime(file, (hour_ago, hour_ago))
+    assert reader.read()["done"] == 4  # Its size and time are those of what was read.
+    os.utime(file, (hour_ago + 2, hour_ago + 2))
+    assert reader.read()["done"] == 5
