@@ -83,6 +83,19 @@ def remove_stale_shards(folder: str, names: Iterable[str]) -> None:
     _delete([path for path in paths if FileSystems.split(path)[1] not in kept])
 
 
+def unpacked_images(folder: str) -> str:
+    """Returns where a job keeps images of Parquet files until its end: `filesystem.read_image`."""
+    return FileSystems.join(folder, "images")
+
+
+def remove_unpacked_images(folder: str) -> None:
+    """Removes what `unpacked_images` holds; nothing where no image was in a Parquet file."""
+    _delete(_find(folder, f"images/*{filesystem.UNPACKED}"))
+    local = unpacked_images(folder)
+    if not filesystem.is_remote(folder) and FileSystems.exists(local):
+        FileSystems.delete([local])
+
+
 def _settings_path(folder: str) -> str:
     return FileSystems.join(folder, "shards", "settings.json")
 
@@ -91,6 +104,7 @@ def _remove_unfinished(folder: str) -> None:
     """Removes the temporary files and the progress of a killed job."""
     unfinished = [f"{part}{filesystem.TEMPORARY}*" for part in ("", "shards/")]
     _delete(_find(folder, *unfinished, "progress/*"))
+    remove_unpacked_images(folder)
 
 
 def _remove_records(folder: str) -> None:

@@ -6,6 +6,7 @@ import apache_beam as beam
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
+from beam_jobs import records_folder
 from beam_jobs.records_folder import RecordsSettings
 from beam_jobs.transforms import (
     duplicates,
@@ -51,7 +52,7 @@ def add_transforms(
     lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
         lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
     )
-    duplicate_groups = _duplicates(pipeline, rows, config.records.find_duplicates)
+    duplicate_groups = _duplicates(pipeline, rows, config.records)
     reports = (
         rows
         | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
@@ -88,10 +89,12 @@ def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
 
 
 def _duplicates(
-    pipeline: beam.Pipeline, rows: beam.PCollection[CaptionedImage], find_duplicates: bool
+    pipeline: beam.Pipeline, rows: beam.PCollection[CaptionedImage], config: ConfigDict
 ) -> beam.PCollection[duplicates.Group]:
-    if find_duplicates:
-        return rows | "FindDuplicates" >> duplicates.FindDuplicates()
+    """`config`: a config's `records` part."""
+    if config.find_duplicates:
+        unpacked = records_folder.unpacked_images(config.dir)
+        return rows | "FindDuplicates" >> duplicates.FindDuplicates(unpacked)
     return pipeline | "NoDuplicates" >> beam.Create([])
 
 

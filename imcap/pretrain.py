@@ -96,6 +96,11 @@ def _readable_images(config: ConfigDict, max_pixels: int) -> list[CaptionedImage
     captioned = [image for image in found if image.split == "train"]
     if not captioned:
         return []
+    if filesystem.embedded_length(captioned[0].path) is not None:
+        raise UserError(
+            f"config.dataset.name={config.name}: imcap pretrain reads image files only, not images "
+            "within other files: unpack them"
+        )
 
     def check(index: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([images.decode(tf.io.read_file(path), max_pixels)]):

@@ -13,6 +13,7 @@ VARIANTS = {
     "flickr30k": ("", "inject"),
     "flickr8k": ("", "inject", "self_critical", "finetune", "small"),
     "shapes": ("", "tiny"),
+    "table": ("", "folder", "webdataset", "tfrecord"),
     "systems/custom_cnn_flickr30k": ("", "no_image"),
     "systems/resnet50_fasttext": ("",),
     "systems/resnet50_flickr8k": ("",),

@@ -32,7 +32,11 @@ class Decoded(NamedTuple):
 
 
 def decode_ahead(
-    rows: Iterable[CaptionedImage], image_size: int, max_pixels: int, window: int
+    rows: Iterable[CaptionedImage],
+    image_size: int,
+    max_pixels: int,
+    window: int,
+    unpacked: str = "",
 ) -> Iterator[Decoded]:
     """Begins at once to read and decode; returns the images in order, bad ones with a reason.
 
@@ -41,13 +45,16 @@ def decode_ahead(
       image_size: width and height of the results.
       max_pixels: larger images are refused before decoding.
       window: images at most that are read before they are asked for.
+      unpacked: the folder where images in Parquet files are unpacked, see `filesystem.read_image`.
     """
     load = _loader(image_size, max_pixels)
-    return in_order((_begin(row, load) for row in rows), window)
+    return in_order((_begin(row, load, unpacked) for row in rows), window)
 
 
-def _begin(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Future[Decoded]:
-    return _threads(filesystem.is_remote(row.path)).submit(_decode, row, load)
+def _begin(
+    row: CaptionedImage, load: Callable[[bytes], tf.Tensor], unpacked: str
+) -> Future[Decoded]:
+    return _threads(filesystem.is_remote(row.path)).submit(_decode, row, load, unpacked)
 
 
 @functools.cache
@@ -56,9 +63,9 @@ def _threads(is_remote: bool) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_REMOTE_READERS if is_remote else _CORES, "images")
 
 
-def _decode(row: CaptionedImage, load: Callable[[bytes], tf.Tensor]) -> Decoded:
+def _decode(row: CaptionedImage, load: Callable[[bytes], tf.Tensor], unpacked: str) -> Decoded:
     try:
-        return Decoded(row, load(filesystem.read_bytes(row.path)))
+        return Decoded(row, load(filesystem.read_image(row.path, unpacked)))
     except UserError as error:  # From a bucket; it names the path.
         return Decoded(row, None, str(error))
     except (OSError, tf.errors.OpError, ValueError) as error:

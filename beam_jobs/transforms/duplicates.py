@@ -29,19 +29,24 @@ class FindDuplicates(beam.PTransform):
     An image that cannot be read has no equal.
     """
 
+    def __init__(self, unpacked: str = "") -> None:
+        """`unpacked`: the folder where images in Parquet files are unpacked."""
+        super().__init__()
+        self._unpacked = unpacked
+
     def expand(self, rows: beam.PCollection[CaptionedImage]) -> beam.PCollection[Group]:
         return (
             rows
-            | "Hash" >> beam.FlatMap(_hash)
+            | "Hash" >> beam.FlatMap(_hash, self._unpacked)
             | "Pack" >> beam.ParDo(manifest.PackByKey())
             | "Group" >> beam.GroupByKey()
             | "Compare" >> beam.FlatMap(_compare)
         )
 
 
-def _hash(row: CaptionedImage) -> Iterator[tuple[int, list[str]]]:
+def _hash(row: CaptionedImage, unpacked: str) -> Iterator[tuple[int, list[str]]]:
     try:
-        content = filesystem.read_bytes(row.path)
+        content = filesystem.read_image(row.path, unpacked)
     except (OSError, UserError):
         return
     digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()

@@ -19,6 +19,7 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 from ml_collections import ConfigDict
 
+from beam_jobs import records_folder
 from beam_jobs.heartbeats import Heartbeat
 from beam_jobs.shard_reports import Report, read_report, write_shard
 from beam_jobs.transforms import encoder_graph, failure_limit, manifest
@@ -153,7 +154,8 @@ class EncodeShard(beam.DoFn):
 
     def _decode(self, rows: Iterable[CaptionedImage]) -> Iterator[Decoded]:
         size, max_pixels = self._encoder.image_size, self._encoder.max_pixels
-        return decode_ahead(rows, size, max_pixels, window=2 * self._batch_size)
+        unpacked = records_folder.unpacked_images(self._settings.folder)
+        return decode_ahead(rows, size, max_pixels, 2 * self._batch_size, unpacked)
 
     def _reuse(
         self, finished: Report, report: Report, num_images: int, vocabulary: list[str]

@@ -66,6 +66,7 @@ def write_info(
     reports = sorted(reports, key=lambda report: (report.split, report.shard))
     names = [records.shard_name(r.split, r.shard, settings.num_shards) for r in reports]
     records_folder.remove_stale_shards(folder, names)
+    records_folder.remove_unpacked_images(folder)
     merged = _with_line_numbers(_merge(problems), settings.dataset)
     info = _info(
         reports, merged | _leak_problem(duplicate_groups), vocabulary, duplicate_groups, settings

@@ -23,6 +23,8 @@ READERS = Registry(
         "karpathy": "imcap.datasets.karpathy:Karpathy",
         "shapes": "imcap.datasets.shapes:Shapes",
         "table": "imcap.datasets.table:Table",
+        "tfrecord": "imcap.datasets.embedded.tfrecords:TFRecords",
+        "webdataset": "imcap.datasets.embedded.webdataset:WebDataset",
     },
 )
 

@@ -21,7 +21,8 @@ class CaptionedImage:
 
     Attributes:
       image_id: unique within the data set; the file name in the layouts that have no other id.
-      path: of the image file; it begins with `Settings.dir` where the file lies below that folder.
+      path: of the image file, or the address of its bytes in another file
+        (`filesystem.read_image`); it begins with `Settings.dir` where the file lies in that folder.
       captions: the raw strings, in the source's order, empty ones removed.
       split: `train`, `dev`, `test`, or another name that the source gives.
     """

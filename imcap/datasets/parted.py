@@ -6,6 +6,7 @@ import abc
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from imcap import filesystem
 from imcap.datasets.base import MISSING_IMAGES, CaptionedImage, Problems, Reader, require_some
 
 
@@ -24,8 +25,9 @@ class Part(NamedTuple):
 class Entry(NamedTuple):
     """What one row says of an image.
 
-    `path` is empty where the image's file is missing. `exclusions` are the kinds of problem under
-    which an excluded image is counted; empty for one that is used.
+    `path` may be an address (`filesystem.read_image`); it is empty where the image is missing.
+    `exclusions` are the kinds of problem under which an excluded image is counted; empty for one
+    that is used.
     """
 
     image_id: str
@@ -84,6 +86,15 @@ class PartedReader(Reader):
         return next(require_some(images, self.name, problems))
 
 
+def _is_same_image(path: str, other: str) -> bool:
+    """Tells whether two rows of one id show one image.
+
+    Rows that embed an image again have as many bytes elsewhere.
+    """
+    length = filesystem.embedded_length(path)
+    return path == other or (length is not None and length == filesystem.embedded_length(other))
+
+
 def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[CaptionedImage]:
     """Yields the images of (where, entry) pairs, in the order of their first entries.
 
@@ -103,7 +114,7 @@ def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[
         first = merged.setdefault(entry.image_id, entry)
         if first is entry:
             continue
-        if (first.path, first.split) == (entry.path, entry.split):
+        if first.split == entry.split and _is_same_image(first.path, entry.path):
             first.captions.extend(entry.captions)
         else:
             problems.add("rows that give an id another image or split", where)

@@ -106,6 +106,40 @@ class ListedSplit:
         return self._splits
 
 
+class FileSplits:
+    """The split of a row: what its column says, else the names of the files, else a ratio.
+
+    The names count where each file, or a folder that it is in, begins with a split's name
+    (`train-00000.tar`, `val/00000.tar`) and there are several splits.
+    """
+
+    def __init__(self, settings: Settings, column: str, paths: Sequence[str], source: str) -> None:
+        """`column`: of the split, may be empty; `paths`: the files; `source`: for messages."""
+        self._has_column = bool(column)
+        named = {path: _split_in_name(path, settings.dir) for path in paths}
+        self._named = named if all(named.values()) and len(set(named.values())) > 1 else {}
+        if self._named and not column:
+            log_once(f"{source}: split by the names of the files")
+        elif not column:
+            self._ratio = ratio_split(settings, source)
+
+    def split_of(self, image_id: str, path: str, value: Any) -> str:
+        """Returns the split of an image in the file `path`; `value` is its column's.
+
+        The result is empty where the column has no usable name.
+        """
+        if self._has_column:
+            return canonical(text_rows.clean(value))
+        return self._named.get(path) or self._ratio.split_of(image_id)
+
+
+def _split_in_name(path: str, folder: str) -> str:
+    names = reversed(filesystem.relative_to(path, folder).lower().split("/"))
+    words = (re.match("[a-z]*", name) for name in names)
+    found = (canonical(word[0]) for word in words if word)
+    return next((split for split in found if split in SPLITS), "")
+
+
 def assignment(
     settings: Settings, lists: Mapping[str, Sequence[str]], problems: Problems
 ) -> Assignment:

@@ -1,7 +1,9 @@
 """Images and captions listed in a table: CSV, TSV, JSON Lines or Parquet, text also gzipped.
 
 One row per caption, or one row per image with a list of captions (JSON Lines, Parquet). The rows
-of one image may stand anywhere, also in several files. CSV is delimited by `,`, `;` or tab.
+of one image may stand anywhere, also in several files. CSV is delimited by `,`, `;` or tab. The
+image column of Parquet holds paths, or the images themselves: binaries, or Hugging Face's structs
+of `bytes` and `path`.
 """
 
 from __future__ import annotations
@@ -12,14 +14,17 @@ from typing import Any
 from imcap import filesystem
 from imcap.datasets import image_folders, splits, table_files, table_rows, text_rows
 from imcap.datasets.base import Problems, Settings
+from imcap.datasets.embedded.parquet import EmbeddedImage
 from imcap.datasets.parted import Entry, Part, PartedReader
 
 
 class Table(PartedReader):
     """Reads tables.
 
-    The image id is the id column's value, or the image column's. A split column's `val`, `valid`
-    and `validation` are `dev`; without that column a seeded ratio splits the images.
+    The image id is the id column's value, or the image column's; that of an embedded image is the
+    struct's path, else the file with the row's number. A split column's `val`, `valid` and
+    `validation` are `dev`; without that column the names of Parquet files (`train-00000.parquet`)
+    or a seeded ratio split the images.
 
     Settings: `dir`; optional `captions` (the table, relative to `dir`, or a pattern such as
     `part-*.parquet`; needed if `dir` has several), `images` (the folder that the image column is
@@ -41,7 +46,10 @@ class Table(PartedReader):
             settings.images, folder, (".", "images", "Images"), is_listed=False
         )
         self.name = f"{folder} ({', '.join(self._paths[:3])})"
-        self._by_ratio = None if self._columns.split else splits.ratio_split(settings, self.name)
+        is_parquet = all(path.endswith(".parquet") for path in self._paths)
+        self._splits = splits.FileSplits(
+            settings, self._columns.split, self._paths if is_parquet else (), self.name
+        )
 
     def files(self) -> list[Part]:
         """Returns the tables, each as one part."""
@@ -53,9 +61,8 @@ class Table(PartedReader):
             yield from table_files.parts(path)
 
     def size(self) -> int:
-        """Returns the tables' bytes; those of a compressed one count four times."""
-        packed = (".gz", ".parquet")
-        return sum(filesystem.size(p) * (4 if p.endswith(packed) else 1) for p in self._paths)
+        """Returns about how many bytes of text the tables hold."""
+        return table_files.text_bytes(self._paths, self._columns.image)
 
     def entries(self, part: Part, problems: Problems) -> Iterator[tuple[str, Entry]]:
         """Yields where a row stands and what it says.
@@ -65,7 +72,7 @@ class Table(PartedReader):
             cannot be read.
         """
         for where, row in table_rows.read(part, self._columns, problems):
-            yield from self._entry(where, row, problems)
+            yield from self._entry(part.path, where, row, problems)
 
     def with_line_number(self, where: str) -> str:
         """Returns a place with its line number instead of the offset in bytes."""
@@ -74,29 +81,33 @@ class Table(PartedReader):
         return where
 
     def _entry(
-        self, where: str, row: dict[str, Any], problems: Problems
+        self, path: str, where: str, row: dict[str, Any], problems: Problems
     ) -> Iterator[tuple[str, Entry]]:
-        name = text_rows.clean(row.get(self._columns.image))
+        image = row.get(self._columns.image)
+        name = self._name(path, where, image)
         image_id = text_rows.clean(row.get(self._columns.id)) if self._columns.id else name
-        split = self._split(image_id, row)
+        split = self._splits.split_of(image_id, path, row.get(self._columns.split))
         if not name or not image_id:
             problems.add("rows without an image name", where)
         elif not split:
             problems.add("rows without a usable split", where)
-        elif path := self._images.find(name):
-            captions = _captions(row.get(self._columns.caption), where, problems)
-            yield where, Entry(image_id, path, split, captions)
+        elif found := self._find(image, name):
+            captions = text_rows.captions(row.get(self._columns.caption), where, problems)
+            yield where, Entry(image_id, found, split, captions)
         else:
-            yield f"{self._images.tried(name)}, {where}", Entry(image_id, "", split, [])
+            # A row that embeds neither an image nor a path has no file that could be missing.
+            is_path = not isinstance(image, EmbeddedImage) or image.name
+            tried = self._images.tried(name) if is_path else image_id
+            yield f"{tried}, {where}", Entry(image_id, "", split, [])
 
-    def _split(self, image_id: str, row: dict[str, Any]) -> str:
-        if self._by_ratio:
-            return self._by_ratio.split_of(image_id)
-        return splits.canonical(text_rows.clean(row.get(self._columns.split)))
+    def _name(self, path: str, where: str, image: Any) -> str:
+        """Returns an image's name; a row that embeds one without a name is called by its number."""
+        if not isinstance(image, EmbeddedImage):
+            return text_rows.clean(image)
+        number = where.rpartition(" ")[2]
+        folder = self.settings.dir
+        return text_rows.clean(image.name) or f"{filesystem.relative_to(path, folder)}/{number}"
 
-
-def _captions(value: Any, where: str, problems: Problems) -> list[str]:
-    texts = [text_rows.clean(text) for text in (value if isinstance(value, list) else [value])]
-    if not all(texts) or not texts:
-        problems.add("empty captions", where)
-    return [text for text in texts if text]
+    def _find(self, image: Any, name: str) -> str | None:
+        address = image.address if isinstance(image, EmbeddedImage) else ""
+        return address or self._images.find(name)

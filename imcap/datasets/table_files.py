@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from imcap import filesystem
 from imcap.datasets import image_folders, table_rows
+from imcap.datasets.embedded import parquet
 from imcap.datasets.parted import Part
 from imcap.errors import UserError
 
@@ -66,6 +67,21 @@ def parts(path: str) -> Iterator[Part]:
             yield Part(path, start, start + PART_BYTES)
     else:
         yield Part(path)
+
+
+def text_bytes(paths: Sequence[str], image: str) -> int:
+    """Returns about how many bytes of text tables hold.
+
+    Args:
+      paths: of tables of one kind.
+      image: the images' column.
+    """
+    size = sum(filesystem.size(p) * (4 if p.endswith((".gz", ".parquet")) else 1) for p in paths)
+    if paths[0].endswith(".parquet"):
+        with table_rows.open_parquet(paths[0]) as file:
+            if parquet.holds_images(file.schema_arrow, image):
+                return size // parquet.BYTES_PER_TEXT_BYTE
+    return size
 
 
 def with_line_number(where: str, path: str) -> str:

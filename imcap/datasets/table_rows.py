@@ -12,6 +12,7 @@ from typing import Any
 from imcap import filesystem
 from imcap.datasets import text_rows
 from imcap.datasets.base import Problems
+from imcap.datasets.embedded import parquet
 from imcap.datasets.parted import Part
 from imcap.errors import UserError, first_line
 
@@ -64,7 +65,8 @@ def read(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
     return _csv_rows(part, wanted, problems)
 
 
-def _require(path: str, wanted: Columns, present: Sequence[str], how: str = "") -> None:
+def require(path: str, wanted: Columns, present: Sequence[str], how: str = "") -> None:
+    """Raises UserError unless all wanted columns are among those present."""
     for name in wanted.named():
         if name not in present:
             near = difflib.get_close_matches(name, present, n=1)
@@ -89,7 +91,7 @@ def _csv_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
     header, delimiter, max_lines = _csv_header(part.path, wanted)
     if not header:
         return
-    _require(part.path, wanted, header, f" (delimited by {_DELIMITERS[delimiter]})")
+    require(part.path, wanted, header, f" (delimited by {_DELIMITERS[delimiter]})")
     read = text_rows.csv_rows(_lines(part, problems), delimiter, max_lines)
     if not part.start:
         next(read)
@@ -134,32 +136,29 @@ def _json_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]
     )
     for index, (number, row) in enumerate(objects):
         if index == 0 and not part.start:
-            _require(part.path, wanted, list(row))
+            require(part.path, wanted, list(row))
         yield _where(part, number), row
 
 
 def _parquet_rows(part: Part, wanted: Columns) -> Iterator[Row]:
     with open_parquet(part.path) as file:
-        _require(part.path, wanted, file.schema_arrow.names)
+        require(part.path, wanted, file.schema_arrow.names)
         groups = range(file.num_row_groups)
-        before = sum(file.metadata.row_group(i).num_rows for i in groups[: part.start or 0])
-        batches = file.iter_batches(
-            batch_size=4096, row_groups=list(groups[part.start : part.end]), columns=wanted.named()
-        )
-        for batch in batches:
-            for number, row in enumerate(batch.to_pylist(), start=before + 1):
+        number = sum(file.metadata.row_group(i).num_rows for i in groups[: part.start or 0])
+        for group in groups[part.start : part.end]:
+            for row in parquet.rows(file, part.path, group, wanted.named(), wanted.image):
+                number += 1
                 yield f"{part.path}, row {number}", row
-            before += len(batch)
 
 
 @contextlib.contextmanager
 def open_parquet(path: str) -> Iterator[Any]:
     """Opens a Parquet file; raises UserError for what goes wrong while it is open."""
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow.parquet import ParquetFile
 
     try:
-        with filesystem.open_bytes(path) as handle, parquet.ParquetFile(handle) as file:
+        with filesystem.open_bytes(path) as handle, ParquetFile(handle) as file:
             yield file
     except UserError:
         raise

@@ -182,6 +182,14 @@ def clean(value: Any) -> str:
     return value.strip()
 
 
+def captions(value: Any, where: str, problems: Problems) -> list[str]:
+    """Returns a caption, or a list of them, without empty ones, which are counted."""
+    texts = [clean(text) for text in (value if isinstance(value, list) else [value])]
+    if not all(texts) or not texts:
+        problems.add("empty captions", where)
+    return [text for text in texts if text]
+
+
 _UNCLOSED = object()
 
 

@@ -3,6 +3,14 @@
 Use everything from here: `filesystem.replacing(path)`.
 """
 
+from imcap.filesystem.image_bytes import (
+    UNPACKED,
+    address,
+    binaries,
+    column_values,
+    embedded_length,
+    read_image,
+)
 from imcap.filesystem.paths import (
     IMAGE_EXTENSIONS,
     is_image,
@@ -39,7 +47,12 @@ from imcap.filesystem.writing import (
 __all__ = [
     "IMAGE_EXTENSIONS",
     "TEMPORARY",
+    "UNPACKED",
+    "address",
+    "binaries",
+    "column_values",
     "download",
+    "embedded_length",
     "file_names",
     "folders",
     "is_file",
@@ -53,6 +66,7 @@ __all__ = [
     "open_bytes",
     "read_arrays",
     "read_bytes",
+    "read_image",
     "read_json",
     "relative_to",
     "replacing",

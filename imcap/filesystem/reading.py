@@ -25,7 +25,7 @@ def is_file(path: str) -> bool:
     """Tells whether a file is there."""
     if not is_remote(path):
         return os.path.isfile(path)
-    with _remote(path) as filesystems:
+    with remote(path) as filesystems:
         return filesystems.exists(path)
 
 
@@ -38,7 +38,7 @@ def size(path: str) -> int:
     """Returns a file's size in bytes; raises OSError or, for a remote one, UserError."""
     if not is_remote(path):
         return os.path.getsize(path)
-    with _remote(path) as filesystems:
+    with remote(path) as filesystems:
         return filesystems.match([path])[0].metadata_list[0].size_in_bytes
 
 
@@ -126,13 +126,13 @@ def open_bytes(path: str) -> IO[bytes]:
     """
     if not is_remote(path):
         return open(path, "rb")
-    with _remote(path) as filesystems:
+    with remote(path) as filesystems:
         return filesystems.open(path, compression_type="uncompressed")
 
 
 def read_bytes(path: str) -> bytes:
     """Reads a whole file; raises as `open_bytes` does."""
-    with _remote(path) if is_remote(path) else contextlib.nullcontext(), open_bytes(path) as file:
+    with remote(path) if is_remote(path) else contextlib.nullcontext(), open_bytes(path) as file:
         return file.read()
 
 
@@ -158,13 +158,14 @@ def read_arrays(path: str) -> dict[str, np.ndarray] | None:
 
 
 def _match(pattern: str, limit: int | None = None) -> list[str]:
-    with _remote(pattern) as filesystems:
+    with remote(pattern) as filesystems:
         found = filesystems.match([pattern], limits=[limit])
         return [metadata.path for metadata in found[0].metadata_list]
 
 
 @contextlib.contextmanager
-def _remote(path: str) -> Iterator:
+def remote(path: str) -> Iterator:
+    """Gives Beam's filesystems; raises UserError naming `path` for what they raise."""
     from apache_beam.io.filesystems import FileSystems  # Slow to import, and rarely needed.
 
     try:
@@ -206,7 +207,7 @@ def download(path: str, local: str, report: Callable[[int], object] | None = Non
 
 
 def _read_block(path: str, source: IO[bytes]) -> bytes:
-    with _remote(path) if is_remote(path) else contextlib.nullcontext():
+    with remote(path) if is_remote(path) else contextlib.nullcontext():
         return source.read(_BLOCK)
 
 

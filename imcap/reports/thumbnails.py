@@ -25,8 +25,7 @@ def load_thumbnail(path: str | os.PathLike[str], side: int = SIDE) -> Image.Imag
     Raises:
       one of ERRORS: the file is missing or is not an image that can be read.
     """
-    with filesystem.open_bytes(os.fspath(path)) as file:
-        return read_thumbnail(file, side)
+    return read_thumbnail(BytesIO(filesystem.read_image(os.fspath(path))), side)
 
 
 def read_thumbnail(file: IO[bytes], side: int = SIDE) -> Image.Image:
