@@ -6,10 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import embedded_files
 import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from embedded_files import Sample
 from ml_collections import ConfigDict
 from tiny_runs import tiny_config
 
@@ -158,6 +160,15 @@ def test_a_data_set_that_tensorflow_does_not_read_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match=r"^config\.dataset\.dir=s3://bucket/set: .* from s3://: "):
         pretrain.pretrain_encoder(config, str(tmp_path))
     assert not os.listdir(tmp_path)
+
+
+def test_images_within_other_files_are_refused(tmp_path) -> None:
+    folder = tmp_path / "set"
+    embedded_files.write_webdataset(folder / "0.tar", [Sample("a.jpg", b"image")])
+    changes = {"dataset__dir": str(folder), "dataset__ratios": (1.0, 0.0, 0.0)}
+    config = small_config(tmp_path, dataset__name="webdataset", **changes)
+    with pytest.raises(UserError, match=r"^config\.dataset\.name=webdataset: .* image files only"):
+        pretrain.pretrain_encoder(config, str(tmp_path))
 
 
 def test_another_encoder_is_refused(tmp_path) -> None:

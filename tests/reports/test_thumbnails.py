@@ -52,6 +52,15 @@ def test_unreadable_image_gives_the_reason(tmp_path):
         assert thumbnails.embed_thumbnail(path) == (None, reason)
 
 
+def test_an_image_within_a_file_is_read_by_its_address(tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "x.tar").write_bytes(b"before" + content + b"after")
+    assert embedded(f"{tmp_path}/x.tar#6+{len(content)}").size == (40, 30)
+    reason = thumbnails.embed_thumbnail(f"{tmp_path}/x.tar#6+99999")[1]
+    assert reason.endswith(f"x.tar: it ends before byte {6 + 99999}")
+
+
 def test_thumbnails_of_a_report_are_read_again(tmp_path):
     path = save_image(tmp_path / "1.jpg")
     images = [

@@ -31,6 +31,11 @@ class EmbeddedReader(PartedReader):
     def __init__(self, settings: Settings) -> None:
         """Finds the files; raises UserError where there are none."""
         super().__init__(settings)
+        if settings.images:
+            raise UserError(
+                f"config.dataset.images: must be empty, not {settings.images}: a {self.kind} holds "
+                "its images"
+            )
         self.folder = image_folders.data_folder(settings.dir)
         self.columns = Columns.from_mapping(settings.columns)
         paths = self._find()

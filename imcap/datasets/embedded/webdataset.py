@@ -90,8 +90,14 @@ def _members(path: str, problems: Problems) -> dict[str, _Member]:
             try:
                 for member in tar:
                     _add(found, tar, member)
-            except (tarfile.TarError, EOFError) as error:
-                problems.add("tar files that end too early", f"{path} ({one_line(error)})")
+            except (tarfile.TarError, EOFError, ValueError, OverflowError):
+                is_whole = False  # A damaged header may name any size.
+            else:
+                # tarfile takes any block that is no header for the end, which is a block of zeros.
+                file.seek(tar.offset)
+                is_whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+            if not is_whole:
+                problems.add("tar files that end too early", f"{path}, byte {tar.offset}")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(
             f"{path}: not a tar file that can be read ({one_line(error)}); a compressed one has to "

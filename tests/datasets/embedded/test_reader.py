@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import embedded_files
+import memory_files
 import pytest
 from embedded_files import Sample
 from refusals import refusal
 
-from imcap import datasets
+from imcap import datasets, filesystem
 from imcap.errors import UserError
 
 SAMPLES = [Sample(f"{number}.jpg", bytes([number])) for number in range(6)]
@@ -90,6 +91,17 @@ def test_each_file_is_a_part(write, kind, tmp_path):
     ]
     assert found == [["0.jpg"], ["1.jpg"], ["2.jpg"]]
     assert reader.first().image_id == "0.jpg"
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_in_a_bucket_are_read(write, kind, tmp_path):
+    write(kind, "x", SAMPLES)
+    memory_files.upload(tmp_path, "memory://data/set")
+    reader = datasets.build_reader({"name": kind, "dir": "memory://data/set", **fields(kind)})
+    images = list(reader.read(datasets.Problems()))
+    assert [filesystem.read_image(image.path) for image in images] == [s.content for s in SAMPLES]
+    assert all(image.path.startswith("memory://data/set/x.t") for image in images)
 
 
 @pytest.mark.parametrize("kind", KINDS)
