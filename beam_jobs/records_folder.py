@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +14,7 @@ from imcap import filesystem, records
 from imcap.errors import UserError
 
 _SHARDS = "*-?????-of-?????.tfrecord"
+_UNPACKED = "unpacked"
 
 # What determines the features: `build_records.records_settings` makes it.
 RecordsSettings = dict[str, dict[str, Any]]
@@ -85,15 +88,14 @@ def remove_stale_shards(folder: str, names: Iterable[str]) -> None:
 
 def unpacked_images(folder: str) -> str:
     """Returns where a job keeps images of Parquet files until its end: `filesystem.read_image`."""
-    return FileSystems.join(folder, "images")
+    return FileSystems.join(folder, _UNPACKED)
 
 
 def remove_unpacked_images(folder: str) -> None:
-    """Removes what `unpacked_images` holds; nothing where no image was in a Parquet file."""
-    _delete(_find(folder, f"images/*{filesystem.UNPACKED}"))
-    local = unpacked_images(folder)
-    if not filesystem.is_remote(folder) and FileSystems.exists(local):
-        FileSystems.delete([local])
+    """Removes what jobs have put into `unpacked_images`, and nothing else."""
+    _delete(_find(folder, f"{_UNPACKED}/*{filesystem.UNPACKED}"))  # Also unfinished ones.
+    with contextlib.suppress(OSError):  # It is remote, not there, or holds other files.
+        os.rmdir(unpacked_images(folder))
 
 
 def _settings_path(folder: str) -> str:

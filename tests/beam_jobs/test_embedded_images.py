@@ -11,7 +11,7 @@ import outputs
 import pytest
 import tensorflow as tf
 
-from beam_jobs import build_records
+from beam_jobs import build_records, records_folder
 from imcap import filesystem, records
 
 IMG2DATASET = {"image": "jpg", "id": "key", "split": "part"}
@@ -78,3 +78,16 @@ def test_broken_and_equal_images_in_a_tar_are_told_and_a_second_run_does_nothing
     before = outputs.identities(config.records.dir)
     build_records.build_records(config)
     assert outputs.identities(config.records.dir) == before
+
+
+def test_only_what_was_unpacked_is_removed(tmp_path):
+    unpacked = Path(records_folder.unpacked_images(str(tmp_path)))
+    unpacked.mkdir()
+    names = (f"a{filesystem.UNPACKED}", f"{filesystem.TEMPORARY}b{filesystem.UNPACKED}", "own.jpg")
+    for name in names:
+        (unpacked / name).write_bytes(b"image")
+    records_folder.remove_unpacked_images(str(tmp_path))
+    assert [path.name for path in unpacked.iterdir()] == ["own.jpg"]
+    (unpacked / "own.jpg").unlink()
+    records_folder.remove_unpacked_images(str(tmp_path))
+    assert not unpacked.exists()
