@@ -80,7 +80,7 @@ setup(
     packages=find_packages(
         include=["imcap", "imcap.*", "beam_jobs", "beam_jobs.*", "configs", "configs.*"]
     ),
-    package_data={"": ["py.typed", "templates/*", ".streamlit/*"]},
+    package_data={"": ["py.typed", "templates/*", ".streamlit/*", "models/*/*"]},
     install_requires=REQUIRES,
     extras_require={
         "app": APP_REQUIRES,

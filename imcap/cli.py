@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import imcap
 from imcap import runtime
-from imcap.command_line import command_flags, console
+from imcap.command_line import captioners, command_flags, console
 from imcap.command_line.command_flags import Parsed
 from imcap.errors import DivergenceError, Interrupted, UserError
 
@@ -121,36 +121,32 @@ def scores(parsed: Parsed) -> None:
             print(os.path.join(files.folder(workdir, split), "report.html"))
 
 
-@command("export", "workdir checkpoint", takes_config=True, defaults={"checkpoint": "best"})
+@command(
+    "export", "workdir checkpoint check ready", takes_config=True, defaults={"checkpoint": "best"}
+)
 def export(parsed: Parsed) -> None:
     """write the SavedModel: image bytes in, captions out"""
-    config = parsed.config
+    config, values = parsed.config, parsed.values
     with console.quiet():
         from imcap import export
 
-    print(export.export_model(config, parsed.workdir, parsed.values.checkpoint))
+    if values.ready:
+        export.write_ready_model(config, parsed.workdir, values.ready, values.checkpoint)
+        print(values.ready)
+        return
+    print(export.export_model(config, parsed.workdir, values.checkpoint, check=values.check))
 
 
-@command("caption", "model checkpoint top json", arguments="IMAGE…")
+@command("caption", "model checkpoint weights top json", arguments="IMAGE…")
 def caption(parsed: Parsed) -> int:
     """caption images: files, folders or globs; with --checkpoint, by a run's weights"""
-    from imcap.serving import caption_files, captioner
+    from imcap.serving import caption_files
 
     if not parsed.rest:
         raise UserError("imcap caption needs at least one file, folder or glob")
-    if len(parsed.values.model) != 1:
-        raise UserError("imcap caption needs one --model=DIR")
     images = caption_files.find_images(parsed.rest)
-    _import_tensorflow()
-    (folder,), checkpoint = parsed.values.model, parsed.values.checkpoint
-    if checkpoint:
-        with console.quiet():
-            from imcap import export
-
-        run = export.load_run(folder, checkpoint)
-        model = captioner.FunctionCaptioner(folder, run.signatures(), run)
-    else:
-        model = captioner.Captioner(folder)
+    values = parsed.values
+    model = captioners.load(values.model, values.checkpoint, values.weights)
     to_line = caption_files.json_line if parsed.values.json else caption_files.text_lines
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.

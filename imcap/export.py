@@ -12,6 +12,7 @@ from imcap import config as config_lib
 from imcap import encoders, filesystem, records
 from imcap.decoding import members, rerank
 from imcap.errors import UserError
+from imcap.exporting import export_check, ready_model
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
@@ -23,7 +24,11 @@ METADATA = "assets.extra/imcap.json"  # Below an exported version's folder.
 
 
 def export_model(
-    config: ConfigDict, workdir: str, checkpoint: Sequence[str] = (checkpoints.BEST,)
+    config: ConfigDict,
+    workdir: str,
+    checkpoint: Sequence[str] = (checkpoints.BEST,),
+    *,
+    check: bool = False,
 ) -> str:
     """Exports the trained captioner, or an ensemble, to the next free `WORKDIR/export/{version}`.
 
@@ -31,6 +36,8 @@ def export_model(
       config: resolved.
       workdir: the run's folder.
       checkpoint: which weights; see `members.find`.
+      check: compare the export with the model in a fresh process and measure it there;
+        MODEL_CARD.md gets the figures, and an export with other captions is not kept.
 
     Returns:
       The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
@@ -39,17 +46,52 @@ def export_model(
     Raises:
       UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary or
         encoder, config.encoder would give other features than the records hold, or as
-        `neighbor_files.read_or_build` where captions are reranked.
+        `neighbor_files.read_or_build` where captions are reranked, or `export_check.run`.
     """
     model, info, found = _build_model(config, workdir, checkpoint)
-    card = model_card.render(
+    card = _render_card(config, workdir, model, info, found)
+    dataset = config.dataset if check else None
+    return _write(model, os.path.join(workdir, "export"), info, card, dataset)
+
+
+def write_ready_model(
+    config: ConfigDict, workdir: str, folder: str, checkpoint: Sequence[str] = (checkpoints.BEST,)
+) -> None:
+    """Writes what captions images without a SavedModel: `ready_model.load` reads it.
+
+    Args:
+      config: resolved.
+      workdir: the run's folder.
+      folder: to write; must not exist.
+      checkpoint: which weights; see `members.find`.
+
+    Raises:
+      UserError: as `export_model` and `ready_model.write`.
+    """
+    ready_model.check_settings(folder, config)
+    model, info, found = _build_model(config, workdir, checkpoint)
+    records_folder = staging.local_folder(
+        config.records.dir, config.records.cache_dir, with_shards=False
+    )
+    vocabulary = records.read_checked_vocabulary(records_folder, info)
+    card = _render_card(config, workdir, model, info, found)
+    ready_model.write(folder, config, info, vocabulary, model.decoder, card)
+
+
+def _render_card(
+    config: ConfigDict,
+    workdir: str,
+    model: CaptionModel,
+    info: records.Info,
+    found: Sequence[members.Member],
+) -> str:
+    return model_card.render(
         info,
         members=[_describe_member(member, config) for member in found],
         decode=config.decode,
         scores=files.scores_of(workdir, members.describe(found), config.decode),
         tuned=model.decoder.describe_encoding(),
     )
-    return _write(model, os.path.join(workdir, "export"), info, card)
 
 
 def _describe_member(member: members.Member, config: ConfigDict) -> model_card.Member:
@@ -112,8 +154,13 @@ def _build_model(
     return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, found
 
 
-def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> str:
-    """Writes the next version below `folder`; returns its folder."""
+def _write(
+    model: CaptionModel, folder: str, info: records.Info, card: str, dataset: ConfigDict | None
+) -> str:
+    """Writes the next version below `folder`; returns its folder.
+
+    `dataset`: of the images that it is checked with; None: it is not.
+    """
     target = _next_version(folder)
     metadata = {
         "vocabulary_digest": info.vocabulary_digest,
@@ -130,6 +177,8 @@ def _write(model: CaptionModel, folder: str, info: records.Info, card: str) -> s
         filesystem.write_json(os.path.join(temporary, METADATA), metadata, indent=1)
         path = os.path.join(temporary, warmup_requests.PATH)
         warmup_requests.write(path, info.preprocessing["image_size"])
+        if dataset is not None:
+            card += f"\n{export_check.run(temporary, model, dataset).describe()}"
         filesystem.write_text(os.path.join(temporary, "MODEL_CARD.md"), card)
     return target
 

@@ -11,10 +11,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import landscapes
 import processes
 import pytest
 
 import imcap
+from imcap import export
 
 PACKAGES = ("imcap", "beam_jobs", "configs")
 # Distributions whose name is not that of the module, by the import that needs them.
@@ -69,13 +71,17 @@ def declared(metadata: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the sources: a build leaves files in its folder."""
+def wheel(landscape_run: Path, trained: landscapes.Trained, tmp_path_factory) -> Path:
+    """The wheel, built from a copy of the sources, as a build leaves files in its folder, with the
+    ready model `landscapes`."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(processes.ROOT / name, source)
     for name in PACKAGES:
         shutil.copytree(processes.ROOT / name, source / name)
+    ready = source / "imcap" / "models" / "landscapes"
+    ready.parent.mkdir(exist_ok=True)
+    export.write_ready_model(trained.config, str(landscape_run), str(ready))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "--wheel-dir", out, source], check=True, timeout=120)
     (path,) = out.glob("*.whl")
@@ -171,6 +177,13 @@ def test_wheel_finds_a_config_by_name(environment, tmp_path):
 def test_wheel_captions_an_image(environment, landscape_export, landscape_data, tmp_path):
     image = landscape_data / "45.jpg"
     printed = run(environment, tmp_path, "imcap", "caption", f"--model={landscape_export}", image)
+    assert str(image) in printed and "sky" in printed
+
+
+def test_wheel_captions_an_image_with_a_model_that_it_holds(environment, landscape_data, tmp_path):
+    flags = ("--model=landscapes", f"--weights={landscape_data / 'encoder.keras'}")
+    image = landscape_data / "45.jpg"
+    printed = run(environment, tmp_path, "imcap", "caption", *flags, image)
     assert str(image) in printed and "sky" in printed
 
 

@@ -70,6 +70,7 @@ MAY_IMPORT_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
 PRINTING = (
     "imcap.cli",
     # Processes of their own, which return their figures so.
+    "imcap.exporting.fresh_process",
     "imcap.benchmarks.notebook_peers",
     "imcap.benchmarks.records_peers",
 )
@@ -80,6 +81,10 @@ MAX_MODULES_OF_IMCAP = 20
 TESTED_IN = {
     # The graph of layers, which only the passes over it use.
     "imcap.encoders.layer_graph": "encoders/test_conv_add_fusion.py",
+    # Ready models are the only ones that it alone can choose.
+    "imcap.command_line.captioners": "exporting/test_ready_model.py",
+    # The process that a check starts.
+    "imcap.exporting.fresh_process": "exporting/test_export_check.py",
     # Scorers of one interface, compared with pycocoevalcap's in one test.
     "imcap.metrics.cider": "metrics/test_scores.py",
     "imcap.metrics.rouge": "metrics/test_scores.py",

@@ -47,6 +47,21 @@ FLAGS = {
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
     ),
     "overwrite": Flag(flags.DEFINE_bool, False, "", "Start over in a used records folder."),
+    "check": Flag(
+        flags.DEFINE_bool, False, "",
+        "Load the export in a fresh process, compare its captions with the checkpoint's, and "
+        "measure it; the figures go into its MODEL_CARD.md.",
+    ),
+    "ready": Flag(
+        flags.DEFINE_string, "", "DIR",
+        "Write a small folder without the encoder instead of the SavedModel, for "
+        "`imcap caption --model=DIR`.",
+    ),
+    "weights": Flag(
+        flags.DEFINE_string, "", "FILE",
+        "For a ready model on a machine without network: Keras' weights file of its encoder, "
+        "without top.",
+    ),
     "split": Flag(
         flags.DEFINE_string, "dev", "NAME",
         "The split to caption and score; compare: the folder in both runs' eval/.",

@@ -26,15 +26,20 @@ def is_file_name(name: str) -> bool:
     return os.path.splitext(name)[1] in FILE_EXTENSIONS
 
 
-def build(config: ConfigDict) -> Encoder:
+def build(config: ConfigDict, digest: str = "") -> Encoder:
     """Builds the encoder that a config's `encoder` part describes.
+
+    Args:
+      config: a config's `encoder` part.
+      digest: of the weights that are wanted: where only kernels that are rounded to float16 have
+        it, as those of files that store them so, they are rounded.
 
     Raises:
       UserError: an unknown name or layer, or weights that are missing or do not fit.
     """
     from imcap.encoders import encoder
 
-    return encoder.build(config)
+    return encoder.build(config, digest)
 
 
 def batch_size(config: ConfigDict) -> int:

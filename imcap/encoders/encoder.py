@@ -82,11 +82,19 @@ def digest(network: keras.layers.Layer) -> str:
     return sha.hexdigest()[:32]
 
 
-def build(config: ConfigDict) -> Encoder:
+def _round_kernels(network: keras.layers.Layer) -> None:
+    for weight in network.weights:
+        if len(weight.shape) > 1:
+            weight.assign(weight.numpy().astype(np.float16).astype(np.float32))
+
+
+def build(config: ConfigDict, wanted: str = "") -> Encoder:
     """Builds the encoder that a config's `encoder` part describes; see `encoders.build`."""
     network, preprocess = networks.load(config)
     if config.tune_from:
         network, _ = split(network, config.tune_from)
+    if wanted and digest(network) != wanted:
+        _round_kernels(network)
     try:
         return Encoder(network, preprocess, config.image_size)
     except UserError:

@@ -11,6 +11,17 @@ from ml_collections import ConfigDict
 from imcap import records
 from imcap.metrics import files, tables
 
+_OTHER_TERMS = "those of the data set that it was trained on"
+_FLICKR = "the images belong to people who put them on Flickr and are given out for non-commercial"
+# What the owners of published data sets allow, by the reader's name.
+_TERMS = {
+    "flickr8k": f"{_FLICKR} research and education (Hodosh et al., 2013)",
+    "flickr30k": f"{_FLICKR} research and education (Young et al., 2014)",
+    "coco": "the captions are CC BY 4.0; the images are under the terms of Flickr (Lin et al., "
+    "2014)",
+    "shapes": "drawn by imcap; none",
+}
+
 
 class Member(NamedTuple):
     """A decoder of the captioner.
@@ -68,6 +79,7 @@ orientation, stretched to {size}x{size}, RGB |
 {decode.max_length} words{", of the image and its mirror image" if decode.both_views else ""} \
 |{_reranking_row(decode, info)}
 {_training_rows(members, info)}
+| terms of the data | {_TERMS.get(info.dataset["name"], _OTHER_TERMS)} |
 | versions | {", ".join(f"{name} {version}" for name, version in info.versions.items())} |
 
 ## Scores

@@ -1,0 +1,54 @@
+"""The captioner that `imcap caption`'s flags ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from imcap.command_line import console
+from imcap.errors import UserError
+
+if TYPE_CHECKING:
+    from imcap.serving.captioner import FunctionCaptioner
+
+
+def load(model: Sequence[str], checkpoint: Sequence[str], weights: str) -> FunctionCaptioner:
+    """Returns an exported model, a run's weights (with `checkpoint`), or a ready model.
+
+    Args:
+      model: the values of --model; without any, the ready model that imcap comes with is meant.
+      checkpoint: the values of --checkpoint.
+      weights: the value of --weights.
+
+    Raises:
+      UserError: there is no such model, or the flags do not go together.
+    """
+    from imcap import exporting
+
+    folder = model[0] if model else exporting.DEFAULT_MODEL
+    ready = None if checkpoint else exporting.find_ready_model(folder)
+    if len(model) > 1 or not (model or ready):
+        raise UserError("imcap caption needs one --model=DIR")
+    if weights and not ready:
+        raise UserError(f"--weights is for a ready model, which {folder} is not")
+    with console.quiet():
+        import tensorflow  # noqa: F401
+    if ready:
+        with console.quiet():
+            from imcap.exporting import ready_model
+
+        return ready_model.load(ready, weights)
+    if checkpoint:
+        return _load_run(folder, checkpoint)
+    from imcap.serving.captioner import Captioner
+
+    return Captioner(folder)
+
+
+def _load_run(folder: str, checkpoint: Sequence[str]) -> FunctionCaptioner:
+    with console.quiet():
+        from imcap import export
+    from imcap.serving.captioner import FunctionCaptioner
+
+    run = export.load_run(folder, checkpoint)
+    return FunctionCaptioner(folder, run.signatures(), run)
