@@ -16,6 +16,8 @@ BENCH ?= records
 DEMO ?= runs/demo
 PORT ?=
 MODEL ?= $(WORKDIR)
+IMAGES ?=
+OUT ?= $(WORKDIR)/captions.jsonl
 SYSTEM ?=
 
 RUN = $(BIN)/imcap
@@ -33,7 +35,7 @@ FLAGS = $(CONFIG_FLAG) $(call flag,workdir,$(WORKDIR)) $(call flag,config.datase
 BEAM_FLAGS = $(call flag,runner,$(RUNNER)) $(call flag,flink_master,$(FLINK_MASTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo system test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export serve app bench clean
+.PHONY: help setup demo system test fetch-flink test-flink wheel check-wheel lint records pretrain train eval export caption serve app bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -121,13 +123,16 @@ eval: setup ## Caption and score a split: SPLIT=dev
 export: setup ## Write the SavedModel
 	$(RUN) export $(FLAGS)
 
+caption: setup ## Caption IMAGES=DIR into OUT=FILE: WORKDIR=DIR or MODEL=DIR; RUNNER=flink FLINK_MASTER=HOST:PORT
+	$(RUN) caption $(call flag,model,$(MODEL)) $(if $(IMAGES),$(call quote,$(IMAGES))) $(call flag,out,$(OUT)) $(BEAM_FLAGS) $(ARGS)
+
 serve: setup ## Serve the exported model: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8501
 	$(RUN) serve $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
 app: setup ## Show a web page that captions images: WORKDIR=DIR or MODEL=NAME=DIR, PORT=8502
 	$(RUN) app $(call flag,model,$(MODEL)) $(call flag,port,$(PORT)) $(ARGS)
 
-bench: setup ## Measure: BENCH=records, scale, input, train, decode or notebook, ARGS='--image_dir=DIR --out=FILE.json'
+bench: setup ## Measure: BENCH=records, scale, input, train, decode, caption or notebook, ARGS='--image_dir=DIR --out=FILE.json'
 	$(RUN) bench $(BENCH) $(FLAGS)
 
 clean: ## Remove .venv, builds and caches; runs/ stays

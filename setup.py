@@ -1,4 +1,4 @@
-"""The package: `imcap` (library and command), `beam_jobs` (the records job) and `configs`.
+"""The package: `imcap` (library and command), `beam_jobs` (the Beam jobs) and `configs`.
 
 Ranges are given here; the tested version of every package is pinned in constraints.txt.
 """

@@ -1,1 +1,1 @@
-"""The records job, on Apache Beam."""
+"""The records job and the captioning job, on Apache Beam."""

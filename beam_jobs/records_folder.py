@@ -93,9 +93,14 @@ def unpacked_images(folder: str) -> str:
 
 def remove_unpacked_images(folder: str) -> None:
     """Removes what jobs have put into `unpacked_images`, and nothing else."""
-    _delete(_find(folder, f"{_UNPACKED}/*{filesystem.UNPACKED}"))  # Also unfinished ones.
+    remove(folder, f"{_UNPACKED}/*{filesystem.UNPACKED}")  # Also unfinished ones.
     with contextlib.suppress(OSError):  # It is remote, not there, or holds other files.
         os.rmdir(unpacked_images(folder))
+
+
+def remove(folder: str, *patterns: str) -> None:
+    """Removes the files below a folder that fit glob patterns such as `progress/*`."""
+    _delete(_find(folder, *patterns))
 
 
 def _settings_path(folder: str) -> str:
@@ -105,7 +110,7 @@ def _settings_path(folder: str) -> str:
 def _remove_unfinished(folder: str) -> None:
     """Removes the temporary files and the progress of a killed job."""
     unfinished = [f"{part}{filesystem.TEMPORARY}*" for part in ("", "shards/")]
-    _delete(_find(folder, *unfinished, "progress/*"))
+    remove(folder, *unfinished, "progress/*")
     remove_unpacked_images(folder)
 
 
@@ -119,7 +124,7 @@ def _remove_records(folder: str) -> None:
         records.FEATURES_JSON,
         records.DATASET_INFO,
     )
-    _delete(_find(folder, *descriptions, "shards/*.json", _SHARDS))
+    remove(folder, *descriptions, "shards/*.json", _SHARDS)
 
 
 def _find(folder: str, *patterns: str) -> list[str]:

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import imcap
 from imcap import runtime
-from imcap.command_line import captioners, command_flags, console
+from imcap.command_line import beam_options, caption_command, command_flags, console
 from imcap.command_line.command_flags import Parsed
 from imcap.errors import DivergenceError, Interrupted, UserError
 
@@ -40,12 +40,8 @@ def records(parsed: Parsed) -> None:
     """images and captions to TFRecords; also takes Beam's own options"""
     with console.quiet():
         from beam_jobs import build_records
-        from beam_jobs.runners import runner_options
 
-    if unknown := runner_options.unknown_options(parsed.rest):
-        name = unknown[0].partition("=")[0]
-        hint = command_flags.suggest(COMMANDS["records"], name.lstrip("-"), COMMANDS.values())
-        raise UserError(f"neither imcap records nor Beam takes {name}{hint}")
+    beam_options.check(COMMANDS["records"], parsed.rest, COMMANDS.values())
     config = parsed.config
     runtime.assume_frozen_weights()  # A dry run times the encoder.
     if parsed.values.dry_run:
@@ -137,21 +133,32 @@ def export(parsed: Parsed) -> None:
     print(export.export_model(config, parsed.workdir, values.checkpoint, check=values.check))
 
 
-@command("caption", "model checkpoint weights top json", arguments="IMAGE…")
+@command(
+    "caption", "model checkpoint weights top json out sidecar overwrite part_size",
+    takes_unknown=True, arguments="IMAGE… [Beam's options]",
+)  # fmt: skip
 def caption(parsed: Parsed) -> int:
-    """caption images: files, folders or globs; with --checkpoint, by a run's weights"""
+    """caption images: files, folders or globs; any number of them with --out or --sidecar"""
+    from imcap.command_line import captioners
     from imcap.serving import caption_files
 
-    if not parsed.rest:
-        raise UserError("imcap caption needs at least one file, folder or glob")
-    images = caption_files.find_images(parsed.rest)
     values = parsed.values
+    images, options = caption_command.split_arguments(parsed.rest)
+    if options:
+        beam_options.check(COMMANDS["caption"], options, COMMANDS.values())
+    if values.out or values.sidecar:
+        lines, failed = caption_command.run_job(parsed, images, options)
+        print(lines)
+        return min(failed, 1)
+    if options:
+        raise UserError(f"{options[0]} is for a job: --out=FILE or --sidecar is missing")
+    found = caption_files.find_images(images)
     model = captioners.load(values.model, values.checkpoint, values.weights)
     to_line = caption_files.json_line if parsed.values.json else caption_files.text_lines
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # File names may be any bytes.
     failed = 0
-    for result in caption_files.caption_paths(model, images, top=parsed.values.top):
+    for result in caption_files.caption_paths(model, found, top=parsed.values.top):
         if result.error is None:
             print(to_line(result), flush=True)
         else:
@@ -216,7 +223,7 @@ def app(parsed: Parsed) -> None:
 
 @command(
     "bench", "workdir checkpoint image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input|train|decode|notebook", defaults={"checkpoint": "best"},
+    arguments="records|scale|input|train|decode|caption|notebook", defaults={"checkpoint": "best"},
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
     """measure something beside a limit or a peer of the same run"""
@@ -274,8 +281,8 @@ def _run(chosen: command_flags.Command, arguments: list[str]) -> int:
     except Interrupted as stop:
         print(f"imcap: {stop}", file=sys.stderr)
         return 0
-    except KeyboardInterrupt:
-        hint = "; the same command continues" if chosen.resumes else ""
+    except KeyboardInterrupt as stop:
+        hint = "; the same command continues" if chosen.resumes or stop.args else ""
         _fail(f"interrupted{hint}", status=130)
     except BrokenPipeError:
         # The reader of our output is gone (as `head` is after its last line): nothing to tell it.

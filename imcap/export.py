@@ -16,11 +16,11 @@ from imcap.exporting import export_check, ready_model
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
-from imcap.serving import warmup_requests
+from imcap.serving import model_metadata, warmup_requests
 from imcap.serving.caption_model import CaptionModel
 from imcap.training import checkpoints, initial_vectors
 
-METADATA = "assets.extra/imcap.json"  # Below an exported version's folder.
+METADATA = model_metadata.PATH
 
 
 def export_model(
@@ -41,7 +41,7 @@ def export_model(
 
     Returns:
       The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
-      `METADATA`, which holds the vocabulary's digest and how images are prepared.
+      `METADATA`: the vocabulary's digest, and how images are prepared and captions searched.
 
     Raises:
       UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary or
@@ -51,7 +51,7 @@ def export_model(
     model, info, found = _build_model(config, workdir, checkpoint)
     card = _render_card(config, workdir, model, info, found)
     dataset = config.dataset if check else None
-    return _write(model, os.path.join(workdir, "export"), info, card, dataset)
+    return _write(model, config.decode, os.path.join(workdir, "export"), info, card, dataset)
 
 
 def write_ready_model(
@@ -155,8 +155,9 @@ def _build_model(
 
 
 def _write(
-    model: CaptionModel, folder: str, info: records.Info, card: str, dataset: ConfigDict | None
-) -> str:
+    model: CaptionModel, decode: ConfigDict, folder: str, info: records.Info, card: str,
+    dataset: ConfigDict | None,
+) -> str:  # fmt: skip
     """Writes the next version below `folder`; returns its folder.
 
     `dataset`: of the images that it is checked with; None: it is not.
@@ -168,6 +169,7 @@ def _write(
         "encoder": {**info.encoder, "name": os.path.basename(info.encoder["name"])},
         "preprocessing": info.preprocessing,
         "feature_dtype": info.feature_dtype,
+        "decode": decode.to_dict(),
     }
     if tuned := model.decoder.describe_encoding():
         metadata["tuned"] = tuned

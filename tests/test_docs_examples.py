@@ -49,7 +49,7 @@ def run(block: str, capsys: pytest.CaptureFixture) -> list[str]:
 
 
 def test_every_example_compiles():
-    for page in ("serving.md", "python-api.md", "word-vectors.md"):
+    for page in ("serving.md", "python-api.md", "word-vectors.md", "captioning.md"):
         for block in blocks(page, "python"):
             compile(block, page, "exec")
 

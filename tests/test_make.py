@@ -47,6 +47,15 @@ def test_paths_with_spaces_and_quotes_reach_the_command_whole(make):
     ]  # fmt: skip
 
 
+def test_images_are_captioned_by_a_job_of_any_runner(make):
+    assert make("caption", "IMAGES=my images", "RUNNER=flink", "FLINK_MASTER=host:8081") == [
+        ["caption", "--model=runs/flickr8k", "my images", "--out=runs/flickr8k/captions.jsonl",
+         "--runner=flink", "--flink_master=host:8081"],
+    ]  # fmt: skip
+    (arguments,) = make("caption", "IMAGES=*.jpg", "MODEL=m", "OUT=a b.csv", "ARGS=--sidecar")
+    assert arguments == ["caption", "--model=m", "*.jpg", "--out=a b.csv", "--sidecar"]
+
+
 def test_without_config_the_run_s_own_is_left_to_the_command(make, tmp_path):
     assert make("eval") == [["eval", "--config=flickr8k", "--workdir=runs/flickr8k", "--split=dev"]]
     (tmp_path / "my run").mkdir()

@@ -50,10 +50,10 @@ LEVELS = {
         ),
     },
     "beam_jobs": {
-        "base": ("heartbeats", "records_folder", "runners", "shard_reports"),
+        "base": ("captions_folder", "heartbeats", "records_folder", "runners", "shard_reports"),
         "transforms": ("progress_bar", "transforms"),
         "pipeline": ("estimate", "records_pipeline"),
-        "commands": ("build_records",),
+        "commands": ("build_records", "caption_images"),
         "package": ("__init__",),
     },
 }
@@ -66,11 +66,12 @@ LIGHT = (
     "registry",
 )  # Imported before any work is accepted.
 HEAVY = {"tensorflow", "tensorflow_text", "keras", "apache_beam"}
-MAY_IMPORT_BEAM_JOBS = ("imcap.cli", "imcap.benchmarks")
+MAY_IMPORT_BEAM_JOBS = ("imcap.cli", "imcap.command_line", "imcap.benchmarks")
 PRINTING = (
     "imcap.cli",
     # Processes of their own, which return their figures so.
     "imcap.exporting.fresh_process",
+    "imcap.benchmarks.caption_process",
     "imcap.benchmarks.notebook_peers",
     "imcap.benchmarks.records_peers",
 )
@@ -94,6 +95,14 @@ TESTED_IN = {
     "imcap.training.epoch_checkpoints": "training/test_checkpoints.py",
     # The transforms put together: only a whole job shows them.
     "beam_jobs.records_pipeline": "beam_jobs/test_build_records.py",
+    # What captions a part, with the model that it runs: only a whole job shows them.
+    "beam_jobs.transforms.caption_graph": "beam_jobs/test_caption_images.py",
+    "beam_jobs.transforms.caption_parts": "beam_jobs/test_caption_images.py",
+    # Measured by imcap.benchmarks.captioning.
+    "imcap.benchmarks.caption_process": "benchmarks/test_captioning.py",
+    # Each needs a whole command.
+    "imcap.command_line.beam_options": "test_cli.py",
+    "imcap.command_line.caption_command": "serving/test_caption_command.py",
 }
 
 

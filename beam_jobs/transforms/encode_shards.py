@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -28,10 +26,6 @@ from beam_jobs.transforms.encoder_graph import EncoderGraph
 from imcap import encoders, filesystem, hashing, records, text
 from imcap.datasets import CaptionedImage
 from imcap.prefetch import in_order
-
-# Two batches at once: at the end of every layer some cores wait for the others, 7% of the time
-# with ResNet50 on two cores, unless there is another batch to work on.
-_ENCODER_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,14 +260,9 @@ def _features(
 
     # While both threads are at a batch, the next one waits for them.
     return in_order(
-        (_encoder_threads().submit(work, batch) for batch in batches), _ENCODER_THREADS + 1
+        (encoder_graph.threads().submit(work, batch) for batch in batches),
+        encoder_graph.THREADS + 1,
     )
-
-
-@functools.cache
-def _encoder_threads() -> ThreadPoolExecutor:
-    """Returns the threads that all shards of this process share."""
-    return ThreadPoolExecutor(_ENCODER_THREADS, "encoder")
 
 
 def _failure(decoded: Decoded) -> dict[str, str]:

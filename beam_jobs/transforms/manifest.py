@@ -12,7 +12,7 @@ import itertools
 import json
 import lzma
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -22,6 +22,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from imcap import datasets, hashing
 from imcap.datasets import CaptionedImage
+
+T = TypeVar("T")
 
 PACK_SIZE = 512  # Elements in a pack.
 IMAGES_READ = Metrics.counter("imcap", "images_read")
@@ -53,16 +55,17 @@ def read_packs(
     """Yields packs of a data set's rows, and at the end the kinds of problems found."""
     problems = datasets.Problems()
     rows = limited(datasets.build_reader(dataset).read(problems), limit)
-    for pack in _batched(rows):
+    for pack in batched(rows, PACK_SIZE):
         IMAGES_READ.inc(len(pack))
         yield pack_rows(pack)
     for kind, count in problems.counts.items():
         yield beam.pvalue.TaggedOutput("problems", (kind, count, problems.first[kind]))
 
 
-def _batched(rows: Iterable[CaptionedImage]) -> Iterator[list[CaptionedImage]]:
-    rows = iter(rows)
-    while batch := list(itertools.islice(rows, PACK_SIZE)):
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yields lists of `size` values; the last one may be shorter."""
+    values = iter(values)
+    while batch := list(itertools.islice(values, size)):
         yield batch
 
 

@@ -12,7 +12,7 @@ from imcap.errors import UserError
 if TYPE_CHECKING:
     from imcap.benchmarks.common import Row
 
-NAMES = ("records", "scale", "input", "train", "decode", "notebook")
+NAMES = ("records", "scale", "input", "train", "decode", "caption", "notebook")
 
 
 def measure(
@@ -32,17 +32,26 @@ def measure(
       config: `input`, `train` and `decode` with a workdir need it resolved and with finished
         records, `notebook` and `decode` without one not resolved; the others read only its
         `encoder.name` and `encoder.weights`.
-      image_dir: of `records` and `scale`: a folder of images to encode; empty, for `scale`: small
+      image_dir: of `records`, `scale` and `caption`: a folder of images; empty, for `scale`: small
         images are drawn.
-      num_images: of `records` and `scale`: images to encode; of `notebook`: images of each split.
+      num_images: of these three: images to encode or caption; of `notebook`: images of each split.
       repeats: runs of each measurement; `scale` has one.
-      workdir: of `decode`: the folder of a trained run; empty: random weights.
+      workdir: of `decode`: the folder of a trained run; empty: random weights; of `caption`: that
+        of a run with an export.
       checkpoint: of `decode`: which of the run's weights; see `imcap.decoding.members.find`.
 
     Raises:
       UserError: an argument is missing or has a bad value, or a measurement cannot run.
     """
-    from imcap.benchmarks import decoding, input_reading, notebook, records, scale, training
+    from imcap.benchmarks import (
+        captioning,
+        decoding,
+        input_reading,
+        notebook,
+        records,
+        scale,
+        training,
+    )
 
     if name == "input":
         return input_reading.benchmark_input(config, repeats)
@@ -58,5 +67,7 @@ def measure(
     if name == "scale":
         return scale.benchmark_scale(image_dir, *encoder, num_images)
     if not image_dir:
-        raise UserError("imcap bench records needs --image_dir=DIR")
+        raise UserError(f"imcap bench {name} needs --image_dir=DIR")
+    if name == "caption":
+        return captioning.benchmark_captioning(image_dir, workdir, *encoder, num_images, repeats)
     return records.benchmark_records(image_dir, *encoder, num_images, repeats)

@@ -46,7 +46,7 @@ FLAGS = {
     "dry_run": Flag(
         flags.DEFINE_bool, False, "", "Say what would be done and how long it takes; write nothing."
     ),
-    "overwrite": Flag(flags.DEFINE_bool, False, "", "Start over in a used records folder."),
+    "overwrite": Flag(flags.DEFINE_bool, False, "", "Start over in used output."),
     "check": Flag(
         flags.DEFINE_bool, False, "",
         "Load the export in a fresh process, compare its captions with the checkpoint's, and "
@@ -106,13 +106,15 @@ FLAGS = {
     "request_timeout_s": Flag(
         flags.DEFINE_float, 60.0, "S", "How long a request may take once it is received, in s."
     ),
-    "out": Flag(flags.DEFINE_string, "", "FILE", "A JSON file for the figures."),
+    "out": Flag(flags.DEFINE_string, "", "FILE", "caption: .jsonl or .csv; bench: a JSON file."),
+    "sidecar": Flag(flags.DEFINE_bool, False, "", "Also write a .txt file beside each image."),
+    "part_size": Flag(flags.DEFINE_integer, 512, "N", "With --out: images written at once."),
     "image_dir": Flag(
-        flags.DEFINE_string, "", "DIR", "records and scale: a folder of images to encode."
+        flags.DEFINE_string, "", "DIR", "records, scale and caption: a folder of images."
     ),
     "num_images": Flag(
         flags.DEFINE_integer, 3000, "N",
-        "records and scale: images encoded; notebook: images of each split.",
+        "records, scale and caption: images; notebook: images of each split.",
     ),
     "repeats": Flag(flags.DEFINE_integer, 3, "N", "Runs of each measurement."),
 }  # fmt: skip

@@ -51,7 +51,8 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
     if not paths:
         raise UserError("no images given: name files, folders or globs")
     found = itertools.chain.from_iterable([_find(os.fspath(path)) for path in paths])
-    return _unique(found)
+    # A folder gives no file twice: nothing has to be kept in memory.
+    return found if len(paths) == 1 and os.path.isdir(paths[0]) else _unique(found)
 
 
 def _unique(paths: Iterable[str]) -> Iterator[str]:
@@ -74,14 +75,30 @@ def _find(argument: str) -> Iterator[str]:
 
 
 def _expand(argument: str) -> Iterator[str]:
+    if filesystem.is_remote(argument):
+        yield from _expand_remote(argument)
+        return
     # The name of a file may contain [brackets]: it is a glob only if no such file exists.
     matches = [argument] if os.path.lexists(argument) else glob.glob(argument, recursive=True)
     for match in sorted(matches):
         if os.path.isdir(match):
-            for folder, names in filesystem.walk(match):
-                yield from (os.path.join(folder, n) for n in names if filesystem.is_image(n))
+            yield from _images_below(match)
         else:
             yield match
+
+
+def _expand_remote(argument: str) -> Iterator[str]:
+    if filesystem.is_file(argument):
+        yield argument
+    elif filesystem.is_folder(argument):
+        yield from _images_below(argument)
+    else:
+        yield from filesystem.match(argument)
+
+
+def _images_below(root: str) -> Iterator[str]:
+    for folder, names in filesystem.walk(root):
+        yield from (os.path.join(folder, n) for n in names if filesystem.is_image(n))
 
 
 def caption_paths(
@@ -98,8 +115,7 @@ def caption_paths(
       UserError: `top` is below 1 (raised at once), or the model gives fewer than `top` captions
         (raised with the first result).
     """
-    if top < 1:
-        raise UserError(f"--top={top}: must be at least 1")
+    check_top(top, top)
     return _results(captioner, paths, top)
 
 
@@ -111,20 +127,31 @@ def _results(
             contents = [content for _, content in batch if isinstance(content, bytes)]
             answers = iter(captioner.caption(contents))
             for path, content in batch:
-                yield _result(path, next(answers) if isinstance(content, bytes) else content, top)
+                yield to_result(path, next(answers) if isinstance(content, bytes) else content, top)
 
 
-def _result(path: str, answer: ImageCaptions | Failure, top: int) -> Result:
+def to_result(path: str, answer: ImageCaptions | Failure, top: int) -> Result:
+    """Returns the answer to a file with its `top` best captions.
+
+    Raises:
+      UserError: the model gives fewer.
+    """
     if isinstance(answer, Failure):
         return Result(path, error=answer.reason)
-    count = len(answer.captions)
-    if top > count:
-        raise UserError(
-            f"--top={top}: this model gives {count} per image, its beam size; use --top={count}, "
-            f"or export it with --config.decode.beam_size={top}"
-        )
+    check_top(top, len(answer.captions))
     best = answer.captions[0]
     return Result(path, best.caption, best.score, answer.captions[:top])
+
+
+def check_top(top: int, beam_size: int) -> None:
+    """Raises UserError if a model does not give `top` captions."""
+    if top < 1:
+        raise UserError(f"--top={top}: must be at least 1")
+    if top > beam_size:
+        raise UserError(
+            f"--top={top}: this model gives {beam_size} per image, its beam size; use "
+            f"--top={beam_size}, or export it with --config.decode.beam_size={top}"
+        )
 
 
 def _read_ahead(

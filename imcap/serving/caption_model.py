@@ -78,15 +78,7 @@ class CaptionModel(tf.Module):
           `scores` float32 [batch, beam]: the mean log-probability per token, END included.
           `caption` string [batch], `score` float32 [batch]: the first of `captions` and `scores`.
         """
-        found = self._search(image_bytes)
-        captions = self._to_captions(found.tokens)
-        return {
-            "caption": captions[:, 0],
-            "score": found.scores[:, 0],
-            "captions": captions,
-            "scores": found.scores,
-            "ranks": found.ranks,
-        }
+        return self.caption_features(self._features(image_bytes))
 
     @tf.function(
         input_signature=[
@@ -126,14 +118,33 @@ class CaptionModel(tf.Module):
         Returns:
           `captions`, `ranks` and `scores` [batch, beam_size], as `caption` returns them.
         """
-        found = self._search(image_bytes, beam_size)
+        found = self._search(self._features(image_bytes), beam_size)
         captions = self._to_captions(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
 
+    @tf.function
+    def caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Captions encoded images; callers that encode in other batches than they search call it.
+
+        Args:
+          features: [batch, positions, channels], as `encode` returns them.
+
+        Returns:
+          What `caption` returns.
+        """
+        found = self._search(features)
+        captions = self._to_captions(found.tokens)
+        return {
+            "caption": captions[:, 0],
+            "score": found.scores[:, 0],
+            "captions": captions,
+            "scores": found.scores,
+            "ranks": found.ranks,
+        }
+
     def _search(
-        self, image_bytes: tf.Tensor, beam_size: tf.Tensor | None = None
+        self, features: tf.Tensor, beam_size: tf.Tensor | None = None
     ) -> beam_search.SearchResult:
-        features = self._features(image_bytes)
         found = beam_search.search(self._decoder, features, self._decode, beam_size)
         return self._reranker(found, self._decoder.encode(features))
 
@@ -162,8 +173,21 @@ class CaptionModel(tf.Module):
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
         )
-        return views.encode(self._encode, pixels, self._decode)
+        return self.encode(pixels)
 
-    def _encode(self, pixels: tf.Tensor) -> tf.Tensor:
+    @tf.function
+    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Encodes images that are decoded already.
+
+        Args:
+          pixels: float32 [batch, image_size, image_size, 3], as `images.load` returns each.
+
+        Returns:
+          Features [batch, positions, channels], of both views one after the other where
+          `decode.both_views` is set.
+        """
+        return views.encode(self._encode_view, pixels, self._decode)
+
+    def _encode_view(self, pixels: tf.Tensor) -> tf.Tensor:
         # The decoder was trained on features that were rounded to the records' dtype.
         return records.rounded(self._encoder(pixels), self._feature_dtype)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imcap.errors import UserError, one_line
-from imcap.serving import saved_model
+from imcap.serving import saved_model, tensors
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class FunctionCaptioner:
         if beam_size is not None:
             function = self._beam_search(beam_size)
         rows = self._in_batches(function, {"image_bytes": images})
-        return [row if isinstance(row, Failure) else _image_captions(row) for row in rows]
+        return [row if isinstance(row, Failure) else image_captions(row) for row in rows]
 
     def _beam_search(self, beam_size: int) -> Callable[..., Any]:
         import tensorflow as tf
@@ -203,8 +203,8 @@ def _run(
 
     size = _num_rows(inputs)
     try:
-        tensors = {name: tf.constant(list(values)) for name, values in inputs.items()}
-        return list(_unstack(function(**tensors)))
+        batch = {name: tf.constant(list(values)) for name, values in inputs.items()}
+        return list(tensors.unstack(function(**batch)))
     except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
         if size == 1:
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
@@ -275,26 +275,8 @@ def _slice(inputs: Mapping[str, Sequence[bytes]], start: int, stop: int) -> dict
     return {name: values[start:stop] for name, values in inputs.items()}
 
 
-def _image_captions(row: Mapping[str, Any]) -> ImageCaptions:
+def image_captions(row: Mapping[str, Any]) -> ImageCaptions:
+    """Returns the answer to one image from its row of the default signature's outputs."""
     ranks = row.get("ranks", [None] * len(row["captions"]))
     columns = zip(row["captions"], row["scores"], ranks, strict=True)
     return ImageCaptions(tuple(Caption(*values) for values in columns))
-
-
-def _unstack(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Turns named tensors of shape [batch, ...] into one dictionary of Python values per row."""
-    columns = {name: _values(tensor.numpy()) for name, tensor in sorted(outputs.items())}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _values(array: Any) -> list[Any]:
-    if array.dtype == object:
-        return _decode(array.tolist())
-    # Convert floats by way of text: the float32 nearest to 0.2 becomes 0.2, not 0.20000000298.
-    return array.astype(str).astype(float).tolist() if array.dtype.kind == "f" else array.tolist()
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    return value.decode("utf-8", "replace")

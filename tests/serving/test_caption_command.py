@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 
+import landscapes
 import processes
 import pytest
+from refusals import command_refusal
 
 
 def test_captions_go_to_stdout(version_dir, images):
@@ -40,3 +42,41 @@ def test_a_file_name_that_is_not_utf_8_is_escaped(version_dir, images):
     shutil.copy(images / "a.png", path)
     ended = processes.run_fork("caption", f"--model={version_dir}", path)
     assert (ended.status, ended.out) == (0, f"{images}/\\udcff.png\tgrey 10\n")
+
+
+def test_a_job_s_exit_status_says_whether_images_failed(landscape_export, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        landscapes.draw(number).save(folder / f"{number}.jpg")
+    given = ("caption", f"--model={landscape_export}", folder, "--sidecar")
+    ended = processes.run_fork(*given)
+    out = folder / "captions.jsonl"
+    assert (ended.status, ended.out) == (0, f"{out}: 3 images captioned, 0 failed\n")
+    assert "3/3" in ended.err and "image/s" in ended.err
+    assert [path.name for path in sorted(folder.glob("*.txt"))] == ["0.txt", "1.txt", "2.txt"]
+    (folder / "3.jpg").write_bytes(b"")
+    ended = processes.run_fork(*given)
+    assert ended.status == 1
+    assert ended.out.splitlines() == [
+        f"{out}: 3 images captioned, 1 failed",
+        f"{folder / 'captions.failures.jsonl'}: the failed images with their reasons",
+        "1 failed: an empty file",
+    ]
+
+
+def test_a_job_is_not_begun_with_a_mistake(version_dir, images):
+    mistakes = {
+        (images, images / "a.png", "--sidecar"): "--sidecar of more than one folder needs --out=",
+        (images, "--sidecar", "--checkpoint=best"): "--out and --sidecar take one exported model",
+        (images, "--runner=flink"): "--runner=flink is for a job: --out=FILE or --sidecar is mis",
+        (
+            images,
+            "--out=a.csv",
+            "--sidecars",
+        ): "neither imcap caption nor Beam takes --sidecars",
+        (images, "--out=a.txt"): "--out=a.txt: the name must end in .jsonl or .csv",
+    }
+    for arguments, message in mistakes.items():
+        ended = processes.run_fork("caption", f"--model={version_dir}", *arguments)
+        assert command_refusal(ended).startswith(message)

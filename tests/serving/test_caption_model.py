@@ -11,6 +11,7 @@ import tensorflow as tf
 from signatures import caption, score
 
 from imcap import decoders, encoders, export
+from imcap import images as image_lib
 from imcap.serving.caption_model import CaptionModel
 
 
@@ -59,6 +60,16 @@ def test_a_decoder_without_attention_is_exported_without_its_signature(
     tf.saved_model.save(model, str(tmp_path / "1"), signatures=model.signatures())
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     assert set(loaded.signatures) == {"serving_default", "score", "beam_search"}
+
+
+def test_a_loaded_model_encodes_in_other_batches_than_it_searches(model, trained, images):
+    size, max_pixels = trained.config.encoder.image_size, 10**6
+    pixels = tf.stack([image_lib.load(content, size, max_pixels) for content in images])
+    features = tf.concat([model.encode(pixels[:3]), model.encode(pixels[3:])], axis=0)
+    found, expected = model.caption_features(features), caption(model, images)
+    assert found["captions"].numpy().tolist() == expected["captions"].tolist()
+    for name in ("scores", "ranks"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 5])

@@ -23,6 +23,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "beam_jobs.build_records",
+        "beam_jobs.caption_images",
         "imcap.serving.caption_files",
         "imcap.export",
         "imcap.inspect_records",
