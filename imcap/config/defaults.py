@@ -17,7 +17,7 @@ def default() -> ConfigDict:
             "cache_dir": "",  # For copies of remote records; empty: ~/.cache/imcap/records.
             "num_shards": 16,  # Of each split; 0: as many as `shard_mb` asks for.
             "shard_mb": 256.0,  # Wanted size of the largest split's shards, where num_shards is 0.
-            # Of the features, rounded to float16, bfloat16 or float32; or to 256 levels of each
+            # Of the features, rounded to float16, bfloat16 or float32; or to 80 levels of each
             # image, uint8, compressed: ResNet50's take an eighth of float16's bytes.
             "dtype": "float16",
             # Or GZIP: ResNet50's shards are a quarter of the size and EfficientNet-Lite0's a fifth,

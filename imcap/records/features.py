@@ -1,7 +1,8 @@
 """The features of an image as a record holds them, and back.
 
-Floats are stored as they are. `uint8` stores the nearest of 256 levels between the least and the
-greatest value of a view, compressed: most features after a ReLU are zeros.
+Floats are stored as they are. `uint8` stores the nearest of 80 levels between the least and the
+greatest square root of a view, compressed: most features after a ReLU are zeros, and many others
+are small. Roots have the sign of their value.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ DTYPES = {
     QUANTIZED: np.dtype(np.uint8),
 }
 
-_LEVELS = 255  # Above the least value.
+# Above the least one. More levels take more bytes: with these a view of ResNet50's takes 24 KB.
+_LEVELS = 79
 
 
 def float_dtype(dtype: str) -> tf.DType:
@@ -46,32 +48,35 @@ def rounded(features: tf.Tensor, dtype: str) -> tf.Tensor:
 
 
 def quantize(features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the level nearest to each value, and the scale of each image's levels.
+    """Returns the level nearest to each value's root, and the scale of each image's levels.
 
     Args:
       features: float32 [batch, positions, channels].
 
     Returns:
-      uint8 [batch, positions, channels], and float32 [batch, 2]: the value of level 0 and the
+      uint8 [batch, positions, channels], and float32 [batch, 2]: the root at level 0 and the
       distance between levels.
     """
-    least = tf.reduce_min(features, axis=[1, 2], keepdims=True)
-    step = (tf.reduce_max(features, axis=[1, 2], keepdims=True) - least) / _LEVELS
-    levels = tf.cast(tf.round(tf.math.divide_no_nan(features - least, step)), tf.uint8)
+    roots = tf.sign(features) * tf.sqrt(tf.abs(features))
+    least = tf.reduce_min(roots, axis=[1, 2], keepdims=True)
+    step = (tf.reduce_max(roots, axis=[1, 2], keepdims=True) - least) / _LEVELS
+    levels = tf.cast(tf.round(tf.math.divide_no_nan(roots - least, step)), tf.uint8)
     return levels, tf.concat([least[:, 0], step[:, 0]], axis=1)
 
 
 def dequantize(levels: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    """Returns the values of levels, float32: the inverse of `quantize` up to half a step."""
+    """Returns the values of levels, float32; their roots are those that `quantize` was given up to
+    half a step."""
     least, step = scale[:, :1, tf.newaxis], scale[:, 1:, tf.newaxis]
-    return least + step * tf.cast(levels, tf.float32)
+    roots = least + step * tf.cast(levels, tf.float32)
+    return roots * tf.abs(roots)
 
 
 def compress(levels: bytes) -> bytes:
     """Returns zlib's format of levels.
 
-    Of zlib's strategies, run lengths alone give the fewest bytes for ResNet50's features, 23.6 KB
-    instead of the default's 26.4, in a tenth of the time.
+    Of zlib's strategies, run lengths alone give the fewest bytes for ResNet50's features, a tenth
+    less than the default, in a tenth of the time.
     """
     compressor = zlib.compressobj(strategy=zlib.Z_RLE)
     return compressor.compress(levels) + compressor.flush()

@@ -70,6 +70,16 @@ def test_the_estimate_is_near_the_truth(built):
         assert abs(found[split] - true) < 1_000 * count, split
 
 
+@pytest.mark.parametrize("at_most, word", [(False, "about"), (True, "at most")])
+def test_sizes_before_compression_are_limits(at_most, word):
+    flip = records.Flip()
+    first, last = estimate.describe(
+        {"dev": 3}, {"dev": 50_000_000}, num_shards=2, flip=flip, rate=1.0, at_most=at_most
+    )
+    assert first == f"dev: 3 images in 2 shards, {word} 50 MB"
+    assert last.startswith(f"in all {word} 0.05 GB")
+
+
 def test_the_number_of_shards_follows_the_wanted_size():
     assert estimate.choose_num_shards({"train": 10_000, "dev": 1_000}, shard_mb=1.0) == 1
     assert estimate.choose_num_shards({"train": 2_500_000, "dev": 1_000}, shard_mb=1.0) == 3
