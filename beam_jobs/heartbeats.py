@@ -10,20 +10,22 @@ from apache_beam.io.filesystems import FileSystems
 
 from imcap import filesystem
 
-_SECONDS = 1.0  # Between two heartbeats of a shard.
+# Between two heartbeats of a shard; a bucket charges for each.
+_SECONDS, _REMOTE_SECONDS = 1.0, 30.0
 _SETTLED_SECONDS = 5.0  # After which a file's time tells whether it has changed.
 _TOTALS = "totals.json"
 
 
 class Heartbeat:
-    """Tells the launcher, at most every second, how far a shard is."""
+    """Tells the launcher how far a shard is: every second, every 30 seconds in a bucket."""
 
     def __init__(self, folder: str, split: str, shard: int) -> None:
         self._path = FileSystems.join(folder, "progress", f"{split}-{shard:05d}.json")
+        self._seconds = _REMOTE_SECONDS if filesystem.is_remote(folder) else _SECONDS
         self._next = 0.0
 
     def beat(self, *, done: int = 0, failed: int = 0, reused: int = 0, last: bool = False) -> bool:
-        """Writes the counts, unless less than a second has passed since the last time.
+        """Writes the counts, unless the last time was too short ago.
 
         Args:
           done: images that this job has encoded or could not read.
@@ -36,7 +38,7 @@ class Heartbeat:
         """
         is_due = last or time.monotonic() >= self._next
         if is_due:
-            self._next = time.monotonic() + _SECONDS
+            self._next = time.monotonic() + self._seconds
             counts = {"done": done, "failed": failed, "reused": reused}
             filesystem.write_json(self._path, counts, durable=False)
         return is_due
