@@ -102,6 +102,7 @@ def _readable_images(config: ConfigDict, max_pixels: int) -> list[CaptionedImage
             "within other files: unpack them"
         )
 
+    @tf.autograph.experimental.do_not_convert
     def check(index: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([images.decode(tf.io.read_file(path), max_pixels)]):
             return tf.identity(index)
@@ -226,6 +227,7 @@ def _dataset(
     `config`: a config's `encoder` part: `image_size`, `max_pixels` and `pretrain.augment`.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def load(
         example: tuple[tf.Tensor, tf.Tensor], number: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -101,7 +101,7 @@ class Tokenizer(tf.Module):
             vocabulary=list(vocabulary),
         )
         self._encode = tf.function(
-            self.encode_tf, input_signature=[tf.TensorSpec([None], tf.string)]
+            self.encode_tf, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
 
     @property

@@ -67,7 +67,9 @@ def test_a_corrupted_tag_is_ignored(garbage: bytes) -> None:
 
 def test_images_are_turned_in_a_graph() -> None:
     load = tf.function(
-        lambda raw: images.load(raw, 16, MAX_PIXELS), input_signature=[tf.TensorSpec([], tf.string)]
+        lambda raw: images.load(raw, 16, MAX_PIXELS),
+        input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
     )
     sideways = load(tf.constant(jpeg(exif_bytes(6, "little"))))
     turned = np.rot90(images.load(tf.constant(jpeg()), 16, MAX_PIXELS).numpy(), -1)

@@ -36,12 +36,12 @@ from imcap.errors import one_line
 MAX_PIXELS = 100_000_000
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
     return images.decode(image_bytes, MAX_PIXELS)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def load_in_graph(image_bytes: tf.Tensor) -> tf.Tensor:
     return images.load(image_bytes, 16, MAX_PIXELS)
 

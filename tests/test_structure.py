@@ -258,6 +258,26 @@ def test_only_the_command_line_prints():
     assert {m for m in modules() if "print" in calls(m)} - set(PRINTING) == set()
 
 
+def test_graphs_are_traced_without_autograph():
+    """Converting the functions takes seconds in each process, and none needs it."""
+    graphs = [
+        ast.unparse(node)
+        for module in modules()
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tf.function"
+    ]
+    assert len(graphs) > 10
+    assert [graph for graph in graphs if "autograph=False" not in graph] == []
+    decorators = {
+        ast.unparse(decorator)
+        for module in modules()
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+    }
+    assert "tf.function" not in decorators
+
+
 def test_only_filesystem_renames_files():
     renaming = {"os.replace", "os.rename", "shutil.move", "tf.io.gfile.rename"}
     renaming |= {"FileSystems.rename", "tempfile.NamedTemporaryFile", "tempfile.mkstemp"}

@@ -82,5 +82,6 @@ def _loader(image_size: int, max_pixels: int) -> Callable[[bytes], tf.Tensor]:
     load = tf.function(
         lambda content: images.load(content, image_size, max_pixels),
         input_signature=[tf.TensorSpec([], tf.string)],
+        autograph=False,
     ).get_concrete_function()
     return lambda content: load(tf.constant(content))

@@ -41,6 +41,7 @@ class EncoderGraph:
         self._graph = tf.function(
             lambda batch: tf.cast(encoder(batch), float_dtype),
             input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32)],
+            autograph=False,
         )
 
     def __call__(self, images: Sequence[tf.Tensor], flip: bool) -> list[np.ndarray]:

@@ -172,6 +172,7 @@ def _search(
             beam_search.search(subject.decoder, x, decode), subject.decoder.encode(x)
         ),
         input_signature=[spec],
+        autograph=False,
     )
     return lambda x: SearchResult(*(values.numpy() for values in graph(x)))
 

@@ -31,9 +31,9 @@ def count(config: ConfigDict, vocab_size: int, positions: int, channels: int) ->
     """
     decoder = decoders.build(config, vocab_size, channels)
     features = tf.zeros([1, positions, channels])
-    start = tf.function(lambda x: decoder.start(x, 1, NO_DROPOUT))
+    start = tf.function(lambda x: decoder.start(x, 1, NO_DROPOUT), autograph=False)
     memory, carry = start(features)
-    step = tf.function(decoder.step)
+    step = tf.function(decoder.step, autograph=False)
     tokens = tf.zeros([1, 1], tf.int32)
     return Count(
         _operations(start.get_concrete_function(features)),

@@ -49,13 +49,15 @@ class CaptionGenerator:
     def __init__(self, decoder: DecoderLike, decode: ConfigDict) -> None:
         """`decode`: a config's part."""
         self._decode = decode
-        self._start = tf.function(lambda features: decoder.start(features, 1, NO_DROPOUT))
+        self._start = tf.function(
+            lambda features: decoder.start(features, 1, NO_DROPOUT), autograph=False
+        )
 
         def step(tokens: tf.Tensor, memory: State, carry: State) -> tuple[tf.Tensor, State]:
             logits, carry = decoder.step(tokens, memory, carry)
             return tf.nn.log_softmax(logits), carry
 
-        self._step = tf.function(step, reduce_retracing=True)
+        self._step = tf.function(step, reduce_retracing=True, autograph=False)
 
     def caption(self, features: tf.Tensor) -> list[Caption]:
         """Returns an image's captions in descending order of their ranks.

@@ -44,7 +44,9 @@ def measure_network(folder: str, encoder: ConfigDict, count: int) -> Figures:
     """
     start = time.monotonic()
     network, preprocess = networks.load(encoder)
-    encode = tf.function(lambda x: network(preprocess(x), training=False), reduce_retracing=True)
+    encode = tf.function(
+        lambda x: network(preprocess(x), training=False), reduce_retracing=True, autograph=False
+    )
     size = encoder.image_size
     batch_size = _best_batch_size(encode, size)
     dataset = tf.data.Dataset.from_tensor_slices(_paths(folder, count))

@@ -19,7 +19,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     There TensorFlow's separate operations convert to float32 and back each time, and XLA takes half
     of their time. In float32 it gains nothing, and an export, which is float32, needs no XLA.
     """
-    compiled = tf.function(function, jit_compile=True)
+    compiled = tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:

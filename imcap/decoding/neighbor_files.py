@@ -163,7 +163,7 @@ def _read_batches(
         folder, info, "train", batch_size=_BATCH_SIZE, limit=images
     )
 
-    @tf.function(input_signature=[dataset.element_spec["features"]])
+    @tf.function(input_signature=[dataset.element_spec["features"]], autograph=False)
     def pool(features: tf.Tensor) -> tf.Tensor:
         return neighbors.pool(decoder.encode(features) if decoder else features)
 

@@ -119,7 +119,9 @@ class Predictor:
             batch_size=_BATCH_SIZE, start=start, limit=limit, keys=self._keys,
         )  # fmt: skip
         if self._graph is None:
-            self._graph = tf.function(self._predict_batch, input_signature=[dataset.element_spec])
+            self._graph = tf.function(
+                self._predict_batch, input_signature=[dataset.element_spec], autograph=False
+            )
         predictions, loss, tokens = Predictions(), 0.0, 0
         try:
             with progress.bar(split, "image", num_images, disable=not show_progress) as bar:

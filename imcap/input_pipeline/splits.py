@@ -29,17 +29,18 @@ def eval_dataset(
     Only up to `limit` images (0: all), from image `start` on, counted from 0. Features are those of
     `keys`, all positions of one after those of the other.
     """
+
+    @tf.autograph.experimental.do_not_convert
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        return batches.finish(_parse_views(serialized, info, keys), keep_text=True)
+
     shards = batches.as_dataset(records.shards(folder, info, split))
     dataset = (
         records.interleave(shards, info.compression, cycle=1, readers=1)
         .skip(start)
         .take(limit or -1)
         .batch(batch_size)
-        .map(
-            lambda serialized: batches.finish(_parse_views(serialized, info, keys), keep_text=True),
-            num_parallel_calls=batches.PARALLEL,
-            deterministic=True,
-        )
+        .map(parse, num_parallel_calls=batches.PARALLEL, deterministic=True)
     )
     return dataset.prefetch(batches.PREFETCH).with_options(records.NO_AUTOTUNE)
 

@@ -126,9 +126,11 @@ def _parsed_epochs(
 ) -> tf.data.Dataset:
     """Returns the parsed batches of all epochs from one on; `epoch` gives those of an epoch."""
 
+    @tf.autograph.experimental.do_not_convert
     def parse(serialized: tf.Tensor, flip: tf.Tensor) -> dict[str, tf.Tensor]:
         return finish(_parse_view(serialized, info, flip))
 
+    epoch = tf.autograph.experimental.do_not_convert(epoch)
     dataset = tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch)
     dataset = dataset.map(parse, num_parallel_calls=PARALLEL, deterministic=True)
     return dataset.prefetch(PREFETCH).with_options(records.NO_AUTOTUNE)

@@ -82,9 +82,9 @@ class SentenceEncoder:
         self._network = hub.models.BertTextEmbedder(backbone, pooling_mode=pooling, normalize=True)
         pieces = tf.RaggedTensorSpec([None, None], tf.int32)
         self._tokenize = tf.function(
-            self._tokenize_tf, input_signature=[tf.TensorSpec([None], tf.string)]
+            self._tokenize_tf, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
-        self._embed = tf.function(self._embed_tf, input_signature=[pieces])
+        self._embed = tf.function(self._embed_tf, input_signature=[pieces], autograph=False)
 
     def embed(self, sentences: Sequence[str]) -> np.ndarray:
         """Returns the vectors of sentences: float32 [sentences, size], each of length 1.

@@ -70,8 +70,13 @@ def interleave(
     Returns:
       A tf.data.Dataset of serialized Examples, string [].
     """
+
+    @tf.autograph.experimental.do_not_convert
+    def first_records(path: tf.Tensor, length: tf.Tensor) -> tf.data.Dataset:
+        return _first_records(path, length, compression)
+
     return shards.interleave(
-        lambda path, length: _first_records(path, length, compression),
+        first_records,
         cycle_length=max(cycle, 1),
         num_parallel_calls=max(min(readers, cycle), 1),
         deterministic=True,

@@ -60,10 +60,12 @@ class CaptionModel(tf.Module):
         if attention.has_attention(self._decoder, self._shape):
             # Saving traces every function of a module: one of this cannot be for other decoders.
             inputs = [tf.TensorSpec([None], tf.string, n) for n in ("image_bytes", "caption")]
-            found["attention"] = tf.function(self.attention, input_signature=inputs)
+            found["attention"] = tf.function(
+                self.attention, input_signature=inputs, autograph=False
+            )
         return found
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Captions images.
 
@@ -84,7 +86,8 @@ class CaptionModel(tf.Module):
         input_signature=[
             tf.TensorSpec([None], tf.string, "image_bytes"),
             tf.TensorSpec([None], tf.string, "caption"),
-        ]
+        ],
+        autograph=False,
     )
     def score(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores given captions.
@@ -106,7 +109,8 @@ class CaptionModel(tf.Module):
         input_signature=[
             tf.TensorSpec([None], tf.string, "image_bytes"),
             tf.TensorSpec([], tf.int32, "beam_size"),
-        ]
+        ],
+        autograph=False,
     )
     def search(self, image_bytes: tf.Tensor, beam_size: tf.Tensor) -> dict[str, tf.Tensor]:
         """Captions images with another beam than the config's.
@@ -165,7 +169,7 @@ class CaptionModel(tf.Module):
         return {"attention": tf.reshape(weights, shape)}
 
     # One function that all signatures call, so that the encoder's graph is written only once.
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         size = self._image_size
         pixels = tf.map_fn(

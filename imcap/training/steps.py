@@ -132,7 +132,9 @@ def build_train_step(
         state.step.assign_add(1)
         return StepOutput(objective.columns(sums)[objective.SHOWN], norm, sums[-1])
 
-    graph = tf.function(train_step, input_signature=[batch_spec, tf.TensorSpec([])])
+    graph = tf.function(
+        train_step, input_signature=[batch_spec, tf.TensorSpec([])], autograph=False
+    )
     flags = tf.constant(0.0), tf.constant(1.0)  # Made once: a new one is copied to the device.
     return lambda batch, stop=False: graph(batch, flags[stop])
 

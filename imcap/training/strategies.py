@@ -81,7 +81,7 @@ def gather(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
         return [value]
     content = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def all_gather() -> tuple[tf.Tensor, tf.Tensor]:
         return strategy.run(replica_gather, args=(tf.constant(content),))
 

@@ -130,7 +130,8 @@ def test_graph_equals_eager(kind, settings):
         input_signature=[
             tf.TensorSpec([None, None, CHANNELS]),
             tf.TensorSpec([None, None, None], tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def graph(features, tokens):
         memory, carry = decoder.start(features, tf.shape(tokens)[1], NO_DROPOUT)
@@ -173,7 +174,7 @@ def test_gradients_of_every_weight_equal_the_slopes(kind, settings):
             weight.assign(tf.abs(weight) + RELU_BIASES[weight.name])
     rng = np.random.default_rng(0)
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss() -> tf.Tensor:
         logits = decoder.logits(decoder.output_vectors(features, tf.constant(tokens), NO_DROPOUT))
         return tf.reduce_mean(tf.nn.log_softmax(logits)[..., 3])

@@ -43,7 +43,7 @@ def test_logits_are_the_decoder_s_of_the_upper_layers_output(kind) -> None:
 def test_features_are_encoded_once_in_a_graph() -> None:
     tuned, tokens = make_tuned(), tf.constant(make_tokens())
 
-    @tf.function
+    @tf.function(autograph=False)
     def both(features: tf.Tensor) -> tuple[tf.Tensor, ...]:
         _, carry = tuned.start(features, 3, NO_DROPOUT)
         vectors = tuned.output_vectors(features, tokens, NO_DROPOUT)
@@ -62,7 +62,7 @@ def test_features_are_encoded_once_in_a_graph() -> None:
 
 def test_changed_weights_take_effect_in_every_call() -> None:
     tuned, features = make_tuned(), make_features()
-    encode = tf.function(tuned.encode)
+    encode = tf.function(tuned.encode, autograph=False)
     before, eager = encode(features), tuned.encode(features)
     np.testing.assert_allclose(before, eager, rtol=1e-5)
     tuned.upper_layers.weights[0].assign(tuned.upper_layers.weights[0] * 2)
@@ -75,7 +75,7 @@ def test_the_loss_s_gradients_are_those_of_finite_differences(kind) -> None:
     tuned, features, tokens = make_tuned(kind), make_features(), tf.constant(make_tokens())
     objective = CrossEntropy(tuned)
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss() -> tf.Tensor:
         losses, _ = objective.token_losses(features, tokens, NO_DROPOUT)
         return tf.reduce_sum(tf.cast(losses, tf.float64))

@@ -172,7 +172,9 @@ def test_images_of_a_batch_are_independent(beam_size):
 def test_graph_equals_eager_for_any_batch_size(heads, positions):
     decoder, config = make_decoder(15, seed=3, heads=heads), settings(beam_size=3)
     spec = tf.TensorSpec([None, positions, CHANNELS])
-    graph = tf.function(lambda x: beam_search.search(decoder, x, config), input_signature=[spec])
+    graph = tf.function(
+        lambda x: beam_search.search(decoder, x, config), input_signature=[spec], autograph=False
+    )
     for batch in (1, 4):
         features = make_features(batch)
         eager, found = beam_search.search(decoder, features, config), graph(features)
@@ -278,6 +280,7 @@ def test_a_width_that_the_caller_of_the_graph_chooses_gives_the_config_s_caption
     graph = tf.function(
         lambda *inputs: beam_search.search(decoder, inputs[0], settings(beam_size=2), inputs[1]),
         signature,
+        autograph=False,
     )
     found = graph(features, tf.constant(width))
     np.testing.assert_array_equal(found.tokens, expected.tokens)

@@ -107,7 +107,7 @@ def test_greedy_search_of_an_ensemble_is_that_by_hand(members):
 
 def test_captions_found_have_the_scores_of_given_captions(members):
     ensemble, features = Ensemble(members), make_features()
-    found = tf.function(lambda: beam_search.search(ensemble, features, SEARCH))()
+    found = tf.function(lambda: beam_search.search(ensemble, features, SEARCH), autograph=False)()
     start = tf.fill([*found.tokens.shape[:2], 1], START)
     total, count = beam_search.log_probability(
         ensemble, features, tf.concat([start, found.tokens], axis=2)

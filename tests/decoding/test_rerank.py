@@ -141,7 +141,7 @@ def test_results_are_the_same_in_a_graph_and_alone(index, found, training_featur
     reranker = rerank.Consensus(index, settings(neighbors=5))
     features = training_features[:3]
     eager = reranker(found, features)
-    graph = tf.function(reranker)(found, features)
+    graph = tf.function(reranker, autograph=False)(found, features)
     np.testing.assert_array_equal(graph.tokens, eager.tokens)
     for image in range(3):
         alone = reranker(SearchResult(*(x[image : image + 1] for x in found)), features[[image]])

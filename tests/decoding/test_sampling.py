@@ -98,7 +98,7 @@ def test_graph_equals_eager():
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, CHANNELS]), tf.TensorSpec([None, 3, MAX_LENGTH])
-        ]
+        ], autograph=False
     )  # fmt: skip
     def graph(features, uniforms):
         return sampling.sample(decoder, features, uniforms)

@@ -81,9 +81,9 @@ def test_attention_over_the_mirror_image_is_turned_back(features):
     decoder, tokens = make_decoder("attention"), tf.constant(make_tokens()[:, 0, 1:])
     ensemble = both_views(decoder)
     assert attention.has_attention(ensemble, (2 * POSITIONS, CHANNELS))
-    found = tf.function(lambda x: attention.attention_weights(ensemble, x, tokens))(
-        tf.concat(features, axis=1)
-    )
+    found = tf.function(
+        lambda x: attention.attention_weights(ensemble, x, tokens), autograph=False
+    )(tf.concat(features, axis=1))
     own, other = (attention.attention_weights(decoder, view, tokens).numpy() for view in features)
     turned = other.reshape(*other.shape[:2], *GRID)[..., ::-1].reshape(other.shape)
     np.testing.assert_allclose(found, (own + turned) / 2, atol=1e-6)

@@ -103,7 +103,7 @@ from imcap import config, encoders
 
 settings = config.default().encoder
 settings.name, settings.weights, settings.image_size = "custom_cnn", "", 32
-encode = tf.function(encoders.build(settings), reduce_retracing=True)
+encode = tf.function(encoders.build(settings), reduce_retracing=True, autograph=False)
 images = np.random.default_rng(0).uniform(0, 255, (4, 16, 32, 32, 3)).astype(np.float32)
 expected = [encode(batch).numpy() for batch in images]
 wrong = []

@@ -51,7 +51,7 @@ def tokenizer() -> text.Tokenizer:
 @pytest.fixture(scope="module")
 def plain(tokenizer):
     spec = [tf.TensorSpec([None], tf.string)]
-    return tf.function(PlainTokenizer(tokenizer).encode_tf, input_signature=spec)
+    return tf.function(PlainTokenizer(tokenizer).encode_tf, input_signature=spec, autograph=False)
 
 
 @settings(max_examples=15)

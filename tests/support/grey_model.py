@@ -23,7 +23,7 @@ class Grey(tf.Module):
         super().__init__()
         self._barrier, self._held_height, self._with_ranks = barrier, held_height, with_ranks
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[_IMAGES], autograph=False)
     def serve(self, image_bytes):
         mean = self._brightness(image_bytes)
         best = tf.strings.join(["grey ", tf.strings.as_string(tf.cast(mean, tf.int32))])
@@ -39,17 +39,19 @@ class Grey(tf.Module):
         shape = {"captions": [None, 2], "scores": [None, 2], "ranks": [None, 2]}
         return {n: tf.ensure_shape(value, shape.get(n, [None])) for n, value in outputs.items()}
 
-    @tf.function(input_signature=[_IMAGES, tf.TensorSpec([None], tf.string, name="caption")])
+    @tf.function(
+        input_signature=[_IMAGES, tf.TensorSpec([None], tf.string, name="caption")], autograph=False
+    )
     def score(self, image_bytes, caption):
         length = tf.cast(tf.strings.length(caption), tf.float32)
         return {"score": -self._brightness(image_bytes) / 256 - length}
 
-    @tf.function
+    @tf.function(autograph=False)
     def _brightness(self, image_bytes):
         spec = tf.TensorSpec([], tf.float32)
         return tf.map_fn(self._one_brightness, image_bytes, fn_output_signature=spec)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _one_brightness(self, encoded):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         mean = tf.reduce_mean(tf.cast(image, tf.float32))
@@ -57,7 +59,7 @@ class Grey(tf.Module):
             tf.raw_ops.Stage(values=[image], memory_limit=1)
         return self._wait_at_barrier(mean, tf.shape(image)[0]) if self._barrier else mean
 
-    @tf.function
+    @tf.function(autograph=False)
     def _wait_at_barrier(self, mean, height):
         if self._held_height == 0 or height == self._held_height:
             level = tf.strings.as_string(tf.cast(mean, tf.int32))
@@ -66,7 +68,7 @@ class Grey(tf.Module):
         return mean
 
 
-@tf.function
+@tf.function(autograph=False)
 def _wait_for(path):
     """Returns 0.0 once the file exists and has been read."""
     found = _find(path)

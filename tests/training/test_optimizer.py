@@ -49,7 +49,7 @@ def apply_on_replicas(optimizer_class: type, expected: float) -> None:
         weight = keras.Variable([10.0])
         optimizer = optimizer_class(1.0)
         optimizer.build([weight])
-    tf.function(strategy.run)(lambda: optimizer.apply([tf.constant([3.0])]))
+    tf.function(strategy.run, autograph=False)(lambda: optimizer.apply([tf.constant([3.0])]))
     copies = strategy.experimental_local_results(weight.value)
     assert [float(copy[0]) for copy in copies] == [expected] * REPLICAS
 

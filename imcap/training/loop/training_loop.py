@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -13,10 +12,10 @@ from absl import logging
 
 from imcap.decoding.predictions import Predictor
 from imcap.errors import Interrupted
-from imcap.reports import plots
 from imcap.training import dev_scores, strategies
 from imcap.training.history import Epoch
 from imcap.training.loop.divergence import DivergenceCheck
+from imcap.training.loop.history_plot import HistoryPlot
 from imcap.training.loop.meter import EVERY, Meter, Window
 from imcap.training.loop.run import Run
 from imcap.training.loop.samples import Samples
@@ -60,6 +59,7 @@ class TrainingLoop:
         )
         self._divergence = DivergenceCheck(run.state, run.workdir, run.config, objective.SHOWN)
         self._signals = StopSignals()
+        self._plot = HistoryPlot(run.workdir, write=run.is_chief)
         self._window = Window(run.state)
         self._previous_stop: tf.Tensor | None = None
         self._num_workers = strategies.num_workers(run.strategy)
@@ -79,7 +79,7 @@ class TrainingLoop:
           DivergenceError: a loss, a gradient or a weight is not finite; it was not saved.
         """
         run = self._run
-        with self._signals, contextlib.closing(self._meter):
+        with self._signals, contextlib.closing(self._meter), contextlib.closing(self._plot):
             if run.is_epoch_open():
                 self._end_epoch(run.first_step)
             for step in range(run.first_step + 1, run.total_steps + 1):
@@ -190,9 +190,10 @@ class TrainingLoop:
             self._stop(step)
 
     def _show_epoch(self, row: Epoch) -> None:
+        self._plot.update()
+        if row["step"] == self._run.total_steps:
+            self._plot.close()  # Before the save after which a continued run has nothing to do.
         if self._run.is_chief:
-            history_png = os.path.join(self._run.workdir, "history.png")
-            plots.draw_history(self._run.history.path, history_png)
             logging.info("%s", _format_epoch(row))
 
     def _save_epoch(self, epoch: int) -> None:
