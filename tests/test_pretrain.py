@@ -97,7 +97,7 @@ def epochs_done(checkpoints: Path) -> int:
 
 
 def test_a_killed_run_continues_after_its_last_epoch(tmp_path, capfd, caplog) -> None:
-    config = small_config(tmp_path, encoder__pretrain__epochs=20)
+    config = small_config(tmp_path, encoder__pretrain__epochs=10)
     checkpoints = tmp_path / "pretrain_checkpoints"
     process = processes.fork(pretrain.pretrain_encoder, config, str(tmp_path))
     while process.is_alive() and not epochs_done(checkpoints):
@@ -105,16 +105,16 @@ def test_a_killed_run_continues_after_its_last_epoch(tmp_path, capfd, caplog) ->
     process.kill()
     process.join()
     done = epochs_done(checkpoints)
-    assert 0 < done < 20
+    assert 0 < done < 10
     assert not (tmp_path / pretrain.WEIGHTS).exists()
-    (checkpoints / "tmp.20.weights.h5").write_bytes(b"cut off")  # Killed while writing.
+    (checkpoints / "tmp.10.weights.h5").write_bytes(b"cut off")  # Killed while writing.
     capfd.readouterr()
     caplog.set_level("INFO", "absl")
     config.encoder.weights = pretrain.pretrain_encoder(config, str(tmp_path))
     epochs = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Epoch ")]
-    assert epochs == [f"Epoch {number}/20" for number in range(done + 1, 21)]
+    assert epochs == [f"Epoch {number}/10" for number in range(done + 1, 11)]
     assert encoders.build(config.encoder).feature_shape == (64, 8)
-    assert f"continues after epoch {done} of 20, from {checkpoints}" in caplog.text
+    assert f"continues after epoch {done} of 10, from {checkpoints}" in caplog.text
     assert not checkpoints.exists()
 
 

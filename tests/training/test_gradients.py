@@ -32,13 +32,12 @@ def assert_same(found, expected) -> None:
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [2, 3])
-def test_a_batch_in_parts_gives_the_update_of_the_whole(tmp_path, landscape_data, parts):
-    """Dropout is off; eight images have captions of several lengths, two or three each."""
+def test_a_batch_in_parts_gives_the_update_of_the_whole(tmp_path, landscape_data):
+    """Dropout is off; eight images in three parts, each with captions of several lengths."""
     changes = {"train__label_smoothing": 0.1, "train__clip_norm": 0.2}
     config = landscapes.make_config(tmp_path, landscape_data, **changes)
     in_parts = landscapes.make_config(
-        tmp_path, landscape_data, train__accumulate_steps=parts, **changes
+        tmp_path, landscape_data, train__accumulate_steps=3, **changes
     )
     batch = first_images(config, 8)
     assert_same(train(in_parts, batch), train(config, batch))
@@ -57,10 +56,10 @@ class _TwoTerms(CrossEntropy):
 
 def test_every_term_is_a_mean_over_all_parts(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data)
-    batch = first_images(config, 5)
+    batch = first_images(config, 3)
     spec = tf.nest.map_structure(tf.type_spec_from_value, batch)
     norms = []
-    for parts in (1, 4, 9):  # At most as many parts as images.
+    for parts in (1, 2, 4):  # At most as many parts as images.
         state = create_state(config)
         step = steps.build_train_step(
             tf.distribute.get_strategy(), state, _TwoTerms(state.decoder), seed=0, clip_norm=0.0,
