@@ -72,9 +72,10 @@ system: setup ## One of configs/systems from images to scores: SYSTEM=vgg16_flic
 	$(RUN) export $(FLAGS)
 	$(RUN) scores $(call flag,workdir,$(WORKDIR))
 
-# Each of the two processes makes the models that its files share.
+# Each of the two processes makes the models that its files share, and gets the files in the order
+# of tests/support/longest_first.py.
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fetch-flink: setup $(FLINK)/.ready ## Fetch what test-flink needs (600 MB)
 

@@ -18,7 +18,7 @@ import tiny_runs
 from ml_collections import ConfigDict
 from selenium import webdriver
 
-pytest_plugins = ["no_skips", "pytester"]
+pytest_plugins = ["longest_first", "no_skips", "pytester"]
 
 # The same examples in every run; a busy machine may take any time for one.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)

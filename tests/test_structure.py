@@ -9,6 +9,7 @@ import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import longest_first
 import processes
 import pytest
 
@@ -235,6 +236,10 @@ def test_every_module_has_tests():
     ]
     assert without == []
     assert TESTED_IN.keys() - modules().keys() == set()
+
+
+def test_the_files_that_run_first_exist():
+    assert [f for f in longest_first.FILES if not (processes.ROOT / "tests" / f).exists()] == []
 
 
 def test_files_are_short():
