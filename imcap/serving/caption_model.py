@@ -126,7 +126,7 @@ class CaptionModel(tf.Module):
         captions = self._to_captions(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
 
-    @tf.function
+    @tf.function(autograph=False)
     def caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Captions encoded images; callers that encode in other batches than they search call it.
 
@@ -179,7 +179,7 @@ class CaptionModel(tf.Module):
         )
         return self.encode(pixels)
 
-    @tf.function
+    @tf.function(autograph=False)
     def encode(self, pixels: tf.Tensor) -> tf.Tensor:
         """Encodes images that are decoded already.
 
