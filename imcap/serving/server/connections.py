@@ -14,7 +14,9 @@ HEAD_SECONDS = 10.0  # For a request's head, after its first byte or that of the
 WRITE_SECONDS = 30.0  # For a client that does not read its reply.
 # Connections above the limit that are read until they can be refused in words.
 _REFUSED_AT_ONCE = 64
-ACCEPTED_AT_ONCE = 64  # asyncio accepts so many before it handles the first.
+# asyncio accepts so many in one pass of its loop, and handles the first a few passes later.
+ACCEPTED_AT_ONCE = 16
+_PASSES = 8
 _MIN_IDLE_SECONDS = 1.0  # The request of a newer connection may be on its way.
 _OTHER_FILES = 128  # Listeners, logs, and a model that is being loaded.
 _REPLY = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close"
@@ -26,7 +28,7 @@ def prepare_process(max_connections: int) -> int:
     Returns:
       The most connections that fit below it, at most `max_connections`.
     """
-    spare = _REFUSED_AT_ONCE + ACCEPTED_AT_ONCE + _OTHER_FILES
+    spare = _REFUSED_AT_ONCE + _PASSES * ACCEPTED_AT_ONCE + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= max_connections + spare:
         return max_connections
@@ -65,9 +67,9 @@ class LimitedConnection(H11Protocol):
         self._start_head_timer()
         self._write_timer = _cancelled(self.loop)
         excess = len(self.connections) - self.max_connections
-        if excess > 0 and not self._close_an_idle_one():
+        if excess > 0 and not self._close_an_idle_one(_MIN_IDLE_SECONDS):
             self.app = _refuse
-            if excess > _REFUSED_AT_ONCE:
+            if excess > _REFUSED_AT_ONCE and not self._close_an_idle_one(0.0):
                 transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -98,8 +100,9 @@ class LimitedConnection(H11Protocol):
         """Whether no request is being received or answered."""
         return self.cycle is None or self.cycle.response_complete
 
-    def _close_an_idle_one(self) -> bool:
-        latest = self.loop.time() - _MIN_IDLE_SECONDS
+    def _close_an_idle_one(self, seconds: float) -> bool:
+        """Closes the connection that has been idle for longest, if for more than some seconds."""
+        latest = self.loop.time() - seconds
         others = [c for c in self.connections if isinstance(c, LimitedConnection)]
         idle = [c for c in others if c.is_idle and c.idle_since < latest]
         idle = [c for c in idle if not c.transport.is_closing()]

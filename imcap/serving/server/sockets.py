@@ -20,8 +20,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         where = f"--host={host} --port={port}"
         raise UserError(f"{where}: {reason} (choose another; port 0 is any free one)") from error
+    # Connections inherit it. Without it, the second part of a reply waits 40 ms for the client's
+    # acknowledgement of the first; asyncio sets it only for sockets that name their protocol.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
