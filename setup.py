@@ -25,6 +25,7 @@ REQUIRES = [
     "nltk>=3.9",
     "numpy>=2.1",
     "pillow>=11",
+    "prometheus-client>=0.20",
     "protobuf>=6.31.1",
     "pyarrow>=18",
     "pycocoevalcap>=1.2",

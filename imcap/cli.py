@@ -181,22 +181,25 @@ def inspect(parsed: Parsed) -> None:
 
 @command(
     "serve",
-    "model host port threads max_batch_size batch_timeout_ms max_waiting max_connections "
-    "max_instances max_body_mib max_image_mib max_image_megapixels request_timeout_s",
+    "model model_config_file poll_seconds host port threads max_batch_size batch_timeout_ms "
+    "max_waiting max_connections max_instances max_body_mib max_image_mib max_image_megapixels "
+    "request_timeout_s",
 )
 def serve(parsed: Parsed) -> None:
     """answer TensorFlow Serving's REST API"""
     from imcap.serving import saved_model, server
 
-    models = saved_model.models_by_name(parsed.values.model)
-    if not models:
-        raise UserError("imcap serve needs --model=DIR or --model=NAME=DIR, once for each model")
-    _import_tensorflow()
     values = parsed.values
+    models = saved_model.models_by_name(values.model)
+    if not models and not values.model_config_file:
+        raise UserError("imcap serve needs --model=DIR or --model=NAME=DIR, once for each model")
+    runtime.assume_frozen_weights()
+    console.import_tensorflow()
     limits = server.Limits(**{n: getattr(values, n) for n in server.Limits.__dataclass_fields__})
     runtime.limit_threads(values.threads)
     server.serve(
         models, host=values.host, port=values.port, limits=limits,
+        model_config_file=values.model_config_file, poll_seconds=values.poll_seconds,
         announce=functools.partial(print, flush=True),
     )  # fmt: skip
 
@@ -222,8 +225,9 @@ def app(parsed: Parsed) -> None:
 
 
 @command(
-    "bench", "workdir checkpoint image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input|train|decode|caption|notebook", defaults={"checkpoint": "best"},
+    "bench", "workdir checkpoint model image_dir num_images repeats out", takes_config=True,
+    arguments="records|scale|input|train|decode|caption|notebook|serve",
+    defaults={"checkpoint": "best"},
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
     """measure something beside a limit or a peer of the same run"""
@@ -236,18 +240,13 @@ def bench(parsed: Parsed) -> None:
     (name,), values = parsed.rest, parsed.values
     is_of_run = name in ("input", "train") or (name == "decode" and values.workdir)
     rows = benchmarks.measure(
-        name, parsed.config if is_of_run else parsed.given_config,
+        name, parsed.config if is_of_run else None if name == "serve" else parsed.given_config,
         image_dir=values.image_dir, num_images=values.num_images, repeats=values.repeats,
-        workdir=values.workdir or "", checkpoint=values.checkpoint,
+        workdir=values.workdir or "", checkpoint=values.checkpoint, models=values.model,
     )  # fmt: skip
     print(common.format_table(rows))
     if values.out:
         common.write_json(values.out, name, rows)
-
-
-def _import_tensorflow() -> None:
-    with console.quiet():
-        import tensorflow  # noqa: F401
 
 
 def main() -> NoReturn:

@@ -117,6 +117,36 @@ def test_convolutions_cache_frozen_weights(weights, ratio):
     assert run_script(RATIO_AFTER_DOUBLING_THE_KERNEL, weights) == ratio
 
 
+RATIO_OF_TWO_VERSIONS = """
+import sys, tempfile
+from imcap import runtime
+runtime.assume_frozen_weights()
+import tensorflow as tf
+
+class Convolution(tf.Module):
+    def __init__(self, weight):
+        self.kernel = tf.Variable(tf.fill([3, 3, 8, 16], weight))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 14, 14, 8])])
+    def __call__(self, images):
+        return tf.nn.conv2d(images, self.kernel, 1, "SAME")
+
+images = tf.ones([8, 14, 14, 8])
+versions = []
+for weight in (1.0, 2.0):
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(Convolution(weight), folder)
+        versions.append(tf.saved_model.load(folder))
+    outputs = [version(images) for version in versions]
+print(float(tf.reduce_max(outputs[1] / outputs[0])))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN runs on x86")
+def test_a_model_that_is_loaded_later_has_its_own_frozen_weights():
+    assert run_script(RATIO_OF_TWO_VERSIONS) == 2.0
+
+
 SHAPES = [(320, 256, 512), (64, 128, 256)]
 
 

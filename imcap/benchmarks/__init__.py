@@ -12,18 +12,19 @@ from imcap.errors import UserError
 if TYPE_CHECKING:
     from imcap.benchmarks.common import Row
 
-NAMES = ("records", "scale", "input", "train", "decode", "caption", "notebook")
+NAMES = ("records", "scale", "input", "train", "decode", "caption", "notebook", "serve")
 
 
 def measure(
     name: str,
-    config: ConfigDict,
+    config: ConfigDict | None,
     *,
     image_dir: str = "",
     num_images: int = 3000,
     repeats: int = 3,
     workdir: str = "",
     checkpoint: Sequence[str] = ("best",),
+    models: Sequence[str] = (),
 ) -> list[Row]:
     """Runs a benchmark.
 
@@ -31,14 +32,15 @@ def measure(
       name: one of NAMES.
       config: `input`, `train` and `decode` with a workdir need it resolved and with finished
         records, `notebook` and `decode` without one not resolved; the others read only its
-        `encoder.name` and `encoder.weights`.
-      image_dir: of `records`, `scale` and `caption`: a folder of images; empty, for `scale`: small
+        `encoder.name` and `encoder.weights`, and `serve` needs none.
+      image_dir: of these two, `caption` and `serve`: a folder of images; empty, for `scale`: small
         images are drawn.
-      num_images: of these three: images to encode or caption; of `notebook`: images of each split.
+      num_images: of `records`, `scale` and `caption`: images to encode or caption; of `notebook`: images of each split.
       repeats: runs of each measurement; `scale` has one.
       workdir: of `decode`: the folder of a trained run; empty: random weights; of `caption`: that
         of a run with an export.
       checkpoint: of `decode`: which of the run's weights; see `imcap.decoding.members.find`.
+      models: of `serve`: the folder of one exported model.
 
     Raises:
       UserError: an argument is missing or has a bad value, or a measurement cannot run.
@@ -52,7 +54,12 @@ def measure(
         scale,
         training,
     )
+    from imcap.benchmarks import serving as serving_benchmark
 
+    if name == "serve" or config is None:
+        if len(models) != 1 or not image_dir:
+            raise UserError("imcap bench serve needs one --model=DIR and --image_dir=DIR")
+        return serving_benchmark.benchmark_serving(models[0], image_dir, repeats)
     if name == "input":
         return input_reading.benchmark_input(config, repeats)
     if name == "train":

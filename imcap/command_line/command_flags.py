@@ -87,6 +87,12 @@ FLAGS = {
         flags.DEFINE_bool, False, "",
         "Also fetch images from this machine and from private networks, for any visitor.",
     ),
+    "model_config_file": Flag(
+        flags.DEFINE_string, "", "FILE", "Further models, in TensorFlow Serving's format."
+    ),
+    "poll_seconds": Flag(
+        flags.DEFINE_float, 1.0, "S", "How often folders are looked at for new versions; 0: never."
+    ),
     "threads": Flag(
         flags.DEFINE_integer, 0, "N", "CPU threads of the models; 0: a thread for each core."
     ),
@@ -110,7 +116,7 @@ FLAGS = {
     "sidecar": Flag(flags.DEFINE_bool, False, "", "Also write a .txt file beside each image."),
     "part_size": Flag(flags.DEFINE_integer, 512, "N", "With --out: images written at once."),
     "image_dir": Flag(
-        flags.DEFINE_string, "", "DIR", "records, scale and caption: a folder of images."
+        flags.DEFINE_string, "", "DIR", "records, scale, caption and serve: a folder of images."
     ),
     "num_images": Flag(
         flags.DEFINE_integer, 3000, "N",

@@ -59,3 +59,9 @@ def quiet() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow, without the lines that it logs."""
+    with quiet():
+        import tensorflow  # noqa: F401

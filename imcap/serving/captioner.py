@@ -16,7 +16,7 @@ from imcap.serving import saved_model, tensors
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption that the beam search found.
+    """A caption that the search found.
 
     Attributes:
       caption: its words.
@@ -111,9 +111,8 @@ class FunctionCaptioner:
           UserError: `beam_size` is below 1, or given to a model that does not take it.
         """
         _check_images(images)
-        function = self._functions[saved_model.DEFAULT_SIGNATURE]
-        if beam_size is not None:
-            function = self._beam_search(beam_size)
+        default = self._functions[saved_model.DEFAULT_SIGNATURE]
+        function = default if beam_size is None else self._beam_search(beam_size)
         rows = self._in_batches(function, {"image_bytes": images})
         return [row if isinstance(row, Failure) else image_captions(row) for row in rows]
 
@@ -210,8 +209,8 @@ def _run(
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
             return [Failure(one_line(error), out_of_memory)]
     half = size // 2
-    first, second = _slice(inputs, 0, half), _slice(inputs, half, size)
-    return _run(function, first) + _run(function, second)
+    parts = [_slice(inputs, 0, half), _slice(inputs, half, size)]
+    return [row for part in parts for row in _run(function, part)]
 
 
 def _captioned_images(
@@ -249,8 +248,8 @@ class Captioner(FunctionCaptioner):
     @property
     def beam_size(self) -> int | None:
         """The beam size that the model was exported with; None if its signature does not say."""
-        outputs = self.signature_defs[saved_model.DEFAULT_SIGNATURE]["outputs"]
-        sizes = [int(dim["size"]) for dim in outputs["captions"]["tensor_shape"]["dim"]]
+        captions = self.signature_defs[saved_model.DEFAULT_SIGNATURE]["outputs"]["captions"]
+        sizes = [int(dim["size"]) for dim in captions["tensor_shape"]["dim"]]
         return sizes[1] if len(sizes) == 2 and sizes[1] > 0 else None
 
 

@@ -22,21 +22,31 @@ SIGNATURES = {
 
 
 def find_model(folder: str) -> str:
-    """Returns the SavedModel folder that `folder` stands for.
+    """Returns the SavedModel folder that `folder` stands for: its newest version.
 
-    That is `folder` itself, its newest numbered version, or the newest numbered version in its
-    `export` folder. Versions without a `saved_model.pb` (still being written) are skipped.
+    Raises:
+      UserError: as `find_versions`.
+    """
+    versions = find_versions(folder)
+    return versions[max(versions)]
+
+
+def find_versions(folder: str) -> dict[int, str]:
+    """Returns the SavedModel folders that `folder` stands for, by version.
+
+    That is `folder` itself, its numbered versions, or the numbered versions in its `export`
+    folder. Versions without a `saved_model.pb` (still being written) are skipped.
 
     Raises:
       UserError: no model is found.
     """
     if _is_saved_model(folder):
-        return folder
+        return {version(folder): folder}
     for parent in (folder, os.path.join(folder, "export")):
         names = os.listdir(parent) if os.path.isdir(parent) else []
-        versions = [n for n in names if _is_number(n) and _is_saved_model(os.path.join(parent, n))]
-        if versions:
-            return os.path.join(parent, max(versions, key=int))
+        paths = {int(name): os.path.join(parent, name) for name in names if _is_number(name)}
+        if versions := {number: path for number, path in paths.items() if _is_saved_model(path)}:
+            return versions
     problem = "no exported model in it" if os.path.isdir(folder) else "no such folder"
     command = "imcap export --workdir=DIR"
     raise UserError(f"{folder}: {problem} (to make one: {command}, then give DIR or DIR/export)")

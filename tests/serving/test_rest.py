@@ -44,6 +44,8 @@ def error_of(body: bytes) -> str:
         ("POST", "/v1/models/grey:predict", rest.Target("predict", "grey")),
         ("POST", "/v1/models/a%20b/versions/7:Predict", rest.Target("predict", "a%20b", "7")),
         ("POST", "/v1/models/grey:classify", rest.Target("classify", "grey")),
+        ("GET", "/v1/models/grey/labels/best", rest.Target("status", "grey", label="best")),
+        ("POST", "/v1/models/a/labels/b:predict", rest.Target("predict", "a", label="b")),
     ],
 )
 def test_a_url_names_an_action_a_model_and_a_version(method, path, target):
@@ -53,7 +55,6 @@ def test_a_url_names_an_action_a_model_and_a_version(method, path, target):
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", "/v1/models/grey/labels/best", 400, "Unrecognized servable version label: best"),
         (
             "GET",
             f"/v1/models/grey/versions/{1 << 64}",

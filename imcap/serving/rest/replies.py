@@ -40,11 +40,14 @@ def _unnamed(outputs: Mapping[str, Any]) -> Any:
     return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
-def status_reply(version: int) -> dict[str, Any]:
-    """Returns the status of a model of which one version is loaded."""
-    status = {"error_code": "OK", "error_message": ""}
-    state = {"version": str(version), "state": "AVAILABLE", "status": status}
-    return {"model_version_status": [state]}
+def status_reply(versions: Sequence[tuple[int, str, str]]) -> dict[str, Any]:
+    """Returns the status of versions; of each its number, its state, and an error or nothing."""
+    found = []
+    for number, state, error in versions:
+        code = "UNKNOWN" if error else "OK"  # TensorFlow Serving's name of the status.
+        status = {"error_code": code, "error_message": error}
+        found.append({"version": str(number), "state": state, "status": status})
+    return {"model_version_status": found}
 
 
 def metadata_reply(name: str, version: int, signature_defs: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,14 @@ class Target:
     Attributes:
       action: `predict`, `status` or `metadata`; `classify` or `regress`, which no captioner has.
       name: of the model.
-      version: as written in the URL; None for the newest.
+      version: as written in the URL; None for the newest, or that of the label.
+      label: as written in the URL; None if it has none.
     """
 
     action: str
     name: str
     version: str | None = None
+    label: str | None = None
 
     def not_found_error(self) -> RequestError:
         """Returns the error of a model, or a version of it, that is not served."""
@@ -59,15 +61,12 @@ def parse_url(method: str, path: str) -> Target:
     if method not in allowed:
         allow = ", ".join(allowed)
         raise RequestError(405, f"Malformed request: {method} {path}", allow=allow)
-    version = _version(found["version"], found["label"])
-    if predict:
-        return Target(predict["method"].lower(), predict["name"], version)
-    return Target("metadata" if found["metadata"] else "status", found["name"], version)
+    action = "metadata" if not predict and found["metadata"] else "status"
+    action = predict["method"].lower() if predict else action
+    return Target(action, found["name"], _version(found["version"]), found["label"])
 
 
-def _version(version: str | None, label: str | None) -> str | None:
-    if label is not None:
-        raise RequestError(400, f"Unrecognized servable version label: {label}")
+def _version(version: str | None) -> str | None:
     # The number of digits first: int() of a very long number is slow, or refused.
     if version is not None and (len(version) > 19 or int(version) > _MAX_VERSION):
         raise RequestError(400, f"Failed to convert version: {version} to numeric.")

@@ -2,7 +2,8 @@
 
 from imcap.serving.server.application import create_app
 from imcap.serving.server.limits import Limits
+from imcap.serving.server.metrics import PATH as METRICS_PATH
 from imcap.serving.server.process import serve
 from imcap.serving.server.sockets import base_url, listen
 
-__all__ = ["Limits", "base_url", "create_app", "listen", "serve"]
+__all__ = ["METRICS_PATH", "Limits", "base_url", "create_app", "listen", "serve"]

@@ -161,26 +161,25 @@ class Batcher:
     async def run(self) -> None:
         """Forms batches and runs them, until it is cancelled."""
         while True:
-            key, lane = await self._next_lane()
-            await self._fill(lane)
-            size = max((s for s in self.sizes if s <= lane.waiting), default=0)
-            batch = _take(lane, size)
-            if not lane.requests:
-                del self._lanes[key]
-            if batch:
-                await self._run_batch(lane.predict, batch)
+            while not self._lanes:
+                self._arrived.clear()
+                await self._arrived.wait()
+            await self._run_next()
 
     def close(self) -> None:
         """Lets the thread end after its batch."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _next_lane(self) -> tuple[Hashable, _Lane]:
-        while not self._lanes:
-            self._arrived.clear()
-            await self._arrived.wait()
-        key = next(iter(self._lanes))
+    async def _run_next(self) -> None:
+        key, lane = next(iter(self._lanes.items()))
         self._lanes.move_to_end(key)
-        return key, self._lanes[key]
+        await self._fill(lane)
+        size = max((s for s in self.sizes if s <= lane.waiting), default=0)
+        batch = _take(lane, size)
+        if not lane.requests:
+            del self._lanes[key]
+        if batch:
+            await self._run_batch(lane.predict, batch)
 
     async def _fill(self, lane: _Lane) -> None:
         """Waits until a lane has a full batch, or its oldest request has waited long enough."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -17,6 +18,9 @@ from imcap.serving.captioner import Captioner
 from imcap.serving.server import connections, sockets
 from imcap.serving.server.application import create_app
 from imcap.serving.server.limits import Limits
+from imcap.serving.server.model_config import ConfigSource
+from imcap.serving.server.models import Models
+from imcap.serving.server.service import Watch
 
 _SHUTDOWN_SECONDS = 30  # How long running requests may take to finish after SIGTERM.
 # After SIGTERM clients may still send on open connections: their next request is on its way.
@@ -30,15 +34,19 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8501,
     limits: Limits | None = None,
+    model_config_file: str = "",
+    poll_seconds: float = 1.0,
     announce: Callable[[str], None] = logging.info,
 ) -> None:
     """Serves models until SIGTERM or SIGINT, then finishes the requests that it has accepted.
 
     Args:
-      models: name in the URL -> the folder that `Captioner` takes.
+      models: name in the URL -> the folder that `Captioner` takes; its newest version is served.
       host: the address to listen on; `0.0.0.0` for all.
       port: the port; 0 for any free one.
       limits: what the server accepts.
+      model_config_file: further models, in TensorFlow Serving's format; see `model_config.read`.
+      poll_seconds: how often folders and that file are looked at for changes; 0: never.
       announce: called with one line per model, `serving FOLDER at URL:predict`, as soon as
         requests are accepted.
 
@@ -48,12 +56,14 @@ def serve(
     limits = limits or Limits()
     # Bind the port first: loading models takes seconds, and a port in use should fail at once.
     with sockets.listen(host, port) as listener:
-        size = limits.max_batch_size
-        loaded = {n: Captioner(folder, batch_size=size) for n, folder in models.items()}
-        app = create_app(loaded, limits)
+        source = ConfigSource(models, model_config_file)
+        served = Models(functools.partial(Captioner, batch_size=limits.max_batch_size))
+        loaded = {config.name: served.load(config) for config in source.read()}
+        app = create_app(served, limits, Watch(poll_seconds, source.read_if_changed))
         url = sockets.base_url(host, listener.getsockname()[1])
-        for name, model in loaded.items():
-            announce(f"serving {model.path} at {url}/v1/models/{name}:predict")
+        for name, versions in loaded.items():
+            for model in versions:
+                announce(f"serving {model.path} at {url}/v1/models/{name}:predict")
         run(app, listener, limits.max_connections)
 
 
