@@ -75,6 +75,7 @@ PRINTING = (
     "imcap.benchmarks.caption_process",
     "imcap.benchmarks.notebook_peers",
     "imcap.benchmarks.records_peers",
+    "imcap.benchmarks.serving_peers",
 )
 MAX_LINES = 300
 MAX_MODULES = 18  # In a folder; `imcap` itself has the commands and what all of them use.

@@ -35,7 +35,8 @@ def measure(
         `encoder.name` and `encoder.weights`, and `serve` needs none.
       image_dir: of these two, `caption` and `serve`: a folder of images; empty, for `scale`: small
         images are drawn.
-      num_images: of `records`, `scale` and `caption`: images to encode or caption; of `notebook`: images of each split.
+      num_images: of `records`, `scale` and `caption`: images to encode or caption; of `notebook`:
+        images of each split.
       repeats: runs of each measurement; `scale` has one.
       workdir: of `decode`: the folder of a trained run; empty: random weights; of `caption`: that
         of a run with an export.
