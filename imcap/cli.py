@@ -152,6 +152,7 @@ def caption(parsed: Parsed) -> int:
         return min(failed, 1)
     if options:
         raise UserError(f"{options[0]} is for a job: --out=FILE or --sidecar is missing")
+    captioners.find(values.model, values.checkpoint, values.weights)  # Before folders are listed.
     found = caption_files.find_images(images)
     model = captioners.load(values.model, values.checkpoint, values.weights)
     to_line = caption_files.json_line if parsed.values.json else caption_files.text_lines

@@ -58,7 +58,7 @@ def mistakes(tmp_path_factory):
         ("caption --model={tmp} {tmp}/file", "no exported model in it"),
         ("caption --model={tmp} {tmp}/none.jpg", r"none\.jpg: no such file or folder"),
         ("caption --model={tmp}", "needs at least one file, folder or glob"),
-        ("caption image.jpg", "needs one --model=DIR"),
+        ("caption --model=a --model=b image.jpg", "needs one --model=DIR"),
         ("serve --port=0", "needs --model=DIR or --model=NAME=DIR"),
         ("serve --port=0 --model={tmp}/none", "none: no such folder"),
         ("serve --port=0 --model=name={tmp}/none", "none: no such folder"),

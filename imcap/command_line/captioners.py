@@ -23,14 +23,7 @@ def load(model: Sequence[str], checkpoint: Sequence[str], weights: str) -> Funct
     Raises:
       UserError: there is no such model, or the flags do not go together.
     """
-    from imcap import exporting
-
-    folder = model[0] if model else exporting.DEFAULT_MODEL
-    ready = None if checkpoint else exporting.find_ready_model(folder)
-    if len(model) > 1 or not (model or ready):
-        raise UserError("imcap caption needs one --model=DIR")
-    if weights and not ready:
-        raise UserError(f"--weights is for a ready model, which {folder} is not")
+    folder, ready = find(model, checkpoint, weights)
     with console.quiet():
         import tensorflow  # noqa: F401
     if ready:
@@ -43,6 +36,25 @@ def load(model: Sequence[str], checkpoint: Sequence[str], weights: str) -> Funct
     from imcap.serving.captioner import Captioner
 
     return Captioner(folder)
+
+
+def find(model: Sequence[str], checkpoint: Sequence[str], weights: str) -> tuple[str, str | None]:
+    """Returns the folder that the flags name, and that of the ready model if it is one.
+
+    Nothing is loaded; see `load` for the arguments.
+
+    Raises:
+      UserError: the flags do not go together.
+    """
+    from imcap import exporting
+
+    folder = model[0] if model else exporting.DEFAULT_MODEL
+    ready = None if checkpoint else exporting.find_ready_model(folder)
+    if len(model) > 1 or not (model or ready):
+        raise UserError("imcap caption needs one --model=DIR")
+    if weights and not ready:
+        raise UserError(f"--weights is for a ready model, which {folder} is not")
+    return folder, ready
 
 
 def _load_run(folder: str, checkpoint: Sequence[str]) -> FunctionCaptioner:
