@@ -46,12 +46,12 @@ class Grey(tf.Module):
         length = tf.cast(tf.strings.length(caption), tf.float32)
         return {"score": -self._brightness(image_bytes) / 256 - length}
 
-    @tf.function(autograph=False)
+    @tf.function
     def _brightness(self, image_bytes):
         spec = tf.TensorSpec([], tf.float32)
         return tf.map_fn(self._one_brightness, image_bytes, fn_output_signature=spec)
 
-    @tf.function(autograph=False)
+    @tf.function
     def _one_brightness(self, encoded):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         mean = tf.reduce_mean(tf.cast(image, tf.float32))
@@ -59,7 +59,7 @@ class Grey(tf.Module):
             tf.raw_ops.Stage(values=[image], memory_limit=1)
         return self._wait_at_barrier(mean, tf.shape(image)[0]) if self._barrier else mean
 
-    @tf.function(autograph=False)
+    @tf.function
     def _wait_at_barrier(self, mean, height):
         if self._held_height == 0 or height == self._held_height:
             level = tf.strings.as_string(tf.cast(mean, tf.int32))
@@ -68,7 +68,7 @@ class Grey(tf.Module):
         return mean
 
 
-@tf.function(autograph=False)
+@tf.function
 def _wait_for(path):
     """Returns 0.0 once the file exists and has been read."""
     found = _find(path)
