@@ -28,7 +28,7 @@ def test_every_flag_is_some_command_s():
     ("line", "message"),
     [
         ("train --top=3", "imcap train takes no --top; imcap caption takes it"),
-        ("caption --config=shapes", "imcap caption takes no --config; imcap records, pretrain, "),
+        ("serve --config=shapes", "imcap serve takes no --config; imcap records, pretrain, "),
         ("eval --distrbute=none", "imcap eval takes no --distrbute"),
         ("train --distrbute=none", "takes no --distrbute; did you mean --distribute?"),
         ("train now", "imcap train takes no 'now'"),
