@@ -56,13 +56,13 @@ def _only_table(folder: str) -> str:
 def parts(path: str) -> Iterator[Part]:
     """Yields the parts of a file in their order.
 
-    Gzipped files and CSV are one part: no reader can begin in the middle of a gzipped file, or of
-    CSV, whose quoted fields may span lines. A huge table in CSV should be several files.
+    A gzipped file is one part: no reader can begin in the middle of it. A huge table in gzipped
+    text should be several files.
     """
     if path.endswith(".parquet"):
         with table_rows.open_parquet(path) as file:
             yield from (Part(path, index, index + 1) for index in range(file.num_row_groups))
-    elif path.endswith((".jsonl", ".ndjson", ".tsv")):
+    elif path.endswith(_TEXT):
         for start in range(0, max(filesystem.size(path), 1), PART_BYTES):
             yield Part(path, start, start + PART_BYTES)
     else:

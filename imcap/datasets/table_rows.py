@@ -92,9 +92,12 @@ def _csv_rows(part: Part, wanted: Columns, problems: Problems) -> Iterator[Row]:
     if not header:
         return
     require(part.path, wanted, header, f" (delimited by {_DELIMITERS[delimiter]})")
-    read = text_rows.csv_rows(_lines(part, problems), delimiter, max_lines)
+    if part.start is None or part.end is None:
+        read = text_rows.csv_rows(_lines(part, problems), delimiter, max_lines)
+    else:
+        read = text_rows.csv_part(part.path, part.start, part.end, problems, delimiter, max_lines)
     if not part.start:
-        next(read)
+        next(read, None)
     # Unquoted delimiters in a caption can be told from others only in the last column.
     open_ended = header[-1] == wanted.caption
     for number, text, fields in read:

@@ -11,6 +11,7 @@ import csv
 import gzip
 import itertools
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
@@ -21,6 +22,7 @@ from imcap.errors import UserError
 
 # A quoted CSV field may span lines; a stray quote must not swallow the rest of the file.
 MAX_LINES_PER_ROW = 50
+LOOK_BACK = 1 << 16  # Bytes before a part of a CSV file that are first read to find a row's begin.
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
@@ -106,6 +108,64 @@ def csv_rows(
         number = pending[0][0]
         taken, fields = _whole_row(pending, lines, delimiter, max_lines)
         yield number, "\n".join(pending.popleft()[1] for _ in range(taken)), fields
+
+
+def csv_part(
+    path: str, start: int, end: int, problems: Problems, delimiter: str, max_lines: int
+) -> Iterator[tuple[int, str, list[str] | None]]:
+    """Yields (offset in bytes, raw text, fields) of the rows that begin in [start, end).
+
+    They are the rows that `csv_rows` finds in the whole file, so adjacent parts give each row once.
+
+    Raises:
+      UserError: when the file cannot be read.
+    """
+    # Lines of the parts before and after are counted there.
+    lines = itertools.chain(
+        read_part(path, _row_before(path, start, delimiter, max_lines), start, Problems()),
+        read_part(path, start, end, problems),
+        read_part(path, end, sys.maxsize, Problems()),
+    )
+    for row in csv_rows(lines, delimiter, max_lines):
+        if row[0] >= end:
+            return
+        if row[0] >= start:
+            yield row
+
+
+def _row_before(path: str, start: int, delimiter: str, max_lines: int) -> int:
+    """Returns where a row begins, at `start` or not far before it."""
+    back = LOOK_BACK if max_lines > 1 else 0
+    while start > back:
+        lines = read_part(path, start - back, sys.maxsize, Problems())
+        found = _certain_row(lines, start, delimiter, max_lines) if back else start
+        if found is not None:
+            return found
+        back *= 4
+    return 0
+
+
+def _certain_row(
+    lines: Iterator[tuple[int, str]], end: int, delimiter: str, max_lines: int
+) -> int | None:
+    """Returns where a row begins, at most at `end`; None where the lines do not tell.
+
+    Rows have at most `max_lines` lines, so a row begins at one of the first `max_lines` lines.
+    Where reading on from each of these comes to one line, a row begins there.
+    """
+    pending: collections.deque[tuple[int, str]] = collections.deque()
+    starts = set(range(max_lines))  # The numbers of lines that may begin a row.
+    for number in itertools.count():
+        pending.extend(itertools.islice(lines, 0 if pending else 1))
+        if not pending or pending[0][0] > end:
+            return None
+        if starts == {number}:
+            return pending[0][0]
+        if number in starts:
+            starts.remove(number)
+            starts.add(number + _whole_row(pending, lines, delimiter, max_lines)[0])
+        pending.popleft()
+    return None
 
 
 def last_takes_rest(

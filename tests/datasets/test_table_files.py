@@ -37,14 +37,15 @@ def test_an_offset_becomes_a_line_number(where, expected, make):
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
-@pytest.mark.parametrize("suffix", [".tsv", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
 def test_parts_of_any_size_give_each_row_once(tmp_path, monkeypatch, suffix, size):
     monkeypatch.setattr(table_files, "PART_BYTES", size)
     rows = [{"image": f"{number}.jpg", "caption": f"“said” {number}"} for number in range(70)]
     if suffix == ".jsonl":
         lines = [json.dumps(row) for row in rows]
     else:
-        lines = ["\t".join(row) for row in (rows[0], *(row.values() for row in rows))]
+        sign = "," if suffix == ".csv" else "\t"
+        lines = [sign.join(row) for row in (rows[0], *(row.values() for row in rows))]
     (tmp_path / f"t{suffix}").write_text("\n".join(lines) + "\n")
     columns = table_rows.Columns.from_mapping({})
     path, problems = str(tmp_path / f"t{suffix}"), datasets.Problems()

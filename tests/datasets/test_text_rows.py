@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from imcap.datasets import Problems, text_rows
 from imcap.errors import UserError
 
 IMAGES = ["Images/a.jpg", "Images/b.jpg"]
@@ -65,3 +68,62 @@ def test_deeply_nested_json_is_a_user_error(make, read):
     make({COCO_CAPTIONS: "[" * 200_000}, ["val2017/a.jpg"])
     with pytest.raises(UserError, match="not JSON"):
         read("coco")
+
+
+CSV_PIECES = [
+    b"a.jpg,",
+    b'"',
+    b'""',
+    b"said",
+    b",",
+    b"\n",
+    b"\r\n",
+    b"\n\n",
+    b"\xff",
+    b'\n"a',
+    b'b",',
+]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(CSV_PIECES), max_size=60),
+    st.integers(1, 60),
+    st.sampled_from([1, 7, 64]),
+    st.integers(1, 5),
+)
+def test_parts_of_csv_give_the_rows_of_the_whole_file(
+    tmp_path, monkeypatch, pieces, size, look_back, max_lines
+):
+    """Quoted fields span lines, quotes are stray, and lines are broken, wherever a part begins."""
+    monkeypatch.setattr(text_rows, "LOOK_BACK", look_back)
+    content = b"".join(pieces)
+    path = str(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(content)
+    expected, found = Problems(), Problems()
+    lines = text_rows.read_part(path, 0, len(content) + 1, expected)
+    whole = list(text_rows.csv_rows(lines, ",", max_lines))
+    parts = [
+        row
+        for start in range(0, len(content) + 1, size)
+        for row in text_rows.csv_part(path, start, start + size, found, ",", max_lines)
+    ]
+    assert parts == whole
+    assert found.counts == expected.counts
+
+
+def test_a_part_of_csv_is_read_without_what_lies_far_before_it(tmp_path, monkeypatch):
+    rows = [f'{number}.jpg,"two\nlines, “{number}”"\n' for number in range(5_000)]
+    (tmp_path / "t.csv").write_text("".join(rows), encoding="utf-8")
+    path, size = str(tmp_path / "t.csv"), (tmp_path / "t.csv").stat().st_size
+    begins, read_part = [], text_rows.read_part
+
+    def noted(path, start, *others):
+        begins.append(start)
+        return read_part(path, start, *others)
+
+    monkeypatch.setattr(text_rows, "LOOK_BACK", 4_096)
+    monkeypatch.setattr(text_rows, "read_part", noted)
+    last = list(text_rows.csv_part(path, size - 100, size, Problems(), ",", 50))
+    assert [fields for _, _, fields in last][-1] == ["4999.jpg", "two\nlines, “4999”"]
+    assert min(begins) == size - 100 - 4_096
