@@ -1,4 +1,4 @@
-"""The records job on a Flink cluster: the bytes of the local runner, even if a host is lost.
+"""The jobs on a Flink cluster: the bytes of the local runner, even if a host is lost.
 
 `make test-flink` fetches what this needs and runs it; other test runs leave it out.
 """
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import flink_cluster as cluster
+import landscapes
 import processes
 import pytest
 from ml_collections import ConfigDict
 
-from beam_jobs import build_records
+from beam_jobs import build_records, captions_folder
 from configs import shapes
 from imcap import config as config_lib
 from imcap import records
@@ -57,6 +58,12 @@ def flags(flink: cluster.Cluster, local: ConfigDict, workdir: Path) -> list[str]
         "--config=configs/shapes.py",
         f"--workdir={os.path.relpath(workdir, processes.ROOT)}",
         *(f"--config.{key}={value}" for key, value in (SETTINGS | given).items()),
+        *runner_flags(flink),
+    ]
+
+
+def runner_flags(flink: cluster.Cluster) -> list[str]:
+    return [
         "--runner=flink",
         f"--flink_master={flink.master}",
         f"--flink_job_server_jar={FETCHED / 'job-server' / 'job-server.jar'}",
@@ -113,6 +120,31 @@ def test_a_job_that_loses_a_host_goes_on_from_its_finished_shards(flink, local, 
     assert flink.restarts() > 0
     assert_same_records(folder, local)
     assert {name: (folder / name).stat().st_mtime_ns for name in before} == times
+
+
+def test_captions_of_a_job_that_loses_a_host_are_those_of_the_local_runner(
+    flink, landscape_export, tmp_path
+):
+    folder, out, local = tmp_path / "images", tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    folder.mkdir()
+    for number in range(6_000):
+        if number < 20:
+            landscapes.draw(number).save(folder / f"{number:05d}.jpg")
+        else:
+            (folder / f"{number:05d}.jpg").symlink_to(folder / f"{number % 20:05d}.jpg")
+    given = ("caption", f"--model={landscape_export}", folder, "--part_size=100")
+    assert processes.run(*given, f"--out={local}").status == 0
+    parts = Path(captions_folder.parts_folder(str(out)))
+    with processes.start(*given, f"--out={out}", *runner_flags(flink)) as process:
+        flink.wait_for(lambda: len(list(parts.glob("part-*"))) > 5, "six parts", SECONDS)
+        times = {path: path.stat().st_mtime_ns for path in parts.glob("part-*")}
+        flink.kill(min(flink.busy_task_managers()))
+        assert not out.exists()
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert flink.restarts() > 0
+    assert out.read_bytes() == local.read_bytes()
+    assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
 def test_a_cluster_without_task_managers_is_refused_in_one_line(local, tmp_path):
