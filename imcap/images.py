@@ -167,6 +167,23 @@ def _decode_palette_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
+def declared_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Reads how many pixels an image file's header declares, int64 [].
+
+    Args:
+      image_bytes: string [].
+
+    Raises:
+      tf.errors.InvalidArgumentError: no header of a format that `decode` reads.
+    """
+    size = tf.cond(
+        _starts(image_bytes, exif.JPEG_MAGIC),
+        lambda: tf.io.extract_jpeg_shape(image_bytes)[:2],
+        lambda: tf.stack(declared_size(_require_header(image_bytes))),
+    )
+    return tf.reduce_prod(tf.cast(size, tf.int64))
+
+
 def declared_size(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Reads the size from the header of an image file other than JPEG.
 

@@ -1,10 +1,11 @@
-"""Bodies of any JSON, near to right ones: an answer or a reason, never a failure."""
+"""Bodies of any JSON, near to right ones, and changed images: an answer or a reason, no failure."""
 
 from __future__ import annotations
 
 import base64
 import json
 
+import fuzz_images
 import pytest
 from grey_model import png
 from hypothesis import given, settings
@@ -64,3 +65,19 @@ def test_any_query_and_body_of_caption_is_answered_or_refused(client, path, text
     response = client.post(path + "".join(f"%{byte:02x}" for byte in text.encode()), content=body)
     assert response.status_code in (400, 404)
     assert response.json()["error"]
+
+
+@pytest.fixture(scope="module")
+def target():
+    return fuzz_images.make_target()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(list(fuzz_images.seeds().values())),
+    st.lists(st.tuples(st.integers(0, 800), st.integers(0, 3), st.binary(max_size=4)), max_size=3),
+)
+def test_a_changed_image_file_is_decoded_or_refused(target, data, changes):
+    for position, removed, added in changes:
+        data = data[:position] + added + data[position + removed :]
+    target(data)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from imcap.serving import rest
@@ -23,6 +24,14 @@ def encode(kind: str, width: int, height: int) -> bytes:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_the_declared_size_is_read_of_every_format(kind):
     assert image_limits.declared_pixels(encode(kind, 30, 20)) == 600
+
+
+def test_a_file_that_the_model_reads_and_pillow_does_not_has_its_pixels():
+    bmp = encode("BMP", 30, 20)
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(changed := bmp[:14] + b"\xff" + bmp[15:]))
+    assert tf.io.decode_image(changed).shape == (20, 30, 3)
+    assert image_limits.declared_pixels(changed) == 600
 
 
 @pytest.mark.parametrize("content", [b"", b"text", encode("PNG", 30, 20)[:20], b"\xff\xd8\xff"])
