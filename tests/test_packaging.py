@@ -194,8 +194,7 @@ def test_templates_are_read_from_the_wheel(environment, tmp_path):
 
 def test_benchmarks_are_imported_from_the_wheel(environment, tmp_path):
     code = (
-        "from imcap.benchmarks import input_reading, records, records_peers, scale\n"
-        "print(scale.__file__)"
+        "from imcap.benchmarks import input_reading, peers, records, scale\nprint(scale.__file__)"
     )
     printed = run(environment, tmp_path, "python", "-c", code)
     assert printed.startswith(str(environment.parent))

@@ -72,10 +72,10 @@ PRINTING = (
     "imcap.cli",
     # Processes of their own, which return their figures so.
     "imcap.exporting.fresh_process",
-    "imcap.benchmarks.caption_process",
-    "imcap.benchmarks.notebook_peers",
-    "imcap.benchmarks.records_peers",
-    "imcap.benchmarks.serving_peers",
+    "imcap.benchmarks.peers.bare_model",
+    "imcap.benchmarks.peers.caption_process",
+    "imcap.benchmarks.peers.encoding",
+    "imcap.benchmarks.peers.notebook_phases",
 )
 MAX_LINES = 300
 MAX_MODULES = 18  # In a folder; `imcap` itself has the commands and what all of them use.
@@ -101,7 +101,7 @@ TESTED_IN = {
     "beam_jobs.transforms.caption_graph": "beam_jobs/test_caption_images.py",
     "beam_jobs.transforms.caption_parts": "beam_jobs/test_caption_images.py",
     # Measured by imcap.benchmarks.captioning.
-    "imcap.benchmarks.caption_process": "benchmarks/test_captioning.py",
+    "imcap.benchmarks.peers.caption_process": "benchmarks/test_captioning.py",
     # Each needs a whole command.
     "imcap.command_line.beam_options": "test_cli.py",
     "imcap.command_line.caption_command": "serving/test_caption_command.py",

@@ -61,8 +61,8 @@ def _run(job: str, data: str, count: int, encoder: tuple[str, str], model: str) 
     """Returns the figures of one of JOBS on the `count` images of a data set."""
     if job == "records":
         given = ("imcap", data, *encoder, str(count))
-        return common.run_module("imcap.benchmarks.records_peers", *given)
-    return common.run_module("imcap.benchmarks.caption_process", data, model, str(count))
+        return common.run_module("imcap.benchmarks.peers.encoding", *given)
+    return common.run_module("imcap.benchmarks.peers.caption_process", data, model, str(count))
 
 
 def further_images(

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from imcap import config as config_lib
 from imcap import decoders, input_pipeline, records, runtime
 from imcap.benchmarks import common, products
-from imcap.benchmarks.python_search import Caption, CaptionGenerator
+from imcap.benchmarks.peers.python_search import Caption, CaptionGenerator
 from imcap.decoders.base import DecoderLike
 from imcap.decoding import beam_search, members, neighbor_files, rerank
 from imcap.decoding.beam_search import SearchResult

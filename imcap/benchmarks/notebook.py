@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import datasets, filesystem, text
-from imcap.benchmarks import common, notebook_peers
-from imcap.benchmarks.notebook_peers import Figures
+from imcap.benchmarks import common
+from imcap.benchmarks.peers import notebook_phases
+from imcap.benchmarks.peers.notebook_phases import Figures
 from imcap.errors import UserError
 from imcap.metrics.scores import build_optional_scorers, score_captions
 
@@ -72,7 +73,7 @@ def benchmark_notebook(
         merge architecture, of the sizes `model.units` and `model.embedding_size`.
       num_images: the first images of the splits train and dev that are used, of each.
       repeats: runs of each phase.
-      run: called with `imcap.benchmarks.notebook_peers`, contender, phase and workdir.
+      run: called with `imcap.benchmarks.peers.notebook_phases`, contender, phase and workdir.
 
     Raises:
       UserError: a number is below 1, a setting has a bad value, or the data set cannot be read or
@@ -89,7 +90,7 @@ def benchmark_notebook(
             config_lib.save(resolved, workdir)
             for name, figures in _run_phases(run, workdir).items():
                 figures["features_bytes"] /= _count_images(resolved)
-                scores = _score(resolved, notebook_peers.predicted_path(workdir, name))
+                scores = _score(resolved, notebook_phases.predicted_path(workdir, name))
                 runs[name].append({**figures, **scores})
     return compare(runs)
 
@@ -112,7 +113,7 @@ def write_data_set(config: ConfigDict, num_images: int, folder: str) -> str:
             raise UserError(f"imcap bench notebook needs a data set with the split {split}")
     data = os.path.join(folder, "data")
     os.makedirs(data)
-    with open(os.path.join(data, notebook_peers.TABLE), "w", newline="", encoding="utf-8") as file:
+    with open(os.path.join(data, notebook_phases.TABLE), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "split", "caption"])
         for image in (image for split in _SPLITS for image in kept[split]):
@@ -153,15 +154,15 @@ def _comparable(config: ConfigDict, data: str) -> ConfigDict:
 def _run_phases(run: Callable[..., Figures], workdir: str) -> dict[str, Figures]:
     """Runs each phase of both contenders; returns their figures, `PHASE_` before each key."""
     found: dict[str, Figures] = {name: {} for name in CONTENDERS}
-    for phase in notebook_peers.PHASES:
+    for phase in notebook_phases.PHASES:
         for name in CONTENDERS:
-            figures = run("imcap.benchmarks.notebook_peers", name, phase, workdir)
+            figures = run("imcap.benchmarks.peers.notebook_phases", name, phase, workdir)
             found[name] |= {f"{phase}_{key}": value for key, value in figures.items()}
     return found
 
 
 def _count_images(config: ConfigDict) -> int:
-    return sum(len(notebook_peers.read_captions(config, split)) for split in _SPLITS)
+    return sum(len(notebook_phases.read_captions(config, split)) for split in _SPLITS)
 
 
 def _score(config: ConfigDict, path: str) -> Mapping[str, float]:
@@ -169,7 +170,7 @@ def _score(config: ConfigDict, path: str) -> Mapping[str, float]:
     predicted = filesystem.read_json(path) or []
     references = {
         path: [caption for caption in text.standardize_all(captions) if caption]
-        for path, captions in notebook_peers.read_captions(config, "dev").items()
+        for path, captions in notebook_phases.read_captions(config, "dev").items()
     }
     hypotheses = dict(zip(references, text.standardize_all(predicted), strict=True))
     return score_captions(

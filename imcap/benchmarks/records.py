@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from imcap.benchmarks import common, image_sets
 from imcap.errors import UserError
 
-CONTENDERS = ("limit", "imcap", "run_inference", "predict_pickle")  # As in records_peers.
+CONTENDERS = ("limit", "imcap", "run_inference", "predict_pickle")  # As in peers.encoding.
 # imcap's images/s divided by the peer's has to be at least this.
 _AT_LEAST = {"limit": 0.95, "run_inference": 2.0}
 _PREDICT_AT_LEAST = {"ResNet50": 3.5}
@@ -49,7 +49,7 @@ def benchmark_records(
                 is_slow = name == "predict_pickle"
                 count = min(num_images, _MAX_PREDICT_IMAGES) if is_slow else num_images
                 arguments = (name, data, encoder_name, weights, str(count))
-                figures = common.run_module("imcap.benchmarks.records_peers", *arguments)
+                figures = common.run_module("imcap.benchmarks.peers.encoding", *arguments)
                 runs[name].append(figures)
     return compare_peers(runs, os.path.basename(encoder_name))
 

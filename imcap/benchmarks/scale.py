@@ -48,7 +48,7 @@ def benchmark_scale(
         for count in (_START_UP_IMAGES, *counts):
             data = _make_data_set(folder, image_dir, count)
             arguments = ("imcap", data, name, weights, str(count))
-            runs[count] = common.run_module("imcap.benchmarks.records_peers", *arguments)
+            runs[count] = common.run_module("imcap.benchmarks.peers.encoding", *arguments)
     start_up = runs.pop(_START_UP_IMAGES)["total_seconds"]
     return compare_sizes(runs, start_up, os.path.basename(name))
 

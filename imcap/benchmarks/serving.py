@@ -83,7 +83,7 @@ def benchmark_serving(model_dir: str, image_dir: str, repeats: int) -> list[comm
             run: dict[str, Mapping[str, float]] = {}
             for kind in ("plain", "frozen"):
                 with _on_cores(server_cores):
-                    module = "imcap.benchmarks.serving_peers"
+                    module = "imcap.benchmarks.peers.bare_model"
                     run[kind] = common.run_module(module, model_dir, kind, *paths)
             with _server(model_dir, server_cores) as url, _on_cores(load_cores):
                 for clients in CLIENTS:

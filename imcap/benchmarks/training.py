@@ -16,7 +16,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, runtime, text, train
-from imcap.benchmarks import common, keras_notebook, products
+from imcap.benchmarks import common, products
+from imcap.benchmarks.peers import keras_notebook
 from imcap.errors import UserError
 from imcap.records import staging
 from imcap.training import distributed_batches, objectives, strategies

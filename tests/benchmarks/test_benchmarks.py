@@ -6,33 +6,12 @@ import json
 import os
 
 import landscapes
-import numpy as np
 import processes
 import pytest
-from PIL import Image
 from refusals import refusal
 
 from imcap import config as config_lib
-from imcap.benchmarks import common, image_sets, input_reading, records, records_peers, scale
-
-
-@pytest.fixture
-def image_dir(tmp_path):
-    """A folder of two images."""
-    folder = tmp_path / "source"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("a.jpg", "b.jpg"):
-        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / name)
-    return folder
-
-
-@pytest.fixture
-def encoder():
-    """A small custom_cnn."""
-    settings = config_lib.default().encoder
-    settings.name, settings.weights, settings.stages = "custom_cnn", "", 1
-    return settings
+from imcap.benchmarks import common, input_reading, records, scale
 
 
 @pytest.mark.parametrize(
@@ -112,37 +91,16 @@ def test_scale_compares_with_the_smallest_run_without_the_start_up():
     ]  # fmt: skip
 
 
-def test_too_few_images_are_refused(image_dir):
+def test_too_few_images_are_refused(tmp_path):
     message = "--num_images=9999: imcap bench scale needs at least 10000"
     assert message in refusal(scale.benchmark_scale, "", "custom_cnn", "", 9_999)
     message = "--num_images and --repeats must be at least 1"
-    assert refusal(records.benchmark_records, str(image_dir), "custom_cnn", "", 0, 1) == message
+    assert refusal(records.benchmark_records, str(tmp_path), "custom_cnn", "", 0, 1) == message
 
 
 def test_no_repeats_are_refused():
     message = "--repeats=0: must be at least 1"
     assert refusal(input_reading.benchmark_input, config_lib.default(), 0) == message
-
-
-def test_the_measured_peers_are_those_that_are_compared():
-    assert tuple(records_peers.CONTENDERS) == records.CONTENDERS
-
-
-@pytest.mark.parametrize("peer", records.CONTENDERS)
-def test_every_peer_encodes_all_images(image_dir, encoder, tmp_path, peer):
-    folder = str(tmp_path / "data")
-    image_sets.link_images(str(image_dir), 6, folder)
-    found = records_peers.CONTENDERS[peer](folder, encoder, 6)
-    assert found["total_seconds"] > found["startup_seconds"] > 0
-
-
-def test_drawn_images_differ_and_go_through_the_records_job(encoder, tmp_path):
-    image_sets.draw_images(str(tmp_path), 12)
-    image_sets.write_drawn_table(str(tmp_path), 12)
-    assert len({path.read_bytes() for path in tmp_path.rglob("*.png")}) == 12
-    encoder.image_size = image_sets.DRAWN_SIZE
-    found = records_peers.CONTENDERS["imcap"](str(tmp_path), encoder, 12)
-    assert found["bytes_per_image"] > 0
 
 
 def test_input_compares_reading_and_training_with_their_limits(landscape_data, tmp_path):

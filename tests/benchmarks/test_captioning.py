@@ -6,7 +6,8 @@ import landscapes
 import pytest
 from refusals import refusal
 
-from imcap.benchmarks import caption_process, captioning, image_sets
+from imcap.benchmarks import captioning, image_sets
+from imcap.benchmarks.peers import caption_process
 
 
 def figures(few: float, many: float, memory: float) -> dict[str, float]:

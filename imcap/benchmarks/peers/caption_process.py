@@ -1,6 +1,6 @@
 """The captioning job in a process of its own.
 
-    python -m imcap.benchmarks.caption_process FOLDER MODEL COUNT
+    python -m imcap.benchmarks.peers.caption_process FOLDER MODEL COUNT
 
 captions the first COUNT images of the data set in FOLDER and prints the figures as JSON.
 """

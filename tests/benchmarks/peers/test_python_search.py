@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from small_decoders import BATCH, make_decoder, make_features
 
-from imcap.benchmarks.python_search import CaptionGenerator
+from imcap.benchmarks.peers.python_search import CaptionGenerator
 from imcap.decoding import beam_search
 from imcap.text import END, PAD
 

@@ -1,6 +1,6 @@
 """The records job and what it is compared with, each in a process of its own.
 
-    python -m imcap.benchmarks.records_peers CONTENDER FOLDER ENCODER WEIGHTS COUNT
+    python -m imcap.benchmarks.peers.encoding CONTENDER FOLDER ENCODER WEIGHTS COUNT
 
 encodes the first COUNT images of the data set in FOLDER and prints the figures as JSON.
 """

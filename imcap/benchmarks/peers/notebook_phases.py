@@ -1,6 +1,6 @@
 """What `imcap bench notebook` compares: imcap and a notebook's captioner, each in three phases.
 
-    python -m imcap.benchmarks.notebook_peers CONTENDER PHASE WORKDIR
+    python -m imcap.benchmarks.peers.notebook_phases CONTENDER PHASE WORKDIR
 
 runs a phase in a process of its own, with WORKDIR/config.json, and prints the figures as JSON. A
 phase continues from the files that the one before left in WORKDIR.
@@ -25,7 +25,8 @@ from ml_collections import ConfigDict
 
 from imcap import config as config_lib
 from imcap import export, filesystem, runtime, train
-from imcap.benchmarks import common, keras_notebook, records_peers
+from imcap.benchmarks import common
+from imcap.benchmarks.peers import encoding, keras_notebook
 from imcap.serving.captioner import Captioner, Failure
 
 TABLE = "captions.csv"  # In the data set's folder, with the columns image, split and caption.
@@ -63,7 +64,7 @@ def build_records(workdir: str, config: ConfigDict) -> Figures:
 def pickle_features(workdir: str, config: ConfigDict) -> Figures:
     """Encodes each image with `model.predict`; pickles the features and the tokenizer."""
     captions = _marked_captions(config)
-    encode = records_peers.build_predict(config.encoder)
+    encode = encoding.build_predict(config.encoder)
     features = {path: encode(path) for path in [*captions, *read_captions(config, "dev")]}
     folder = _notebook_folder(workdir)
     os.makedirs(folder)
@@ -156,7 +157,7 @@ def caption_notebook(workdir: str, config: ConfigDict) -> Figures:
     """Captions the dev images' files: `model.predict` of the encoder, then one for each word."""
     tokenizer = _unpickle(workdir, _TOKENIZER)
     model = keras.models.load_model(os.path.join(_notebook_folder(workdir), _MODEL))
-    encode = records_peers.build_predict(config.encoder)
+    encode = encoding.build_predict(config.encoder)
     limit = config.decode.max_length
 
     def caption(path: str) -> str:
