@@ -72,6 +72,7 @@ PRINTING = (
     "imcap.cli",
     # Processes of their own, which return their figures so.
     "imcap.exporting.fresh_process",
+    "imcap.benchmarks.image_bytes",
     "imcap.benchmarks.peers.bare_model",
     "imcap.benchmarks.peers.caption_process",
     "imcap.benchmarks.peers.encoding",

@@ -33,10 +33,10 @@ def measure(
       config: `input`, `train` and `decode` with a workdir need it resolved and with finished
         records, `notebook` and `decode` without one not resolved; the others read only its
         `encoder.name` and `encoder.weights`, and `serve` needs none.
-      image_dir: of these two, `caption` and `serve`: a folder of images; empty, for `scale`: small
-        images are drawn.
-      num_images: of `records`, `scale` and `caption`: images to encode or caption; of `notebook`:
-        images of each split.
+      image_dir: of these two, `caption`, `decode` and `serve`: a folder of images; empty, for
+        `scale`: small images are drawn; for `decode`: it captions features only.
+      num_images: of `records`, `scale`, `caption` and `decode`: images to encode or caption; of
+        `notebook`: images of each split.
       repeats: runs of each measurement; `scale` has one.
       workdir: of `decode`: the folder of a trained run; empty: random weights; of `caption`: that
         of a run with an export.
@@ -49,6 +49,7 @@ def measure(
     from imcap.benchmarks import (
         captioning,
         decoding,
+        image_bytes,
         input_reading,
         notebook,
         records,
@@ -66,7 +67,14 @@ def measure(
     if name == "train":
         return training.benchmark_training(config, repeats)
     if name == "decode":
-        return decoding.benchmark_decoding(config, repeats, workdir, checkpoint)
+        if image_dir and not workdir:
+            raise UserError("imcap bench decode with --image_dir needs --workdir=DIR")
+        rows = decoding.benchmark_decoding(config, repeats, workdir, checkpoint)
+        if image_dir:
+            rows += image_bytes.benchmark_image_bytes(
+                config.encoder, workdir, image_dir, num_images, repeats
+            )
+        return rows
     if name == "notebook":
         if image_dir:
             raise UserError("imcap bench notebook takes --config.dataset.dir=DIR, not --image_dir")

@@ -116,11 +116,12 @@ FLAGS = {
     "sidecar": Flag(flags.DEFINE_bool, False, "", "Also write a .txt file beside each image."),
     "part_size": Flag(flags.DEFINE_integer, 512, "N", "With --out: images written at once."),
     "image_dir": Flag(
-        flags.DEFINE_string, "", "DIR", "records, scale, caption and serve: a folder of images."
+        flags.DEFINE_string, "", "DIR",
+        "records, scale, caption, decode and serve: a folder of images.",
     ),
     "num_images": Flag(
         flags.DEFINE_integer, 3000, "N",
-        "records, scale and caption: images; notebook: images of each split.",
+        "records, scale, caption and decode: images; notebook: images of each split.",
     ),
     "repeats": Flag(flags.DEFINE_integer, 3, "N", "Runs of each measurement."),
 }  # fmt: skip
