@@ -52,15 +52,15 @@ def add_transforms(
     lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
         lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
     )
-    duplicate_groups = _duplicates(pipeline, rows, config.records)
+    groups = _duplicates(pipeline, rows, config.records)
+    leaks = groups | "Leaks" >> beam.FlatMap(duplicates.leaks)
     reports = (
         rows
-        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards)
+        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards, leaks)
         | "EncodeShard"
         >> beam.ParDo(
             encode_shards.EncodeShard(_shard_settings(config, settings), shared_graph),
             beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(duplicate_groups | "Leaks" >> beam.FlatMap(duplicates.leaks)),
         )
     )
     _ = (
@@ -72,7 +72,7 @@ def add_transforms(
             beam.pvalue.AsIter(reports),
             beam.pvalue.AsIter(read["problems"]),
             beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsList(duplicate_groups),
+            beam.pvalue.AsSingleton(_summary(groups)),
             _info_settings(config, settings, encoder),
         )
     )
@@ -96,6 +96,14 @@ def _duplicates(
         unpacked = records_folder.unpacked_images(config.dir)
         return rows | "FindDuplicates" >> duplicates.FindDuplicates(unpacked)
     return pipeline | "NoDuplicates" >> beam.Create([])
+
+
+def _summary(groups: beam.PCollection[duplicates.Group]) -> beam.PCollection[duplicates.Summary]:
+    return (
+        groups
+        | "Summarize" >> beam.Map(duplicates.summarize)
+        | "AddSummaries" >> beam.CombineGlobally(duplicates.add_summaries)
+    )
 
 
 def _vocabulary(

@@ -6,6 +6,7 @@ import collections
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -79,8 +80,37 @@ def _unpack(packs: Iterable[bytes]) -> Iterator[list[str]]:
     return itertools.chain.from_iterable(map(manifest.decompress, packs))
 
 
-def leaks(group: Group) -> list[str]:
-    """Returns the image_ids of a group to leave out, so that the image is in one split only."""
+def leaks(group: Group) -> list[tuple[str, str]]:
+    """Returns (split, image_id) of the images of a group to leave out: one split keeps its own."""
     splits = {split for split, _ in group}
     keeper = min(splits, key=lambda split: (_RANK.get(split, 0), split))
-    return [image_id for split, image_id in group if split != keeper]
+    return [(split, image_id) for split, image_id in group if split != keeper]
+
+
+class Summary(NamedTuple):
+    """What is told of all groups of equal images.
+
+    Attributes:
+      duplicates: images that another one of their group is equal to, but for one of each group.
+      leaks: those of them that are left out of their split.
+      first_leak: the least image_id of these; empty where there are none.
+    """
+
+    duplicates: int = 0
+    leaks: int = 0
+    first_leak: str = ""
+
+
+def summarize(group: Group) -> Summary:
+    """Returns what is told of one group."""
+    ids = [image_id for _, image_id in leaks(group)]
+    return Summary(len(group) - 1, len(ids), min(ids, default=""))
+
+
+def add_summaries(summaries: Iterable[Summary]) -> Summary:
+    """Returns what is told of several groups."""
+    sums = Summary()
+    for one in summaries:
+        first = min(filter(None, (sums.first_leak, one[2])), default="")
+        sums = Summary(sums.duplicates + one[0], sums.leaks + one[1], first)
+    return sums

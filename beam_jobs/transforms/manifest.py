@@ -132,24 +132,54 @@ class PackByKey(beam.DoFn):
 
 
 class GroupByShard(beam.PTransform):
-    """Rows to ((split, shard), packs)."""
+    """Rows to ((split, shard), packs), without the images to leave out.
 
-    def __init__(self, num_shards: int) -> None:
+    A worker sees those of one shard at a time.
+    """
+
+    def __init__(
+        self, num_shards: int, left_out: beam.PCollection[tuple[str, str]] | None = None
+    ) -> None:
+        """`left_out`: (split, image_id) of the images to leave out; None: all are kept."""
         super().__init__()
-        self._num_shards = num_shards
+        self._num_shards, self._left_out = num_shards, left_out
 
     def expand(self, rows: beam.PCollection[CaptionedImage]) -> beam.PCollection:
-        return (
+        packs = (
             rows
             | "Key" >> beam.Map(_shard_key, self._num_shards)
             | "Pack" >> beam.ParDo(PackByKey())
-            | "Group" >> beam.GroupByKey()
+        )
+        if self._left_out is None:
+            return packs | "Group" >> beam.GroupByKey()
+        left_out = (
+            self._left_out
+            | "KeyLeftOut" >> beam.Map(_left_out_key, self._num_shards)
+            | "PackLeftOut" >> beam.ParDo(PackByKey())
+        )
+        return (
+            {"rows": packs, "left_out": left_out}
+            | "Group" >> beam.CoGroupByKey()
+            | "LeaveOut" >> beam.MapTuple(_leave_out)
         )
 
 
 def _shard_key(row: CaptionedImage, num_shards: int) -> tuple[tuple[str, int], list]:
     key = row.split, hashing.stable_number(row.image_id, num_shards)
     return key, [row.image_id, row.path, row.captions, row.split]
+
+
+def _left_out_key(image: tuple[str, str], num_shards: int) -> tuple[tuple[str, int], str]:
+    split, image_id = image
+    return (split, hashing.stable_number(image_id, num_shards)), image_id
+
+
+def _leave_out(key: tuple[str, int], found: dict[str, list[bytes]]) -> tuple[tuple, list[bytes]]:
+    left_out = {image_id for pack in found["left_out"] for image_id in decompress(pack)}
+    if not left_out:
+        return key, found["rows"]
+    rows = (row for pack in found["rows"] for row in decompress(pack) if row[0] not in left_out)
+    return key, [compress(batch) for batch in batched(rows, PACK_SIZE)]
 
 
 def rows_of(packs: Iterable[bytes]) -> list[CaptionedImage]:

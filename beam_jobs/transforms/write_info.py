@@ -50,7 +50,7 @@ def write_info(
     reports: Iterable[Report],
     problems: Iterable[tuple[str, int, str]],
     vocabulary: list[str],
-    duplicate_groups: list[duplicates.Group],
+    equal_images: duplicates.Summary,
     settings: InfoSettings,
 ) -> None:
     """Writes what describes the whole folder, the file COMPLETED last.
@@ -59,7 +59,7 @@ def write_info(
       reports: of all shards.
       problems: of all readers: (kind, count, place of the first).
       vocabulary: the lines of vocab.txt.
-      duplicate_groups: of images whose files hold the same bytes.
+      equal_images: what is told of images whose files hold the same bytes.
       settings: what was known before the job.
     """
     folder = settings.folder
@@ -68,9 +68,8 @@ def write_info(
     records_folder.remove_stale_shards(folder, names)
     records_folder.remove_unpacked_images(folder)
     merged = _with_line_numbers(_merge(problems), settings.dataset)
-    info = _info(
-        reports, merged | _leak_problem(duplicate_groups), vocabulary, duplicate_groups, settings
-    )
+    problems_found = merged | _leak_problem(equal_images)
+    info = _info(reports, problems_found, vocabulary, equal_images.duplicates, settings)
     failures = [json.dumps(f, sort_keys=True) + "\n" for r in reports for f in r.failures]
     _write(folder, records.VOCABULARY, "\n".join(vocabulary) + "\n")
     _write(folder, records.FAILURES, "".join(failures))
@@ -103,17 +102,17 @@ def _with_line_numbers(
     return problems
 
 
-def _leak_problem(duplicate_groups: list[duplicates.Group]) -> dict[str, dict[str, Any]]:
-    leaked = [image_id for group in duplicate_groups for image_id in duplicates.leaks(group)]
+def _leak_problem(equal_images: duplicates.Summary) -> dict[str, dict[str, Any]]:
+    count, first = equal_images.leaks, equal_images.first_leak
     kind = "images left out because another split holds the same one"
-    return {kind: {"count": len(leaked), "first": min(leaked)}} if leaked else {}
+    return {kind: {"count": count, "first": first}} if count else {}
 
 
 def _info(
     reports: Sequence[Report],
     problems: dict[str, dict[str, Any]],
     vocabulary: list[str],
-    duplicate_groups: list[duplicates.Group],
+    num_duplicates: int,
     settings: InfoSettings,
 ) -> records.Info:
     missing = problems.get(MISSING_IMAGES, {"count": 0})["count"]
@@ -131,7 +130,7 @@ def _info(
         counts={
             "kept": sum(report.images for report in reports),
             "failed": sum(len(report.failures) for report in reports) + missing,
-            "duplicate": sum(len(group) - 1 for group in duplicate_groups),
+            "duplicate": num_duplicates,
             "captions": sum(report.captions for report in reports),
         },
         problems=problems,

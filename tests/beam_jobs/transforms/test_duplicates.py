@@ -27,7 +27,18 @@ from imcap.datasets import CaptionedImage
 )
 def test_an_image_in_two_splits_stays_where_it_is_scored(splits, leaked):
     group = [[split, str(number)] for number, split in enumerate(splits)]
-    assert sorted(duplicates.leaks(group)) == leaked
+    found = duplicates.leaks(group)
+    assert sorted(image_id for _, image_id in found) == leaked
+    assert all([split, image_id] in group for split, image_id in found)
+
+
+def test_groups_are_told_by_their_sums():
+    groups = [[["dev", "c"], ["train", "d"]], [["train", "x"], ["train", "y"], ["train", "z"]],
+              [["test", "b"], ["train", "a"], ["train", "e"]]]  # fmt: skip
+    one, *others = map(duplicates.summarize, groups)
+    sums = duplicates.add_summaries([one, duplicates.add_summaries(others)])
+    assert sums == duplicates.Summary(duplicates=5, leaks=3, first_leak="a")
+    assert duplicates.add_summaries([]) == duplicates.Summary()
 
 
 def test_equal_images_are_found_by_their_bytes(tmp_path):

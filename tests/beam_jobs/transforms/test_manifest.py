@@ -42,6 +42,20 @@ def test_every_row_reaches_its_shard_once_whatever_the_order():
         assert_that(grouped, check)
 
 
+def test_images_to_leave_out_are_left_out_of_their_split_alone():
+    rows, left_out = _rows(2_000) + _rows(50, "dev"), [("train", f"{i:05d}") for i in range(40)]
+
+    def check(found):
+        kept = [row for _, packs in found for row in manifest.rows_of(packs)]
+        assert (
+            sorted(kept, key=lambda row: (row.split, row.image_id)) == rows[2_000:] + rows[40:2_000]
+        )
+
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        ids = pipeline | "LeftOut" >> beam.Create(left_out)
+        assert_that(pipeline | beam.Create(rows) | manifest.GroupByShard(3, ids), check)
+
+
 def test_many_rows_are_few_elements():
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         packs = (
