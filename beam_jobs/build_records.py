@@ -17,6 +17,7 @@ from apache_beam.utils import shared
 from ml_collections import ConfigDict
 
 from beam_jobs import estimate, progress_bar, records_folder, records_pipeline
+from beam_jobs.count_images import count_images
 from beam_jobs.records_folder import RecordsSettings
 from beam_jobs.runners import flink, job_errors, runner_options
 from beam_jobs.transforms import encoder_graph, failure_limit
@@ -61,7 +62,7 @@ def build_records(
     failure_limit.validate(config.records.max_failures)
     existing = None if overwrite else records_folder.read_settings(config.records.dir)
     reader = datasets.build_reader(config.dataset)
-    splits = _check_and_count(config, reader, existing)
+    splits = _check_and_count(config, reader, existing, beam_args)
     given = _given_vocabulary(config.text.vocabulary)
     encoder = encoders.build(config.encoder)
     config = _with_choices(config, encoder, existing, splits)
@@ -107,9 +108,14 @@ def summarize(folder: str, info: records.Info) -> list[str]:
     ]
 
 
-def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
+def dry_run(config: ConfigDict, beam_args: Sequence[str] = (), *, workdir: str = "") -> list[str]:
     """Returns lines that say what `build_records` would do, how many bytes it takes, and how
-    long. Writes nothing.
+    long. Leaves nothing written.
+
+    Args:
+      config: a resolved config.
+      beam_args: Beam's own options; only a large table is counted with them.
+      workdir: the run's folder; empty: none.
 
     Raises:
       UserError: as `build_records` does before it starts, and if no image can be read.
@@ -117,7 +123,11 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
     if workdir:
         config_lib.check_run(config, workdir)
     failure_limit.validate(config.records.max_failures)
-    with estimate.read_overview(config.dataset, config.records.limit) as (splits, timed_rows):
+    if not runner_options.is_local(PipelineOptions(list(beam_args))):
+        config = runner_options.absolute_paths(config)
+    with estimate.read_overview(
+        config.dataset, config.records.limit, config.records.dir, beam_args
+    ) as (splits, timed_rows):
         check_splits(splits, needs_train=not config.text.vocabulary)
         warn_without_dev(splits)
         _given_vocabulary(config.text.vocabulary)
@@ -149,18 +159,23 @@ def dry_run(config: ConfigDict, *, workdir: str = "") -> list[str]:
 
 
 def _check_and_count(
-    config: ConfigDict, reader: datasets.Reader, existing: RecordsSettings | None
+    config: ConfigDict,
+    reader: datasets.Reader,
+    existing: RecordsSettings | None,
+    beam_args: Sequence[str],
 ) -> dict[str, int] | None:
     """Raises the reader's UserError in one line, before any worker starts.
 
     Returns:
-      Images by split, where the number of shards has to be chosen by them. Else None: workers
-      count, as a table may be too long for one process.
+      Images by split, where the number of shards has to be chosen by them. Else None: the job
+      itself counts.
     """
     reader.first()  # Raises what the reader refuses.
     if config.records.num_shards or existing is not None:
         return None
-    splits = estimate.count_images(reader, config.records.limit)
+    splits = count_images(
+        reader, config.dataset, config.records.limit, config.records.dir, beam_args
+    )
     check_splits(splits, needs_train=not config.text.vocabulary)
     return splits
 

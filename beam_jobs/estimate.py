@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from beam_jobs.count_images import count_images, is_large
 from beam_jobs.transforms import manifest
 from beam_jobs.transforms.decode_images import Decoded, decode_ahead
 from beam_jobs.transforms.encoder_graph import EncoderGraph, prepare_process
 from imcap import datasets, encoders, records
 from imcap.datasets import CaptionedImage
+from imcap.datasets.parted import PartedReader
 from imcap.errors import UserError
 
 _RECORD_BYTES = 1_000  # About what a record holds besides features.
@@ -35,31 +37,34 @@ class Overview(NamedTuple):
     timed_rows: list[CaptionedImage]
 
 
-def count_images(reader: datasets.Reader, limit: int = 0) -> dict[str, int]:
-    """Returns the images by split, at most `limit` of each (0: all); reads no image."""
-    return {split: min(count, limit or count) for split, count in reader.count().items()}
-
-
 @contextlib.contextmanager
-def read_overview(dataset: ConfigDict, limit: int = 0) -> Iterator[Overview]:
+def read_overview(
+    dataset: ConfigDict, limit: int = 0, folder: str = "", beam_args: Sequence[str] = ()
+) -> Iterator[Overview]:
     """Reads all rows once, and no image; what has to be drawn is there until the block ends.
 
     Args:
       dataset: a config's `dataset` part.
       limit: images of each split; 0: all.
+      folder, beam_args: see `count_images`.
 
     Raises:
       UserError: the reader's, if the data set cannot be read or holds no image.
     """
     reader = datasets.build_reader(dataset)
     reader.first()
+    if isinstance(reader, PartedReader) and is_large(reader):
+        splits = count_images(reader, dataset, limit, folder, beam_args)
+        yield Overview(splits, reader.sample(_TIMED_IMAGES))
+        return
     if not reader.draws:
         yield _scan(reader, limit)
         return
     with tempfile.TemporaryDirectory() as folder:
         size = min(dataset.size, _TIMED_IMAGES)
         sample = datasets.build_reader({**dataset.to_dict(), "dir": folder, "size": size})
-        yield Overview(count_images(reader, limit), list(sample.read(datasets.Problems())))
+        splits = count_images(reader, dataset, limit, folder, beam_args)
+        yield Overview(splits, list(sample.read(datasets.Problems())))
 
 
 def _scan(reader: datasets.Reader, limit: int) -> Overview:

@@ -74,6 +74,14 @@ def make_folders(folder: str) -> None:
             FileSystems.mkdirs(path)
 
 
+def remove_empty_folders(folder: str) -> None:
+    """Removes what `make_folders` has made where nothing has been written there."""
+    if not filesystem.is_remote(folder):
+        for path in (os.path.join(folder, "shards"), os.path.join(folder, "progress"), folder):
+            with contextlib.suppress(OSError):  # It is not empty.
+                os.rmdir(path)
+
+
 def count_reports(folder: str) -> int:
     """Returns how many shards have a report."""
     return len(_find(folder, "shards/*-?????.json"))

@@ -79,12 +79,9 @@ def add_transforms(
 
 
 def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
-    """Returns what reads the data set: many workers, where its source has parts, else one.
-
-    One worker also reads the source of a sample, as its order says which images are the first.
-    """
-    if isinstance(reader, PartedReader) and not config.records.limit:
-        return read_parts.ReadParts(config.dataset.to_dict(), reader)
+    """Returns what reads the data set: many workers, where its source has parts, else one."""
+    if isinstance(reader, PartedReader):
+        return read_parts.ReadParts(config.dataset.to_dict(), reader, config.records.limit)
     return manifest.ReadManifest(config.dataset.to_dict(), config.records.limit)
 
 

@@ -45,7 +45,7 @@ def records(parsed: Parsed) -> None:
     config = parsed.config
     runtime.assume_frozen_weights()  # A dry run times the encoder.
     if parsed.values.dry_run:
-        print("\n".join(build_records.dry_run(config, workdir=parsed.workdir)))
+        print("\n".join(build_records.dry_run(config, parsed.rest, workdir=parsed.workdir)))
         return
     runtime.share_one_heap()
     info = build_records.build_records(

@@ -53,6 +53,7 @@ LEVELS = {
     "beam_jobs": {
         "base": ("captions_folder", "heartbeats", "records_folder", "runners", "shard_reports"),
         "transforms": ("progress_bar", "transforms"),
+        "counts": ("count_images",),
         "pipeline": ("estimate", "records_pipeline"),
         "commands": ("build_records", "caption_images"),
         "package": ("__init__",),

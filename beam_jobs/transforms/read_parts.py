@@ -21,13 +21,15 @@ class ReadParts(beam.PTransform):
     """Reads the parts of a data set with many workers.
 
     One element to `rows`, one for each image, and to `problems`, the kinds of problems found:
-    (kind, count, place of the first).
+    (kind, count, place of the first). With a limit the rows are the first of each split in the
+    source's order; one worker holds the places of so many, but not the rows.
     """
 
-    def __init__(self, dataset: dict[str, Any], reader: PartedReader) -> None:
-        """`dataset`: a config's `dataset` part; `reader`: the one that it names."""
+    def __init__(self, dataset: dict[str, Any], reader: PartedReader, limit: int = 0) -> None:
+        """`dataset`: a config's `dataset` part; `reader`: the one that it names; `limit`: images
+        of each split, 0: all."""
         super().__init__()
-        self._dataset = dataset
+        self._dataset, self._limit = dataset, limit
         self._groups = reader.size() // _GROUP_BYTES + 1
 
     def expand(self, begin: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -40,14 +42,34 @@ class ReadParts(beam.PTransform):
                 "problems", main="to"
             )
         )
-        merged = (
+        grouped = (
             read.to
             | "PackEntries" >> beam.ParDo(manifest.PackByKey())
             | "GroupEntries" >> beam.GroupByKey()
-            | "Merge" >> beam.FlatMap(_merge).with_outputs("problems", main="rows")
         )
-        problems = (read.problems, merged.problems) | beam.Flatten()
-        return {"rows": merged.rows, "problems": problems}
+        merge_group = _merge_packed if self._limit else _merge
+        merged = grouped | "Merge" >> beam.FlatMap(merge_group).with_outputs(
+            "problems", main="rows"
+        )
+        rows = merged.rows | "Limit" >> _Limit(self._limit) if self._limit else merged.rows
+        return {"rows": rows, "problems": (read.problems, merged.problems) | beam.Flatten()}
+
+
+class _Limit(beam.PTransform):
+    """Packs of [place, row] to the rows with the first places of each split."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def expand(self, packs: beam.PCollection[bytes]) -> beam.PCollection[CaptionedImage]:
+        last = (
+            packs
+            | "Places" >> beam.FlatMap(_places)
+            | "First" >> beam.combiners.Top.SmallestPerKey(self._limit)
+            | "Last" >> beam.MapTuple(lambda split, places: (split, max(places)))
+        )
+        return packs | "Take" >> beam.FlatMap(_rows_up_to, beam.pvalue.AsDict(last))
 
 
 def _numbered_parts(_: None, dataset: dict[str, Any]) -> Iterator[tuple[int, Part]]:
@@ -81,15 +103,54 @@ class _ReadPart(beam.DoFn):
         yield from _tagged(problems)
 
 
+def _sorted_entries(packs: Iterable[bytes]) -> list[list[Any]]:
+    """Returns the entries in the source's order, whatever order they came in."""
+    return sorted(entry for pack in packs for entry in manifest.decompress(pack))
+
+
 def _merge(group: tuple[int, Iterable[bytes]]) -> Iterator[CaptionedImage | Any]:
-    """Merges the entries of each image in the source's order, whatever order they came in."""
-    entries = sorted(entry for pack in group[1] for entry in manifest.decompress(pack))
+    """Merges the entries of each image."""
     problems = Problems()
-    rows = ((where, Entry(*entry)) for _, _, where, *entry in entries)
+    rows = ((where, Entry(*entry)) for _, _, where, *entry in _sorted_entries(group[1]))
     for image in merge(rows, problems):
         manifest.IMAGES_READ.inc()
         yield image
     yield from _tagged(problems)
+
+
+def _merge_packed(group: tuple[int, Iterable[bytes]]) -> Iterator[bytes | Any]:
+    """Merges the entries of each image; yields packs of [place, row].
+
+    Packed, as all rows wait until it is known which are the first.
+    """
+    entries, problems = _sorted_entries(group[1]), Problems()
+    rows = [((part, index), where, Entry(*entry)) for part, index, where, *entry in entries]
+    places: dict[str, tuple[int, int]] = {}
+    for place, _, entry in rows:
+        if entry.path and not entry.exclusions:
+            places.setdefault(entry.image_id, place)
+    images = merge(((where, entry) for _, where, entry in rows), problems)
+    placed = (
+        [places[row.image_id], [row.image_id, row.path, row.captions, row.split]] for row in images
+    )
+    yield from map(manifest.compress, manifest.batched(placed, manifest.PACK_SIZE))
+    yield from _tagged(problems)
+
+
+def _placed_rows(pack: bytes) -> Iterator[tuple[tuple[int, int], CaptionedImage]]:
+    for place, (image_id, path, captions, split) in manifest.decompress(pack):
+        yield tuple(place), CaptionedImage(image_id, path, tuple(captions), split)
+
+
+def _places(pack: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+    return ((row.split, place) for place, row in _placed_rows(pack))
+
+
+def _rows_up_to(pack: bytes, last: dict[str, tuple[int, int]]) -> Iterator[CaptionedImage]:
+    for place, row in _placed_rows(pack):
+        if place <= last[row.split]:
+            manifest.IMAGES_READ.inc()
+            yield row
 
 
 def _tagged(problems: Problems) -> Iterator[beam.pvalue.TaggedOutput]:

@@ -80,10 +80,22 @@ class PartedReader(Reader):
 
     def first(self) -> CaptionedImage:
         """Returns an image of the first row that can be used, with that row's captions."""
-        problems = Problems()
+        return self.sample(1)[0]
+
+    def sample(self, count: int) -> list[CaptionedImage]:
+        """Returns `count` images of the first rows that can be used, with one row's captions each.
+
+        Raises:
+          UserError: as `read` does.
+        """
+        problems, found = Problems(), dict[str, CaptionedImage]()
         entries = (entry for part in self.files() for entry in self.entries(part, problems))
         images = (image for entry in entries for image in merge([entry], problems))
-        return next(require_some(images, self.name, problems))
+        for image in require_some(images, self.name, problems):
+            found.setdefault(image.image_id, image)
+            if len(found) == count:
+                break
+        return list(found.values())
 
 
 def _is_same_image(path: str, other: str) -> bool:

@@ -229,9 +229,9 @@ class _SelectedParts(PartedReader):
         yield from super().read(problems)
         self._lists.log(problems)
 
-    def first(self) -> CaptionedImage:
+    def sample(self, count: int) -> list[CaptionedImage]:
         self._require_use()
-        return super().first()
+        return super().sample(count)
 
     def _require_use(self) -> None:
         """Raises UserError if a list excludes no image; reads until each has excluded one."""

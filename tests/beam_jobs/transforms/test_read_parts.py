@@ -10,11 +10,11 @@ import landscapes
 import pyarrow
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
 from pyarrow import parquet
 
 from beam_jobs import build_records
-from beam_jobs.transforms import read_parts
+from beam_jobs.transforms import manifest, read_parts
 from imcap import datasets, records
 from imcap.datasets import table_files
 
@@ -86,6 +86,26 @@ def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, s
         read = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader)
         assert_that(read["rows"], check_rows, label="rows")
         assert_that(read["problems"], check_problems, label="problems")
+
+
+def test_a_limit_takes_the_first_images_of_each_split_in_the_source(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_files, "PART_BYTES", 500)
+    monkeypatch.setattr(read_parts, "_GROUP_BYTES", 1_000)
+    write(tmp_path, ".jsonl")
+    (tmp_path / "list.txt").write_text(f"{IMAGES[1]}\n")
+    config = {
+        "name": "table",
+        "dir": str(tmp_path),
+        "captions": "part-*.jsonl",
+        "columns": {"split": "split"},
+        "exclude": str(tmp_path / "list.txt"),
+    }
+    reader = datasets.build_reader(config)
+    expected = list(manifest.limited(reader.read(datasets.Problems()), 5))
+    assert [row.image_id for row in expected] == [IMAGES[n] for n in (0, 2, 3, 4, 6)]
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        read = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader, limit=5)
+        assert_that(read["rows"], equal_to(expected))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".tsv"])
