@@ -17,6 +17,7 @@ PAGES = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "docs/demo.ipynb",
     *(f"docs/{path.name}" for path in sorted((processes.ROOT / "docs").glob("*.md"))),
 )
 
