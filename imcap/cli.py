@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import imcap
 from imcap import runtime
-from imcap.command_line import beam_options, caption_command, command_flags, console
+from imcap.command_line import beam_options, caption_command, captioners, command_flags, console
 from imcap.command_line.command_flags import Parsed
 from imcap.errors import DivergenceError, Interrupted, UserError
 
@@ -139,7 +139,6 @@ def export(parsed: Parsed) -> None:
 )  # fmt: skip
 def caption(parsed: Parsed) -> int:
     """caption images: files, folders or globs; any number of them with --out or --sidecar"""
-    from imcap.command_line import captioners
     from imcap.serving import caption_files
 
     values = parsed.values
@@ -182,9 +181,9 @@ def inspect(parsed: Parsed) -> None:
 
 @command(
     "serve",
-    "model model_config_file poll_seconds host port threads max_batch_size batch_timeout_ms "
-    "max_waiting max_connections max_instances max_body_mib max_image_mib max_image_megapixels "
-    "request_timeout_s",
+    "model weights model_config_file poll_seconds host port threads max_batch_size max_waiting "
+    "batch_timeout_ms max_connections max_instances max_body_mib max_image_mib "
+    "max_image_megapixels request_timeout_s",
 )
 def serve(parsed: Parsed) -> None:
     """answer TensorFlow Serving's REST API"""
@@ -199,14 +198,14 @@ def serve(parsed: Parsed) -> None:
     limits = server.Limits(**{n: getattr(values, n) for n in server.Limits.__dataclass_fields__})
     runtime.limit_threads(values.threads)
     server.serve(
-        models, host=values.host, port=values.port, limits=limits,
-        model_config_file=values.model_config_file, poll_seconds=values.poll_seconds,
+        captioners.find_exports(models, values.weights), host=values.host, port=values.port,
+        limits=limits, model_config_file=values.model_config_file, poll_seconds=values.poll_seconds,
         announce=functools.partial(print, flush=True),
     )  # fmt: skip
 
 
 @command(
-    "app", "model host port samples max_image_mib allow_private_addresses",
+    "app", "model weights host port samples max_image_mib allow_private_addresses",
     defaults={"port": 8502},
 )  # fmt: skip
 def app(parsed: Parsed) -> None:
@@ -218,8 +217,8 @@ def app(parsed: Parsed) -> None:
     if not models:
         raise UserError("imcap app needs --model=DIR or --model=NAME=DIR, once for each model")
     app_server.run(
-        models, host=values.host, port=values.port, samples=values.samples,
-        max_image_mib=values.max_image_mib,
+        captioners.find_exports(models, values.weights), host=values.host, port=values.port,
+        samples=values.samples, max_image_mib=values.max_image_mib,
         allow_private_addresses=values.allow_private_addresses,
         announce=functools.partial(print, flush=True),
     )  # fmt: skip

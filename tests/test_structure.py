@@ -88,6 +88,8 @@ TESTED_IN = {
     "imcap.encoders.layer_graph": "encoders/test_conv_add_fusion.py",
     # Ready models are the only ones that it alone can choose.
     "imcap.command_line.captioners": "exporting/test_ready_model.py",
+    # What every export writes.
+    "imcap.exporting.version_folder": "exporting/test_ready_export.py",
     # The process that a check starts.
     "imcap.exporting.fresh_process": "exporting/test_export_check.py",
     # Scorers of one interface, compared with pycocoevalcap's in one test.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from imcap import runtime
-from imcap.command_line import console
+from imcap import exporting, runtime
+from imcap.command_line import captioners, console
 from imcap.command_line.command_flags import Parsed
 from imcap.errors import UserError
 
@@ -33,16 +33,18 @@ def run_job(parsed: Parsed, images: Sequence[str], beam_args: Sequence[str]) -> 
       KeyboardInterrupt: with an argument, as the same command continues.
     """
     values = parsed.values
-    if values.checkpoint or values.weights or len(values.model) != 1:
-        raise UserError("--out and --sidecar take one exported model: --model=DIR, and no other")
+    if values.checkpoint or len(values.model) > 1:
+        raise UserError("--out and --sidecar take one model, exported or ready: --model=DIR")
     out = values.out or _default_out(images)
+    model = values.model[0] if values.model else exporting.DEFAULT_MODEL
+    model = captioners.find_exports({model: model}, values.weights)[model]
     runtime.share_one_heap()
     runtime.assume_frozen_weights()
     with console.quiet():
         from beam_jobs import caption_images
     try:
         summary = caption_images.caption_images(
-            images, values.model[0], out, beam_args,
+            images, model, out, beam_args,
             top=values.top, sidecar=values.sidecar, overwrite=values.overwrite,
             part_size=values.part_size,
         )  # fmt: skip

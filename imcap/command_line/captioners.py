@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from imcap.command_line import console
@@ -55,6 +55,34 @@ def find(model: Sequence[str], checkpoint: Sequence[str], weights: str) -> tuple
     if weights and not ready:
         raise UserError(f"--weights is for a ready model, which {folder} is not")
     return folder, ready
+
+
+def find_exports(models: Mapping[str, str], weights: str) -> dict[str, str]:
+    """Returns folders of exported models by name; ready models are exported to a cache.
+
+    Args:
+      models: folders, or names of ready models, by name.
+      weights: the value of --weights.
+
+    Raises:
+      UserError: a ready model cannot be used, or --weights is given and none is one.
+    """
+    from imcap import exporting
+
+    found = {name: exporting.find_ready_model(folder) for name, folder in models.items()}
+    if weights and not any(found.values()):
+        raise UserError("--weights is for a ready model, and no --model is one")
+    return {
+        name: _export_once(ready, weights) if (ready := found[name]) else folder
+        for name, folder in models.items()
+    }
+
+
+def _export_once(ready: str, weights: str) -> str:
+    with console.quiet():
+        from imcap.exporting import ready_export
+
+    return ready_export.export_once(ready, weights)
 
 
 def _load_run(folder: str, checkpoint: Sequence[str]) -> FunctionCaptioner:

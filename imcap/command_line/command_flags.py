@@ -72,8 +72,8 @@ FLAGS = {
     ),
     "model": Flag(
         flags.DEFINE_multi_string, [], "DIR",
-        "An exported model: its folder, or a run's. Give it once for each model to serve; NAME=DIR "
-        "serves a model under NAME instead of its folder's name.",
+        "An exported model: its folder, or a run's; or a ready model, such as flickr8k_resnet50. "
+        "Give it once for each model to serve; NAME=DIR serves it under NAME.",
     ),
     "top": Flag(flags.DEFINE_integer, 1, "N", "Captions per image."),
     "json": Flag(flags.DEFINE_bool, False, "", "Print JSON lines."),

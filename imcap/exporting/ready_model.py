@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -138,6 +139,20 @@ def _digest(path: str) -> str:
     return hashlib.sha256(filesystem.read_bytes(path)).hexdigest()
 
 
+class Parts(NamedTuple):
+    """A ready model in memory.
+
+    Attributes:
+      model: the captioner.
+      info: of the records that it was trained on.
+      decode: a config's `decode` part.
+    """
+
+    model: CaptionModel
+    info: records.Info
+    decode: ConfigDict
+
+
 def load(folder: str, weights: str = "", *, batch_size: int = 32) -> FunctionCaptioner:
     """Returns the captioner that a ready model makes.
 
@@ -151,6 +166,12 @@ def load(folder: str, weights: str = "", *, batch_size: int = 32) -> FunctionCap
       UserError: a file of the model is missing or not what was written, or the encoder's weights
         are missing, cannot be fetched, or are others than it was trained on.
     """
+    model = load_parts(folder, weights).model
+    return FunctionCaptioner(folder, model.signatures(), model, batch_size=batch_size)
+
+
+def load_parts(folder: str, weights: str = "") -> Parts:
+    """Returns what `load` makes the captioner of; arguments and errors are those of `load`."""
     check_digests(folder)
     info_path, vocabulary_path = (
         os.path.join(folder, name) for name in (records.INFO, records.VOCABULARY)
@@ -167,8 +188,14 @@ def load(folder: str, weights: str = "", *, batch_size: int = 32) -> FunctionCap
     decoder = _build_decoder(config, info, folder)
     max_length = max(info.text["max_length"], config.decode.max_length)
     tokenizer = text.Tokenizer(vocabulary, max_length)
-    model = CaptionModel(encoder, decoder, tokenizer, info, config.decode)
-    return FunctionCaptioner(folder, model.signatures(), model, batch_size=batch_size)
+    return Parts(
+        CaptionModel(encoder, decoder, tokenizer, info, config.decode), info, config.decode
+    )
+
+
+def read_card(folder: str) -> str:
+    """Returns MODEL_CARD.md."""
+    return _read_text(os.path.join(folder, _CARD))
 
 
 def check_digests(folder: str) -> None:

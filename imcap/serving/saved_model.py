@@ -40,12 +40,12 @@ def find_versions(folder: str) -> dict[int, str]:
     Raises:
       UserError: no model is found.
     """
-    if _is_saved_model(folder):
+    if is_saved_model(folder):
         return {version(folder): folder}
     for parent in (folder, os.path.join(folder, "export")):
         names = os.listdir(parent) if os.path.isdir(parent) else []
         paths = {int(name): os.path.join(parent, name) for name in names if _is_number(name)}
-        if versions := {number: path for number, path in paths.items() if _is_saved_model(path)}:
+        if versions := {number: path for number, path in paths.items() if is_saved_model(path)}:
             return versions
     problem = "no exported model in it" if os.path.isdir(folder) else "no such folder"
     command = "imcap export --workdir=DIR"
@@ -89,7 +89,8 @@ def _model_name(folder: str) -> str:
     return parts[-1]
 
 
-def _is_saved_model(folder: str) -> bool:
+def is_saved_model(folder: str) -> bool:
+    """Tells whether a folder holds a SavedModel."""
     return os.path.isfile(os.path.join(folder, "saved_model.pb"))
 
 

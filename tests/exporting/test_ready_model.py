@@ -18,24 +18,6 @@ from imcap.exporting import ready_model
 from imcap.serving.captioner import Captioner
 
 
-@pytest.fixture(scope="module")
-def folder(landscape_run, trained, tmp_path_factory) -> Path:
-    """A ready model of the landscapes' run."""
-    path = tmp_path_factory.mktemp("ready") / "landscapes"
-    export.write_ready_model(trained.config, str(landscape_run), str(path))
-    return path
-
-
-@pytest.fixture(scope="module")
-def encoder(landscape_data) -> str:
-    return str(landscape_data / "encoder.keras")
-
-
-@pytest.fixture(scope="module")
-def images(landscape_data) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(landscape_data.glob("*.jpg"))[45:]]
-
-
 def test_captions_are_those_of_the_export(folder, encoder, landscape_export, images):
     found = ready_model.load(str(folder), encoder).caption(images)
     expected = Captioner(landscape_export).caption(images)

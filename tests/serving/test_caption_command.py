@@ -68,7 +68,7 @@ def test_a_job_s_exit_status_says_whether_images_failed(landscape_export, tmp_pa
 def test_a_job_is_not_begun_with_a_mistake(version_dir, images):
     mistakes = {
         (images, images / "a.png", "--sidecar"): "--sidecar of more than one folder needs --out=",
-        (images, "--sidecar", "--checkpoint=best"): "--out and --sidecar take one exported model",
+        (images, "--sidecar", "--checkpoint=best"): "--out and --sidecar take one model",
         (images, "--runner=flink"): "--runner=flink is for a job: --out=FILE or --sidecar is mis",
         (
             images,
