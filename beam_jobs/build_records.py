@@ -25,6 +25,7 @@ from beam_jobs.transforms.check_manifest import check_splits, warn_without_dev
 from imcap import config as config_lib
 from imcap import datasets, encoders, filesystem, hashing, records, runtime, text
 from imcap.datasets import selection
+from imcap.encoders import compute_dtype
 from imcap.errors import UserError, one_line
 
 
@@ -218,7 +219,8 @@ def _with_choices(
         if existing:
             config.encoder.compute_dtype = existing["encoder"]["compute_dtype"]
         else:
-            choice = encoder_graph.choose_compute_dtype(config.encoder, encoder.network)
+            batch_size = encoders.batch_size(config.encoder)
+            choice = compute_dtype.choose("auto", encoder.network, batch_size)
             logging.info("config.encoder.compute_dtype=%s (%s)", choice.name, choice.reason)
             config.encoder.compute_dtype = choice.name
     return config

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from imcap import config as config_lib
 from imcap import encoders, filesystem, records
 from imcap.decoding import members, rerank
 from imcap.errors import UserError
-from imcap.exporting import export_check, ready_model
+from imcap.exporting import export_check, ready_model, variants
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
@@ -48,10 +49,11 @@ def export_model(
         encoder, config.encoder would give other features than the records hold, or as
         `neighbor_files.read_or_build` where captions are reranked, or `export_check.run`.
     """
-    model, info, found = _build_model(config, workdir, checkpoint)
-    card = _render_card(config, workdir, model, info, found)
+    run = _load(config, workdir, checkpoint)
+    variant = variants.choose(config.export, run.encoder, encoders.batch_size(config.encoder))
+    card = _render_card(config, workdir, run, variant.describe())
     dataset = config.dataset if check else None
-    return _write(model, config.decode, os.path.join(workdir, "export"), info, card, dataset)
+    return _write(run, variant, config.decode, os.path.join(workdir, "export"), card, dataset)
 
 
 def write_ready_model(
@@ -69,28 +71,23 @@ def write_ready_model(
       UserError: as `export_model` and `ready_model.write`.
     """
     ready_model.check_settings(folder, config)
-    model, info, found = _build_model(config, workdir, checkpoint)
+    run = _load(config, workdir, checkpoint)
     records_folder = staging.local_folder(
         config.records.dir, config.records.cache_dir, with_shards=False
     )
-    vocabulary = records.read_checked_vocabulary(records_folder, info)
-    card = _render_card(config, workdir, model, info, found)
-    ready_model.write(folder, config, info, vocabulary, model.decoder, card)
+    vocabulary = records.read_checked_vocabulary(records_folder, run.info)
+    card = _render_card(config, workdir, run, ready_model.DTYPES)
+    ready_model.write(folder, config, run.info, vocabulary, run.model.decoder, card)
 
 
-def _render_card(
-    config: ConfigDict,
-    workdir: str,
-    model: CaptionModel,
-    info: records.Info,
-    found: Sequence[members.Member],
-) -> str:
+def _render_card(config: ConfigDict, workdir: str, run: _Run, dtypes: str) -> str:
     return model_card.render(
-        info,
-        members=[_describe_member(member, config) for member in found],
+        run.info,
+        members=[_describe_member(member, config) for member in run.found],
         decode=config.decode,
-        scores=files.scores_of(workdir, members.describe(found), config.decode),
-        tuned=model.decoder.describe_encoding(),
+        scores=files.scores_of(workdir, members.describe(run.found), config.decode),
+        tuned=run.model.decoder.describe_encoding(),
+        dtypes=dtypes,
     )
 
 
@@ -122,14 +119,28 @@ def load_run(workdir: str, checkpoint: Sequence[str] = (checkpoints.BEST,)) -> C
             f"{workdir} is not a run's folder: it has no {config_lib.CONFIG_JSON}. --checkpoint "
             "chooses among the weights of a run; an exported model has only one"
         )
-    model, *_ = _build_model(config_lib.resolve(config, workdir), workdir, checkpoint)
-    return model
+    return _load(config_lib.resolve(config, workdir), workdir, checkpoint).model
 
 
-def _build_model(
-    config: ConfigDict, workdir: str, checkpoint: Sequence[str]
-) -> tuple[CaptionModel, records.Info, list[members.Member]]:
-    """Returns a run's captioner, its records' info.json, and which weights it has."""
+class _Run(NamedTuple):
+    """A run's captioner and what it is made of.
+
+    Attributes:
+      model: the captioner.
+      encoder: its encoder.
+      build: makes the captioner with another encoder.
+      info: the records' info.json.
+      found: which weights it has.
+    """
+
+    model: CaptionModel
+    encoder: encoders.Encoder
+    build: Callable[[Callable[[tf.Tensor], tf.Tensor]], CaptionModel]
+    info: records.Info
+    found: list[members.Member]
+
+
+def _load(config: ConfigDict, workdir: str, checkpoint: Sequence[str]) -> _Run:
     records_config = config.records
     folder = staging.local_folder(records_config.dir, records_config.cache_dir, with_shards=False)
     info = records.read_info(folder)
@@ -151,18 +162,23 @@ def _build_model(
         decoder,
         skip_corrupted=records_config.skip_corrupted,
     )
-    return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker), info, found
+
+    def build(encoder: Callable[[tf.Tensor], tf.Tensor]) -> CaptionModel:
+        return CaptionModel(encoder, decoder, tokenizer, info, config.decode, reranker)
+
+    return _Run(build(encoder), encoder, build, info, found)
 
 
 def _write(
-    model: CaptionModel, decode: ConfigDict, folder: str, info: records.Info, card: str,
+    run: _Run, variant: variants.Variant, decode: ConfigDict, folder: str, card: str,
     dataset: ConfigDict | None,
 ) -> str:  # fmt: skip
     """Writes the next version below `folder`; returns its folder.
 
     `dataset`: of the images that it is checked with; None: it is not.
     """
-    target = _next_version(folder)
+    target, info = _next_version(folder), run.info
+    saved = variants.build(variant, run.model, run.encoder, run.build)
     metadata = {
         "vocabulary_digest": info.vocabulary_digest,
         # A network's file is named without the folders of the machine that exported it.
@@ -170,17 +186,19 @@ def _write(
         "preprocessing": info.preprocessing,
         "feature_dtype": info.feature_dtype,
         "decode": decode.to_dict(),
+        "export": variant._asdict(),
     }
-    if tuned := model.decoder.describe_encoding():
+    if tuned := run.model.decoder.describe_encoding():
         metadata["tuned"] = tuned
     with filesystem.replacing(target) as temporary:
-        tf.saved_model.save(model, temporary, signatures=model.signatures())
+        tf.saved_model.save(saved, temporary, signatures=saved.signatures())
         os.makedirs(os.path.dirname(os.path.join(temporary, METADATA)), exist_ok=True)
         filesystem.write_json(os.path.join(temporary, METADATA), metadata, indent=1)
         path = os.path.join(temporary, warmup_requests.PATH)
         warmup_requests.write(path, info.preprocessing["image_size"])
         if dataset is not None:
-            card += f"\n{export_check.run(temporary, model, dataset).describe()}"
+            check = export_check.run(temporary, run.model, dataset, variant.tolerance())
+            card += f"\n{check.describe()}"
         filesystem.write_text(os.path.join(temporary, "MODEL_CARD.md"), card)
     return target
 

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
@@ -15,7 +14,6 @@ from imcap import encoders, records, runtime
 
 # An option of TensorFlow's graph optimizer. Weights and sums stay float32.
 _BFLOAT16_CONVOLUTIONS = "auto_mixed_precision_onednn_bfloat16"
-_TIMED_SHAPES = 3
 # Two batches at once: at the end of every layer some cores wait for the others, 7% of the time
 # with ResNet50 on two cores, unless there is another batch to work on.
 THREADS = 2
@@ -97,29 +95,3 @@ def prepare_process(compute_dtype: str) -> None:
     runtime.keep_large_blocks()
     options = {_BFLOAT16_CONVOLUTIONS: compute_dtype == "bfloat16"}
     tf.config.optimizer.set_experimental_options(options)
-
-
-def choose_compute_dtype(config: ConfigDict, network: keras.Model) -> runtime.DtypeChoice:
-    """Returns the dtype of the convolutions: for `auto`, the one that is faster on this machine.
-
-    Args:
-      config: a config's `encoder` part.
-      network: the encoder's, without networks as layers.
-    """
-    if config.compute_dtype == "auto" and tf.config.list_physical_devices("GPU"):
-        return runtime.DtypeChoice("float32", "bfloat16 convolutions are for CPUs only")
-    shapes = convolution_shapes(network, encoders.batch_size(config))
-    return runtime.choose_dtype(config.compute_dtype, shapes[:_TIMED_SHAPES])
-
-
-def convolution_shapes(network: keras.Model, batch_size: int) -> list[tuple[int, int, int]]:
-    """Returns the matrix products (m, k, n) that convolutions amount to, the largest first."""
-    shapes = set()
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Conv2D) and None not in layer.output.shape[1:]:
-            *window, channels = layer.kernel.shape
-            positions = int(np.prod(layer.output.shape[1:3]))
-            shapes.add((batch_size * positions, int(np.prod(window)), channels))
-    # Without a convolution of known size: a product of ResNet50's.
-    largest = sorted(shapes, key=lambda shape: (-int(np.prod(shape)), shape))
-    return largest or [(batch_size * 196, 2304, 256)]

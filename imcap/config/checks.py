@@ -25,6 +25,8 @@ CHOICES: dict[str, Collection[str]] = {
     "train.objective": OBJECTIVES,
     "train.compute_dtype": ("auto", "float32", "bfloat16", "float16"),
     "train.best_metric": METRICS,
+    "export.compute_dtype": ("float32", "bfloat16", "auto"),
+    "export.weights_dtype": ("float32", "float16"),
     "decode.rerank": ("none", "mbr", "consensus"),
 }
 POSITIVE = (
@@ -89,6 +91,7 @@ FRACTIONS = (
 # features or its weights. A name without a dot is a whole part of the config.
 CHANGEABLE: dict[str, str] = {
     "decode": "only the search for captions reads it; the weights do not depend on it",
+    "export": "only the export reads it; training knows nothing of it",
     "eval": "only evaluation reads it; scoring changes no weight",
     "dataset.dir": "the data set may have been moved; records name images relative to it",
     "encoder.batch_size": "images encoded at a time: speed and memory only",

@@ -63,6 +63,15 @@ def default() -> ConfigDict:
             "rerank_images": 30_000,  # Training images to search at most; an export holds them.
         }
     )
+    config.export = ConfigDict(
+        {
+            # Of the encoder's convolutions in the exported model: float32, bfloat16, which changes
+            # some captions, or auto for the one that is faster on this machine by measurement.
+            "compute_dtype": "float32",
+            # Of the kernels in its files: float32 or float16, which takes half of the bytes.
+            "weights_dtype": "float32",
+        }
+    )
     config.eval = ConfigDict(
         {
             # The folder of a BERT sentence encoder (config.json, model.safetensors, vocab.txt), by

@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -25,12 +25,31 @@ from imcap.exporting import fresh_process
 
 IMAGES = 16
 _LISTED = 20_000  # Rows of the data set that are read at most in search of dev images.
-_TOLERANCE = 1e-3  # Of scores, mean log-probabilities per token.
 
 
 class _Model(Protocol):
     def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `CaptionModel.caption`."""
+
+    def score(self, image_bytes: tf.Tensor, caption: tf.Tensor) -> dict[str, tf.Tensor]:
+        """See `CaptionModel.score`."""
+
+
+class Tolerance(NamedTuple):
+    """How far an export may be from its checkpoint.
+
+    Attributes:
+      captions: share of the images that may get other captions.
+      scores: difference of the two scores of one caption, mean log-probabilities per token.
+    """
+
+    captions: float
+    scores: float
+
+
+EXACT = Tolerance(0.0, 1e-3)
+# Rounded weights or convolutions change captions whose probabilities are nearly equal.
+ROUNDED = Tolerance(0.5, 0.1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +58,17 @@ class Check:
 
     Attributes:
       images: how many were captioned, and `source`: what they are.
+      others: how many got another caption than the checkpoint's.
       megabytes: of the folder's files.
       load_seconds: of `tf.saved_model.load`.
       first_seconds: of the first caption, which builds what later calls use.
       steady_seconds: the median of further captions of one image.
-      difference: the largest difference of two scores.
+      difference: the largest difference of the two scores of one caption.
     """
 
     images: int
     source: str
+    others: int
     megabytes: float
     load_seconds: float
     first_seconds: float
@@ -59,8 +80,8 @@ class Check:
         return f"""## Check
 
 Loaded with TensorFlow alone in a fresh process on {os.cpu_count()} CPU cores, the export gave the
-checkpoint's captions of {self.images} {self.source}. Scores differ by at most \
-{self.difference:.1g}.
+checkpoint's captions of {self._describe_images()}. The \
+scores that both give to the export's captions differ by at most {self.difference:.1g}.
 
 | | |
 | --- | --- |
@@ -70,8 +91,14 @@ checkpoint's captions of {self.images} {self.source}. Scores differ by at most \
 | further captions, one image at a time | {1000 * self.steady_seconds:.0f} ms |
 """
 
+    def _describe_images(self) -> str:
+        if not self.others:
+            return f"{self.images} {self.source}"
+        same = self.images - self.others
+        return f"{same} of {self.images} {self.source}, and other ones of {self.others}"
 
-def run(folder: str, model: _Model, dataset: ConfigDict) -> Check:
+
+def run(folder: str, model: _Model, dataset: ConfigDict, tolerance: Tolerance = EXACT) -> Check:
     """Captions images with an export and with the model that it was made of.
 
     Args:
@@ -79,6 +106,7 @@ def run(folder: str, model: _Model, dataset: ConfigDict) -> Check:
       model: of the checkpoint.
       dataset: a config's `dataset` part, whose dev images are taken; drawn ones where it cannot be
         read.
+      tolerance: by how much its captions and scores may differ.
 
     Raises:
       UserError: the export cannot be loaded, or its captions or scores are others.
@@ -86,20 +114,32 @@ def run(folder: str, model: _Model, dataset: ConfigDict) -> Check:
     images, source = find_images(dataset)
     found = _run_fresh_process(folder, images)
     expected = model.caption(tf.constant(images))
-    captions = [caption.decode() for caption in expected["caption"].numpy()]
-    for number, (one, other) in enumerate(zip(captions, found["captions"], strict=True)):
-        if one != other:
-            raise UserError(
-                f"the export gives another caption of image {number} of the {source} than the "
-                f"checkpoint: {other!r} instead of {one!r}"
-            )
+    others = _count_others(expected["caption"], found["captions"], source, tolerance)
+    if others:
+        expected = model.score(tf.constant(images), tf.constant(found["captions"]))
     scores = np.array([found["scores"], found["scores_of_captions"]])
     difference = float(np.abs(scores - expected["score"].numpy()).max())
-    if difference > _TOLERANCE:
+    if difference > tolerance.scores:
         raise UserError(f"the export's scores differ from the checkpoint's by {difference:.3g}")
     figures = {name: found[f"{name}_seconds"] for name in ("load", "first", "steady")}
     seconds = {f"{name}_seconds": value for name, value in figures.items()}
-    return Check(len(images), source, _megabytes(folder), **seconds, difference=difference)
+    return Check(len(images), source, others, _megabytes(folder), **seconds, difference=difference)
+
+
+def _count_others(
+    expected: tf.Tensor, found: Sequence[str], source: str, tolerance: Tolerance
+) -> int:
+    """Returns how many captions differ; raises UserError if these are too many."""
+    captions = [caption.decode() for caption in expected.numpy()]
+    others = [n for n, both in enumerate(zip(captions, found, strict=True)) if both[0] != both[1]]
+    if len(others) > tolerance.captions * len(captions):
+        first = others[0]
+        count = f" ({len(others)} of {len(captions)} differ)" if tolerance.captions else ""
+        raise UserError(
+            f"the export gives another caption of image {first} of the {source} than the "
+            f"checkpoint: {found[first]!r} instead of {captions[first]!r}{count}"
+        )
+    return len(others)
 
 
 def find_images(dataset: ConfigDict) -> tuple[list[bytes], str]:

@@ -26,10 +26,12 @@ from imcap.decoding import rerank
 from imcap.encoders.encoder import Encoder
 from imcap.errors import UserError
 from imcap.exporting import DIGESTS
+from imcap.exporting.half_weights import halve
 from imcap.serving.caption_model import CaptionModel
 from imcap.serving.captioner import FunctionCaptioner
 
 MAX_BYTES = 20_000_000
+DTYPES = "the decoder's are stored as float16; computed as float32"  # For MODEL_CARD.md.
 _CONFIG, _WEIGHTS, _CARD = "config.json", "decoder.npz", "MODEL_CARD.md"
 _FILES = (_CONFIG, records.INFO, records.VOCABULARY, _WEIGHTS, _CARD)
 _PARTS = ("encoder", "model", "decode")  # Of a config: what is needed to caption.
@@ -92,15 +94,10 @@ def check_settings(folder: str, config: ConfigDict) -> None:
 
 def _halve(decoder: Decoder) -> dict[str, np.ndarray]:
     """Returns the decoder's weights by name, as float16."""
-    with np.errstate(over="ignore"):  # Refused below.
-        weights = {
-            name: np.asarray(weight.numpy(), np.float16)
-            for name, weight in sorted(decoder.weights_by_name().items())
-        }
-    for name, values in weights.items():
-        if not np.isfinite(values).all():
-            raise UserError(f"the decoder's weight {name} has values that float16 cannot hold")
-    return weights
+    return {
+        name: halve(name, weight.numpy())
+        for name, weight in sorted(decoder.weights_by_name().items())
+    }
 
 
 def _remove_paths(settings: dict[str, dict]) -> None:

@@ -50,6 +50,7 @@ def render(
     decode: ConfigDict,
     scores: Mapping[str, files.Scores],
     tuned: str = "",
+    dtypes: str = "",
 ) -> str:
     """Returns the card, in Markdown.
 
@@ -59,6 +60,7 @@ def render(
       decode: a config's `decode` part.
       scores: split -> the content of its metrics.json, of these weights.
       tuned: which layers of the encoder were trained with the decoder, in one line; empty: none.
+      dtypes: of what is stored and computed, in one line; empty: float32.
     """
     rows, columns = info.feature_grid
     size = info.preprocessing["image_size"]
@@ -79,6 +81,7 @@ orientation, stretched to {size}x{size}, RGB |
 {decode.max_length} words{", of the image and its mirror image" if decode.both_views else ""} \
 |{_reranking_row(decode, info)}
 {_training_rows(members, info)}
+| numbers | {dtypes or "stored and computed as float32"} |
 | terms of the data | {_TERMS.get(info.dataset["name"], _OTHER_TERMS)} |
 | versions | {", ".join(f"{name} {version}" for name, version in info.versions.items())} |
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from imcap import encoders, images, records, text
+from imcap import images, records, text
 from imcap.decoders.base import DecoderLike
 from imcap.decoding import attention, beam_search, rerank, views
 from imcap.exporting.plain_tokens import PlainTokenizer
@@ -19,7 +19,7 @@ class CaptionModel(tf.Module):
 
     def __init__(
         self,
-        encoder: encoders.Encoder,
+        encoder: Callable[[tf.Tensor], tf.Tensor],
         decoder: DecoderLike,
         tokenizer: text.Tokenizer,
         info: records.Info,
@@ -29,7 +29,7 @@ class CaptionModel(tf.Module):
         """Stores the parts.
 
         Args:
-          encoder: the one that made the records.
+          encoder: the one that made the records, or that in another dtype.
           decoder: trained on them.
           tokenizer: of their vocabulary.
           info: their info.json, for how images are prepared and the dtype of the features.
@@ -64,6 +64,15 @@ class CaptionModel(tf.Module):
                 self.attention, input_signature=inputs, autograph=False
             )
         return found
+
+    def steps(self) -> dict[str, Any]:
+        """Returns the graphs of `encode` and `caption_features`, for batches of any size."""
+        pixels = tf.TensorSpec([None, self._image_size, self._image_size, 3], tf.float32)
+        features = tf.TensorSpec([None, *self._shape], records.float_dtype(self._feature_dtype))
+        return {
+            "encode": self.encode.get_concrete_function(pixels),
+            "caption_features": self.caption_features.get_concrete_function(features),
+        }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def caption(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

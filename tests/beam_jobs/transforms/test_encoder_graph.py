@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import landscapes
 import numpy as np
 import pytest
@@ -55,20 +54,3 @@ def test_bfloat16_gives_nearly_the_same_features(encoder):
         encoder_graph.prepare_process("float32")
     error = np.linalg.norm(exact - rounded) / np.linalg.norm(exact)
     assert 1e-5 < error < 0.05
-
-
-def test_convolutions_are_timed_as_the_products_that_they_amount_to():
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 1)(inputs)
-    network = keras.Model(inputs, keras.layers.Conv2D(16, 3, strides=2)(x))
-    assert encoder_graph.convolution_shapes(network, batch_size=2) == [
-        (2 * 3 * 3, 3 * 3 * 4, 16),
-        (2 * 8 * 8, 3, 4),
-    ]
-
-
-@pytest.mark.parametrize("requested", ["float32", "bfloat16"])
-def test_a_requested_compute_dtype_is_taken_as_it_is(encoder, requested):
-    encoder.compute_dtype = requested
-    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 1)])
-    assert encoder_graph.choose_compute_dtype(encoder, network).name == requested
