@@ -73,6 +73,7 @@ NOT_NEGATIVE = (
     "train.eval_images",
     "train.self_critical.bleu4_weight",
     "train.self_critical.cross_entropy_weight",
+    "decode.length_penalty",
     "decode.no_repeat_ngram",
     "decode.rerank_score_weight",
     "decode.rerank_mbr_weight",

@@ -47,6 +47,8 @@ def test_the_defaults_are_valid() -> None:
         ("train.shuffle_buffer", 0, "greater than 0"),
         ("decode.beam_size", 0, "greater than 0"),
         ("decode.max_length", 0, "greater than 0"),
+        ("decode.length_penalty", -0.1, "at least 0"),
+        ("decode.length_penalty", float("nan"), "at least 0"),
         ("model.dropout", 1.0, "below 1"),
         ("model.embedding_dropout", -0.1, "at least 0"),
         ("model.feature_dropout", 1.5, "below 1"),
