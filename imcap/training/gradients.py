@@ -56,7 +56,11 @@ def at_once(
     with tf.GradientTape() as tape:
         outcome = objective(batch, Randomness(Dropout(seeds.dropout), seeds.step))
         counts = _sum_over_replicas([term.count for term in outcome.terms])
-        means = [term.total / count for term, count in zip(outcome.terms, counts, strict=True)]
+        # A batch of images without captions has a count of 0.
+        means = [
+            tf.math.divide_no_nan(term.total, count)
+            for term, count in zip(outcome.terms, counts, strict=True)
+        ]
         loss = tf.add_n(means) * scale
     # Word vectors that are not the output layer's have gradients of single rows, and a word
     # that occurs twice has two: clipping needs the norm of their sum.
@@ -129,7 +133,7 @@ def _mean_gradients(total: Part) -> list[tf.Tensor]:
     """Returns the gradients of the sum of the terms' means over all replicas."""
     counts = _sum_over_replicas(tf.unstack(total.counts))
     means = [
-        [gradient / count for gradient in gradients]
+        [tf.math.divide_no_nan(gradient, count) for gradient in gradients]
         for gradients, count in zip(total.gradients, counts, strict=True)
     ]
     return [tf.add_n(list(terms)) for terms in zip(*means, strict=True)]

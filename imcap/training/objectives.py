@@ -131,7 +131,7 @@ class CrossEntropy(Objective):
 
     def __call__(self, batch: Batch, randomness: Randomness) -> Outcome:
         """See `Objective`: the mean is over all tokens but padding."""
-        tokens = batch["tokens"]
+        tokens = with_a_step(batch["tokens"])
         losses, entropies = self.token_losses(batch["features"], tokens, randomness.dropout)
         count = tf.cast(tf.size(losses), tf.float32)
         captions = tf.math.count_nonzero(tokens[:, :, 0] != text.PAD, dtype=tf.float32)
@@ -140,7 +140,7 @@ class CrossEntropy(Objective):
 
     def columns(self, sums: Any) -> dict[str, Any]:
         """See `Objective`: `loss` is without label smoothing."""
-        return {"loss": sums[0] / sums[1]}
+        return {"loss": ratio(sums[0], sums[1])}
 
     def token_losses(
         self, features: tf.Tensor, tokens: tf.Tensor, dropout: Dropout
@@ -155,6 +155,23 @@ class CrossEntropy(Objective):
         logits = self._decoder.logits(tf.boolean_mask(vectors, is_token))
         targets = tf.boolean_mask(targets, is_token)
         return smoothed_cross_entropy(logits, targets, self._label_smoothing)
+
+
+def with_a_step(tokens: tf.Tensor) -> tf.Tensor:
+    """Returns a batch's tokens with padding where there is no caption to take a step with.
+
+    A batch of images without captions has tokens [batch, 0, 1], and a recurrence needs a step.
+    """
+    shape = tf.shape(tokens)
+    captions, length = tf.maximum(1 - shape[1], 0), tf.maximum(2 - shape[2], 0)
+    return tf.pad(tokens, [[0, 0], [0, captions], [0, length]])
+
+
+def ratio(total: Any, count: Any) -> Any:
+    """Returns total / count, of tensors or NumPy's numbers; 0 where nothing was counted."""
+    if tf.is_tensor(total):
+        return tf.math.divide_no_nan(total, count)
+    return total / count if count else 0.0
 
 
 def smoothed_cross_entropy(

@@ -30,7 +30,16 @@ from imcap import records, text
 from imcap.decoders.base import NO_DROPOUT, Decoder, Dropout
 from imcap.decoding import sampling
 from imcap.training import rewards
-from imcap.training.objectives import Batch, CrossEntropy, Mean, Objective, Outcome, Randomness
+from imcap.training.objectives import (
+    Batch,
+    CrossEntropy,
+    Mean,
+    Objective,
+    Outcome,
+    Randomness,
+    ratio,
+    with_a_step,
+)
 
 # (samples int32 [batch, samples, length], references int32 [batch, captions, length]), both without
 # START and with 0 after END, to float32 [batch, samples].
@@ -97,17 +106,19 @@ class SelfCritical(Objective):
         )
 
     def __call__(self, batch: Batch, randomness: Randomness) -> Outcome:
-        """See `Objective`: the mean is over all samples."""
-        features = batch["features"]
+        """See `Objective`: the mean is over the samples of all images that have captions."""
+        features, tokens = batch["features"], with_a_step(batch["tokens"])
         keys = tf.strings.to_hash_bucket_fast(batch["image_id"], _KEYS)
         uniforms = sampling.uniform_rows(randomness.seed, keys, self._shape)
         samples = sampling.sample(self._decoder, features, uniforms, self._temperature)
-        found = tf.stop_gradient(self._reward(samples, batch["tokens"][..., 1:]))
+        has_captions = tf.cast(tf.reduce_any(tokens != text.PAD, axis=[1, 2]), tf.float32)
+        # Without a reference nothing is known of a sample.
+        found = tf.stop_gradient(self._reward(samples, tokens[..., 1:])) * has_captions[:, None]
         dropout = randomness.dropout if self._has_dropout else NO_DROPOUT
         loss = surrogate_loss(
             self._decoder, features, samples, leave_one_out(found), self._temperature, dropout
         )
-        count = tf.cast(tf.size(found), tf.float32)
+        count = tf.reduce_sum(has_captions) * self._shape[0]
         terms, sums = [Mean(loss, count)], [tf.reduce_sum(found), count, count]
         if self._cross_entropy is None:
             return Outcome(terms, tf.stack([*sums, 0.0, 0.0]))
@@ -118,10 +129,10 @@ class SelfCritical(Objective):
     def columns(self, sums: Any) -> dict[str, Any]:
         """See `Objective`: `reward` is the samples' mean, `loss` what is minimized, which is minus
         that plus the weighted cross-entropy (without label smoothing)."""
-        reward = sums[0] / sums[1]
+        reward = ratio(sums[0], sums[1])
         if self._cross_entropy is None:
             return {"loss": -reward, "reward": reward}
-        return {"loss": self._weight * sums[3] / sums[4] - reward, "reward": reward}
+        return {"loss": self._weight * ratio(sums[3], sums[4]) - reward, "reward": reward}
 
 
 def leave_one_out(rewards: tf.Tensor) -> tf.Tensor:

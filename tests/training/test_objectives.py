@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_decoders import make_decoder, make_features
 
 from imcap import config as config_lib
 from imcap import decoders, text
+from imcap.decoders import DECODERS
 from imcap.decoders.base import NO_DROPOUT
-from imcap.training import OBJECTIVES, objectives
+from imcap.training import OBJECTIVES, gradients, objectives
 
 VOCABULARY = 9
 
@@ -70,6 +74,21 @@ def test_gradients_of_smoothed_and_plain_cross_entropy_equal_those_of_tensorflow
     np.testing.assert_allclose(total, expected, rtol=1e-5)
     found, expected = tape.gradient(total, logits), expected_tape.gradient(expected, logits)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", sorted(DECODERS))
+def test_a_batch_without_captions_has_a_loss_and_gradients_of_zero(kind):
+    decoder = make_decoder(kind)
+    tokens = tf.zeros([2, 0, 1], tf.int32)  # As the input pipeline has it.
+    batch = {"features": make_features(), "tokens": tokens}
+    weights = [weight.value for weight in decoder.trainable_variables]
+    seeds = gradients.Seeds(tf.constant([1, 2]), tf.constant([1, 2]))
+    objective = objectives.CrossEntropy(decoder, 0.1)
+    for compute in (gradients.at_once, functools.partial(gradients.in_parts, parts=2)):
+        found, sums = compute(objective, weights, batch, seeds)
+        assert all(not one.numpy().any() for one in found)
+        assert objective.columns(sums.numpy()) == objective.columns(sums) == {"loss": 0}
+    np.testing.assert_array_equal(sums, [0, 0, 0])
 
 
 def test_large_logits_give_finite_losses_and_gradients():

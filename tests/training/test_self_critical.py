@@ -13,10 +13,12 @@ from imcap import config as config_lib
 from imcap import decoders
 from imcap.decoders.base import NO_DROPOUT, Dropout
 from imcap.decoding import sampling
+from imcap.metrics.document_frequencies import DocumentFrequencies
 from imcap.text import END, PAD, START, UNKNOWN
-from imcap.training import self_critical, steps
+from imcap.training import gradients, self_critical, steps
 from imcap.training.objectives import CrossEntropy, Randomness
 from imcap.training.optimizer import SummedAdamW
+from imcap.training.rewards import CaptionReward
 from imcap.training.self_critical import SelfCritical
 
 VOCABULARY = 7  # Three words.
@@ -171,6 +173,40 @@ def test_a_step_sums_rewards_and_samples():
     assert columns == pytest.approx({"reward": reward, "loss": -reward}, rel=1e-5)
 
 
+def test_images_without_captions_do_not_change_the_mean():
+    """Neither the gradients nor the sums."""
+    with_captions = make_batch([[START, 4, END], [START, 6, END]])
+    batch = make_batch([[START, 4, END], [START, 6, END], [PAD] * 3])
+    seeds = gradients.Seeds(tf.constant([1, 2]), tf.constant([1, 2]))
+    decoder = tiny_decoder("attention")
+    weights = [weight.value for weight in decoder.trainable_variables]
+    objective = SelfCritical(decoder, matches, samples=4, max_length=2)
+    expected, expected_sums = gradients.at_once(objective, weights, with_captions, seeds)
+    found, sums = gradients.at_once(objective, weights, batch, seeds)
+    np.testing.assert_allclose(sums, expected_sums, rtol=1e-6)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_a_batch_without_captions_has_a_reward_and_gradients_of_zero():
+    batch = make_batch([[START, 4, END]]) | {"tokens": tf.zeros([1, 0, 1], tf.int32)}
+    decoder = tiny_decoder("inject")
+    references = [np.array([[[4, END], [5, END]]]), np.array([[[6, END], [4, END]]])]
+    frequencies = DocumentFrequencies.count(iter(references), VOCABULARY)
+    objective = SelfCritical(
+        decoder,
+        CaptionReward(frequencies, bleu4_weight=0.5),
+        samples=4,
+        max_length=2,
+        cross_entropy=CrossEntropy(decoder),
+        cross_entropy_weight=0.3,
+    )
+    state, step = build_step(decoder, objective, batch)
+    assert float(step(batch).shown) == 0
+    np.testing.assert_array_equal(state.sums, tf.zeros([6]))
+    assert objective.columns(state.sums.numpy()) == {"reward": 0, "loss": 0}
+
+
 def outcome_of(weight: float, dropout: Dropout = NO_DROPOUT):
     decoder = make_decoder("inject", dropout=0.5)
     batch = make_batch([[START, 4, END], [START, 6, END], [0, 0, 0]])
@@ -191,7 +227,7 @@ def test_cross_entropy_is_added_with_its_weight():
     np.testing.assert_allclose(outcome.terms[0], first)
     np.testing.assert_allclose(outcome.terms[1], [0.3 * mean.total, mean.count], rtol=1e-6)
     np.testing.assert_allclose(outcome.sums, [*alone.sums[:3], *sums[:2]], rtol=1e-6)
-    reward = float(alone.sums[0]) / 12
+    reward = float(alone.sums[0]) / 8  # Four samples of each image that has captions.
     columns = objective.columns(outcome.sums.numpy())
     expected = {"reward": reward, "loss": 0.3 * float(sums[0]) / 4 - reward}
     assert columns == pytest.approx(expected, rel=1e-5)
