@@ -114,9 +114,7 @@ def _epoch_batches(
     examples = _shuffled_examples(shards, shuffle_buffer, epoch_seed, readers, compression)
     windows = examples.batch(batch_size * WINDOW)
     batches = windows.enumerate().flat_map(
-        lambda number, window: tf.data.Dataset.from_tensor_slices(
-            _sorted_batches(window, batch_size, tf.stack([epoch_seed, number]))
-        )
+        lambda number, window: _sorted_batches(window, batch_size, tf.stack([epoch_seed, number]))
     )
     return _with_flips(batches, epoch_seed)
 
@@ -160,17 +158,18 @@ def _with_flips(batches: tf.data.Dataset, epoch_seed: tf.Tensor) -> tf.data.Data
     )
 
 
-def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.Tensor:
+def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
     """Cuts a window of records into batches of similar caption length, in random order.
 
-    string [window] to string [window // batch_size, batch_size]; seed: int64 [2].
+    string [window] to window // batch_size times string [batch_size]; seed: int64 [2].
     """
-    window = window[: tf.shape(window)[0] // batch_size * batch_size]
-    order = tf.argsort(records.parse_longest(window), stable=True)
+    count = tf.shape(window)[0] // batch_size * batch_size
+    order = tf.argsort(records.parse_longest(window)[:count], stable=True)
     batches = tf.reshape(order, (-1, batch_size))
     shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
-    # Shuffle indices, so that the records, which hold the features, are copied once.
-    return tf.gather(window, tf.gather(batches, shuffled))
+    # Records hold the features: a batch's are copied when it is wanted, not those of the window.
+    rows = tf.data.Dataset.from_tensor_slices(tf.gather(batches, shuffled))
+    return rows.map(lambda numbers: tf.gather(window, numbers))
 
 
 def _is_flipped(seed: tf.Tensor) -> tf.Tensor:
