@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import apache_beam as beam
 from apache_beam.utils import shared
 from ml_collections import ConfigDict
@@ -20,6 +22,22 @@ from beam_jobs.transforms.check_manifest import CheckManifest
 from imcap import datasets, encoders, hashing, records
 from imcap.datasets import CaptionedImage
 from imcap.datasets.parted import PartedReader
+
+
+class Work(NamedTuple):
+    """What there is to encode, as PCollections.
+
+    Attributes:
+      shards: ((split, shard), packs of rows).
+      vocabulary: one element, the lines of vocab.txt.
+      equal_images: one element, a `duplicates.Summary`.
+      problems: (kind, count, place of the first).
+    """
+
+    shards: beam.PCollection
+    vocabulary: beam.PCollection[list[str]]
+    equal_images: beam.PCollection[duplicates.Summary]
+    problems: beam.PCollection
 
 
 def add_transforms(
@@ -42,26 +60,10 @@ def add_transforms(
       shared_graph: finds the EncoderGraph that the threads of a process share.
       given_vocabulary: the lines of vocab.txt; None: the job makes one of the train captions.
     """
-    folder = config.records.dir
-    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _read(config, reader)
-    rows = read["rows"]
-    accepted = rows | "CheckManifest" >> CheckManifest(
-        read["problems"], folder, config.records.max_failures, needs_train=given_vocabulary is None
-    )
-    # Everything that encodes needs the vocabulary, so nothing is encoded before the check.
-    lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
-        lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
-    )
-    groups = _duplicates(pipeline, rows, config.records)
-    leaks = groups | "Leaks" >> beam.FlatMap(duplicates.leaks)
-    reports = (
-        rows
-        | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards, leaks)
-        | "EncodeShard"
-        >> beam.ParDo(
-            encode_shards.EncodeShard(_shard_settings(config, settings), shared_graph),
-            beam.pvalue.AsSingleton(lines),
-        )
+    work = add_manifest(pipeline, config, reader, given_vocabulary)
+    reports = work.shards | "EncodeShard" >> beam.ParDo(
+        encode_shards.EncodeShard(_shard_settings(config, settings), shared_graph),
+        beam.pvalue.AsSingleton(work.vocabulary),
     )
     _ = (
         pipeline
@@ -70,12 +72,37 @@ def add_transforms(
         >> beam.Map(
             write_info.write_info,
             beam.pvalue.AsIter(reports),
-            beam.pvalue.AsIter(read["problems"]),
-            beam.pvalue.AsSingleton(lines),
-            beam.pvalue.AsSingleton(_summary(groups)),
+            beam.pvalue.AsIter(work.problems),
+            beam.pvalue.AsSingleton(work.vocabulary),
+            beam.pvalue.AsSingleton(work.equal_images),
             _info_settings(config, settings, encoder),
         )
     )
+
+
+def add_manifest(
+    pipeline: beam.Pipeline,
+    config: ConfigDict,
+    reader: datasets.Reader,
+    given_vocabulary: list[str] | None = None,
+) -> Work:
+    """Adds what comes before any image is encoded; arguments as of `add_transforms`."""
+    read = pipeline | "Start" >> beam.Create([None]) | "Manifest" >> _read(config, reader)
+    rows = read["rows"]
+    accepted = rows | "CheckManifest" >> CheckManifest(
+        read["problems"],
+        config.records.dir,
+        config.records.max_failures,
+        needs_train=given_vocabulary is None,
+    )
+    # Everything that encodes needs the vocabulary, so nothing is encoded before the check.
+    lines = _vocabulary(pipeline, rows, config.text, given_vocabulary) | "Accepted" >> beam.Map(
+        lambda lines, _: lines, beam.pvalue.AsSingleton(accepted)
+    )
+    groups = _duplicates(pipeline, rows, config.records)
+    leaks = groups | "Leaks" >> beam.FlatMap(duplicates.leaks)
+    shards = rows | "GroupByShard" >> manifest.GroupByShard(config.records.num_shards, leaks)
+    return Work(shards, lines, _summary(groups), read["problems"])
 
 
 def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:

@@ -225,8 +225,8 @@ def app(parsed: Parsed) -> None:
 
 
 @command(
-    "bench", "workdir checkpoint model image_dir num_images repeats out", takes_config=True,
-    arguments="records|scale|input|train|decode|caption|notebook|serve",
+    "bench", "workdir checkpoint model image_dir num_images manifest_only repeats out",
+    takes_config=True, arguments="records|scale|input|train|decode|caption|notebook|serve",
     defaults={"checkpoint": "best"},
 )  # fmt: skip
 def bench(parsed: Parsed) -> None:
@@ -243,6 +243,7 @@ def bench(parsed: Parsed) -> None:
         name, parsed.config if is_of_run else None if name == "serve" else parsed.given_config,
         image_dir=values.image_dir, num_images=values.num_images, repeats=values.repeats,
         workdir=values.workdir or "", checkpoint=values.checkpoint, models=values.model,
+        manifest_only=values.manifest_only,
     )  # fmt: skip
     print(common.format_table(rows))
     if values.out:

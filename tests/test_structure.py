@@ -74,6 +74,7 @@ PRINTING = (
     # Processes of their own, which return their figures so.
     "imcap.exporting.fresh_process",
     "imcap.benchmarks.image_bytes",
+    "imcap.benchmarks.manifest_scale",
     "imcap.benchmarks.peers.bare_model",
     "imcap.benchmarks.peers.caption_process",
     "imcap.benchmarks.peers.encoding",

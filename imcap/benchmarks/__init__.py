@@ -21,6 +21,7 @@ def measure(
     *,
     image_dir: str = "",
     num_images: int = 3000,
+    manifest_only: bool = False,
     repeats: int = 3,
     workdir: str = "",
     checkpoint: Sequence[str] = ("best",),
@@ -37,6 +38,7 @@ def measure(
         `scale`: small images are drawn; for `decode`: it captions features only.
       num_images: of `records`, `scale`, `caption` and `decode`: images to encode or caption; of
         `notebook`: images of each split.
+      manifest_only: of `scale`: nothing is encoded, and `num_images` are rows of a table.
       repeats: runs of each measurement; `scale` has one.
       workdir: of `decode`: the folder of a trained run; empty: random weights; of `caption`: that
         of a run with an export.
@@ -51,6 +53,7 @@ def measure(
         decoding,
         image_bytes,
         input_reading,
+        manifest_scale,
         notebook,
         records,
         scale,
@@ -80,6 +83,8 @@ def measure(
             raise UserError("imcap bench notebook takes --config.dataset.dir=DIR, not --image_dir")
         return notebook.benchmark_notebook(config, num_images, repeats)
     encoder = (config.encoder.name, config.encoder.weights)
+    if name == "scale" and manifest_only:
+        return manifest_scale.benchmark_manifest(num_images)
     if name == "scale":
         return scale.benchmark_scale(image_dir, *encoder, num_images)
     if not image_dir:

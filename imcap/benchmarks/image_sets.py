@@ -12,6 +12,7 @@ from imcap.serving.caption_files import find_images
 
 DRAWN_SIZE = 32  # Pixels per side of a drawn image.
 _IMAGES_PER_FOLDER = 10_000
+_ROWS_PER_GROUP = 50_000
 
 
 def link_images(image_dir: str, count: int, folder: str) -> None:
@@ -58,6 +59,34 @@ def write_drawn_table(folder: str, count: int) -> None:
         for number in range(count):
             caption = f"two colours along a line, the {number % 1000} of {number % 997}"
             writer.writerow([_drawn_name(number), caption])
+
+
+def write_embedded_table(folder: str, count: int) -> None:
+    """Writes a Parquet table of `count` rows with a caption and an image of a few bytes each.
+
+    The images are no images that could be decoded. One of a hundred is equal to the one before.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema([("key", "string"), ("image", "binary"), ("caption", "string")])
+    path = os.path.join(folder, "table.parquet")
+    # Images that are stored as they are can be read alone.
+    stored = {"compression": {"key": "snappy", "caption": "snappy", "image": "none"}}
+    with parquet.ParquetWriter(path, schema, use_dictionary=False, **stored) as writer:
+        for start in range(0, count, _ROWS_PER_GROUP):
+            numbers = range(start, min(start + _ROWS_PER_GROUP, count))
+            columns = (
+                [f"{number:09d}.jpg" for number in numbers],
+                [b"image %d" % (number - (number % 100 == 99)) for number in numbers],
+                [_described(number) for number in numbers],
+            )
+            writer.write_table(pyarrow.table(dict(zip(schema.names, columns, strict=True)), schema))
+
+
+def _described(number: int) -> str:
+    """Returns a caption of ten words; the words of all captions are a few thousand."""
+    return f"a word{number % 4999} and a word{number * 7 % 997} on the word{number % 101} by w"
 
 
 def drawn_table(folder: str) -> str:

@@ -2,7 +2,7 @@
 
 With a folder of images, these are repeated and go through the config's encoder. Without one, small
 images are drawn, all different, and go through imcap's own CNN, so that decoding and encoding take
-little of the time.
+little of the time. `--manifest_only` is `manifest_scale`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from imcap.benchmarks import common, image_sets
 from imcap.errors import UserError
 
-_START_UP_IMAGES = 100  # The time of a run with so few images is taken for the start-up.
+START_UP_IMAGES = 100  # The time of a run with so few images is taken for the start-up.
 _MIN_IMAGES = 1_000
-_TIME_AT_MOST = 1.1
-_MEMORY_AT_MOST = 1.1
+TIME_AT_MOST = 1.1
+MEMORY_AT_MOST = 1.1
 
 
 def benchmark_scale(
@@ -34,23 +34,33 @@ def benchmark_scale(
     Raises:
       UserError: too few images to compare.
     """
-    counts = [n for n in (num_images // 100, num_images // 10, num_images) if n >= _MIN_IMAGES]
-    if len(counts) < 2:
-        raise UserError(
-            f"--num_images={num_images}: imcap bench scale needs at least {10 * _MIN_IMAGES}, "
-            "as it compares with a tenth of them"
-        )
+    counts = sizes(num_images)
     name, weights = (encoder_name, weights) if image_dir else ("custom_cnn", "")
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         if not image_dir:
             image_sets.draw_images(folder, num_images)
-        for count in (_START_UP_IMAGES, *counts):
+        for count in (START_UP_IMAGES, *counts):
             data = _make_data_set(folder, image_dir, count)
             arguments = ("imcap", data, name, weights, str(count))
             runs[count] = common.run_module("imcap.benchmarks.peers.encoding", *arguments)
-    start_up = runs.pop(_START_UP_IMAGES)["total_seconds"]
+    start_up = runs.pop(START_UP_IMAGES)["total_seconds"]
     return compare_sizes(runs, start_up, os.path.basename(name))
+
+
+def sizes(num_images: int, least: int = _MIN_IMAGES) -> list[int]:
+    """Returns a hundredth, a tenth and all of `num_images`, those that are at least `least`.
+
+    Raises:
+      UserError: too few images to compare.
+    """
+    counts = [n for n in (num_images // 100, num_images // 10, num_images) if n >= least]
+    if len(counts) < 2:
+        raise UserError(
+            f"--num_images={num_images}: imcap bench scale needs at least {10 * least}, "
+            "as it compares with a tenth of them"
+        )
+    return counts
 
 
 def _make_data_set(folder: str, image_dir: str, count: int) -> str:
@@ -78,8 +88,8 @@ def compare_sizes(
     smallest = min(runs)
     rows = [common.Row(f"{encoder}: start-up", start_up, "s")]
     for values, title, unit, at_most in (
-        (time, "each", "ms", _TIME_AT_MOST),
-        (memory, "peak memory", "MB", _MEMORY_AT_MOST),
+        (time, "each", "ms", TIME_AT_MOST),
+        (memory, "peak memory", "MB", MEMORY_AT_MOST),
     ):
         for count, value in values.items():
             name = f"{encoder}: {count:,} images, {title}"

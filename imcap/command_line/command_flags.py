@@ -116,13 +116,13 @@ FLAGS = {
     "sidecar": Flag(flags.DEFINE_bool, False, "", "Also write a .txt file beside each image."),
     "part_size": Flag(flags.DEFINE_integer, 512, "N", "With --out: images written at once."),
     "image_dir": Flag(
-        flags.DEFINE_string, "", "DIR",
-        "records, scale, caption, decode and serve: a folder of images.",
+        flags.DEFINE_string, "", "DIR", "records, scale, caption, decode, serve: images' folder."
     ),
     "num_images": Flag(
         flags.DEFINE_integer, 3000, "N",
         "records, scale, caption and decode: images; notebook: images of each split.",
     ),
+    "manifest_only": Flag(flags.DEFINE_bool, False, "", "scale: only what precedes the encoder."),
     "repeats": Flag(flags.DEFINE_integer, 3, "N", "Runs of each measurement."),
 }  # fmt: skip
 _CONFIG_HELP = {
