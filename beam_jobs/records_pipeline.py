@@ -108,7 +108,12 @@ def add_manifest(
 def _read(config: ConfigDict, reader: datasets.Reader) -> beam.PTransform:
     """Returns what reads the data set: many workers, where its source has parts, else one."""
     if isinstance(reader, PartedReader):
-        return read_parts.ReadParts(config.dataset.to_dict(), reader, config.records.limit)
+        return read_parts.ReadParts(
+            config.dataset.to_dict(),
+            reader,
+            config.records.limit,
+            digest=config.records.find_duplicates,
+        )
     return manifest.ReadManifest(config.dataset.to_dict(), config.records.limit)
 
 

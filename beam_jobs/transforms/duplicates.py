@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -45,14 +46,19 @@ class FindDuplicates(beam.PTransform):
         )
 
 
-def _hash(row: CaptionedImage, unpacked: str) -> Iterator[tuple[int, list[str]]]:
+def digest_of(read: Callable[[str], bytes], path: str) -> str:
+    """Returns the digest of the image that `read` reads at `path`; empty where it cannot."""
     try:
-        content = filesystem.read_image(row.path, unpacked)
+        return hashlib.blake2b(read(path), digest_size=_DIGEST_BYTES).hexdigest()
     except (OSError, UserError):
-        return
-    digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
-    # One of 256 groups, so that packs are full.
-    yield digest[0], [digest.hex(), row.split, row.image_id]
+        return ""
+
+
+def _hash(row: CaptionedImage, unpacked: str) -> Iterator[tuple[int, list[str]]]:
+    read = functools.partial(filesystem.read_image, unpacked=unpacked)
+    if digest := row.digest or digest_of(read, row.path):
+        # One of 256 groups, so that packs are full.
+        yield int(digest[:2], 16), [digest, row.split, row.image_id]
 
 
 def _compare(element: tuple[int, Iterable[bytes]]) -> Iterator[Group]:

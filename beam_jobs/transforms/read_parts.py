@@ -7,8 +7,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from beam_jobs.transforms import manifest
-from imcap import datasets, hashing
+from beam_jobs.transforms import duplicates, manifest
+from imcap import datasets, filesystem, hashing
 from imcap.datasets import CaptionedImage, Problems
 from imcap.datasets.parted import Entry, Part, PartedReader, merge
 
@@ -25,11 +25,19 @@ class ReadParts(beam.PTransform):
     source's order; one worker holds the places of so many, but not the rows.
     """
 
-    def __init__(self, dataset: dict[str, Any], reader: PartedReader, limit: int = 0) -> None:
-        """`dataset`: a config's `dataset` part; `reader`: the one that it names; `limit`: images
-        of each split, 0: all."""
+    def __init__(
+        self, dataset: dict[str, Any], reader: PartedReader, limit: int = 0, *, digest: bool = False
+    ) -> None:
+        """Takes what names the data set.
+
+        Args:
+          dataset: a config's `dataset` part.
+          reader: the one that it names.
+          limit: images of each split; 0: all.
+          digest: also read the images within the parts, each part in sequence, for their digests.
+        """
         super().__init__()
-        self._dataset, self._limit = dataset, limit
+        self._dataset, self._limit, self._digest = dataset, limit, digest
         self._groups = reader.size() // _GROUP_BYTES + 1
 
     def expand(self, begin: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -38,7 +46,7 @@ class ReadParts(beam.PTransform):
             | "Parts" >> beam.FlatMap(_numbered_parts, self._dataset)
             | "SpreadParts" >> beam.Reshuffle()
             | "ReadPart"
-            >> beam.ParDo(_ReadPart(self._dataset, self._groups)).with_outputs(
+            >> beam.ParDo(_ReadPart(self._dataset, self._groups, self._digest)).with_outputs(
                 "problems", main="to"
             )
         )
@@ -85,8 +93,8 @@ def _build_reader(dataset: dict[str, Any]) -> PartedReader:
 class _ReadPart(beam.DoFn):
     """A numbered part to (group, [part, row, where, *entry]) pairs."""
 
-    def __init__(self, dataset: dict[str, Any], groups: int) -> None:
-        self._dataset, self._groups = dataset, groups
+    def __init__(self, dataset: dict[str, Any], groups: int, digest: bool) -> None:
+        self._dataset, self._groups, self._digest = dataset, groups, digest
 
     def setup(self) -> None:
         self._reader = _build_reader(self._dataset)
@@ -95,12 +103,24 @@ class _ReadPart(beam.DoFn):
         number, part = element
         problems = Problems()
         entries = self._reader.entries(Part(*part), problems)
+        if self._digest:
+            entries = _with_digests(entries, Part(*part).path)
         for index, (where, entry) in enumerate(entries):
             yield (
                 hashing.stable_number(entry.image_id, self._groups),
                 [number, index, where, *entry],
             )
         yield from _tagged(problems)
+
+
+def _with_digests(entries: Iterable[tuple[str, Entry]], path: str) -> Iterator[tuple[str, Entry]]:
+    """Adds the digests of images within the file `path`; an image file is read once, later."""
+    with filesystem.InSequence(path) as images:
+        for where, entry in entries:
+            if filesystem.embedded_length(entry.path) is not None:
+                digest = duplicates.digest_of(images.read, entry.path)
+                entry = entry._replace(digest=digest)
+            yield where, entry
 
 
 def _sorted_entries(packs: Iterable[bytes]) -> list[list[Any]]:
@@ -131,15 +151,16 @@ def _merge_packed(group: tuple[int, Iterable[bytes]]) -> Iterator[bytes | Any]:
             places.setdefault(entry.image_id, place)
     images = merge(((where, entry) for _, where, entry in rows), problems)
     placed = (
-        [places[row.image_id], [row.image_id, row.path, row.captions, row.split]] for row in images
+        [places[row.image_id], [row.image_id, row.path, row.captions, row.split, row.digest]]
+        for row in images
     )
     yield from map(manifest.compress, manifest.batched(placed, manifest.PACK_SIZE))
     yield from _tagged(problems)
 
 
 def _placed_rows(pack: bytes) -> Iterator[tuple[tuple[int, int], CaptionedImage]]:
-    for place, (image_id, path, captions, split) in manifest.decompress(pack):
-        yield tuple(place), CaptionedImage(image_id, path, tuple(captions), split)
+    for place, (image_id, path, captions, *others) in manifest.decompress(pack):
+        yield tuple(place), CaptionedImage(image_id, path, tuple(captions), *others)
 
 
 def _places(pack: bytes) -> Iterator[tuple[str, tuple[int, int]]]:

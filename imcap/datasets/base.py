@@ -25,12 +25,14 @@ class CaptionedImage:
         (`filesystem.read_image`); it begins with `Settings.dir` where the file lies in that folder.
       captions: the raw strings, in the source's order, empty ones removed.
       split: `train`, `dev`, `test`, or another name that the source gives.
+      digest: of the image's bytes, where these were read with the row; else empty.
     """
 
     image_id: str
     path: str
     captions: tuple[str, ...]
     split: str
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 
     `path` may be an address (`filesystem.read_image`); it is empty where the image is missing.
     `exclusions` are the kinds of problem under which an excluded image is counted; empty for one
-    that is used.
+    that is used. `digest` is the image's, see `CaptionedImage`.
     """
 
     image_id: str
@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     split: str
     captions: list[str]
     exclusions: Sequence[str] = ()
+    digest: str = ""
 
 
 class PartedReader(Reader):
@@ -136,10 +137,10 @@ def merge(entries: Iterable[tuple[str, Entry]], problems: Problems) -> Iterator[
     for image_id, where in missing.items():
         if image_id not in merged and image_id not in excluded:
             problems.add(MISSING_IMAGES, where)
-    for image_id, path, split, captions, _ in merged.values():
+    for image_id, path, split, captions, _, digest in merged.values():
         if image_id in excluded:
             continue
         if captions:
-            yield CaptionedImage(image_id, path, tuple(captions), split)
+            yield CaptionedImage(image_id, path, tuple(captions), split, digest)
         else:
             problems.add("images without captions", image_id)

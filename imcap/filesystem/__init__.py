@@ -5,6 +5,7 @@ Use everything from here: `filesystem.replacing(path)`.
 
 from imcap.filesystem.image_bytes import (
     UNPACKED,
+    InSequence,
     address,
     binaries,
     column_values,
@@ -48,6 +49,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "TEMPORARY",
     "UNPACKED",
+    "InSequence",
     "address",
     "binaries",
     "column_values",

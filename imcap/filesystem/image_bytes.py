@@ -11,6 +11,7 @@ read alone: `unpacked` names a folder where each row group's images are written 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -75,6 +76,63 @@ def read_image(path: str, unpacked: str = "") -> bytes:
     with _lock(found):
         content = _group_bytes(found.path, found.group, found.column, reading.size(found.path))
     return _whole(content[found.start :][: found.length], found)
+
+
+class InSequence:
+    """Reads the images within one file, or one of its row groups, in their order.
+
+    The file stays open and is read once, however large the buffer is that its filesystem fills
+    for each read after a jump; a few images are in memory. A context manager.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Opens nothing yet; `path`: of the file."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._group: tuple[int, str] | None = None
+        self._images: Iterator[tuple[int, bytes]] = iter(())
+
+    def __enter__(self) -> InSequence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def read(self, place: str) -> bytes:
+        """Reads the image at an address in the file; none of a row group can be read again.
+
+        Raises:
+          OSError or UserError: it cannot be read.
+        """
+        found = _parse(place)
+        if found is None or found.path != self._path:
+            raise UserError(f"{place}: not an image in {self._path}")
+        if found.group is not None:
+            return self._read_in_group(found, found.group)
+        with reading.remote(self._path) if is_remote(self._path) else contextlib.nullcontext():
+            self._file = self._file or reading.open_bytes(self._path)
+            self._file.seek(found.start)
+            return _whole(self._file.read(found.length), found)
+
+    def _read_in_group(self, wanted: _Address, group: int) -> bytes:
+        if self._group != (group, wanted.column):
+            self._group = group, wanted.column
+            self._images = _group_images(self._path, group, wanted.column)
+        for start, content in self._images:
+            if start == wanted.start:
+                return _whole(content, wanted)
+        raise UserError(f"{self._path}: row group {group} has no image at {wanted.start}")
+
+
+def _group_images(path: str, group: int, column: str) -> Iterator[tuple[int, bytes]]:
+    """Yields where each image of a row group begins among its images, and the image."""
+    start = 0
+    for values in column_values(path, group, column):
+        for value in _buffers(values):
+            if len(value):
+                yield start, value.to_pybytes()
+            start += len(value)
 
 
 def column_values(path: str, group: int, column: str) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import embedded_files
+import interrupted_jobs
 import landscapes
 import outputs
 import pytest
@@ -57,6 +58,26 @@ def test_records_are_those_of_the_image_files(write, built, image_set, tmp_path)
             assert image == (image_set / name).read_bytes()
         expected = outputs.examples(built.records.dir, split)
         assert list(map(without_path, found)) == list(map(without_path, expected))
+    names = outputs.contents(built.records.dir).keys()
+    assert outputs.contents(config.records.dir).keys() == names  # Nothing unpacked is left.
+
+
+def test_a_killed_job_continues_with_what_it_has_unpacked(built, image_set, tmp_path):
+    folder = tmp_path / "data"
+    changes = write_parquet(folder, embedded_files.samples_of(image_set))
+    config = landscapes.make_records_config(tmp_path, folder, records__flip=True, **changes)
+    interrupted_jobs.kill_after(config, shards=2)
+    finished = outputs.identities(config.records.dir)
+    assert len(finished) == 2
+    assert list(Path(records_folder.unpacked_images(config.records.dir)).iterdir())
+    build_records.build_records(config)
+    assert outputs.identities(config.records.dir).items() >= finished.items()
+    for split in landscapes.SPLITS:
+        found, expected = (
+            list(map(without_path, outputs.examples(made.records.dir, split)))
+            for made in (config, built)
+        )
+        assert found == expected
     names = outputs.contents(built.records.dir).keys()
     assert outputs.contents(config.records.dir).keys() == names  # Nothing unpacked is left.
 

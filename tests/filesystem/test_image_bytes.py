@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import embedded_files
+import memory_files
 import pytest
 from embedded_files import Sample
 
@@ -47,6 +48,35 @@ def test_an_address_in_a_bucket_reads_no_more_than_the_image(bucket):
     assert filesystem.read_image("memory://data/x.tar#3+4") == b"3456"
     with pytest.raises(UserError, match=r"memory://data/x\.tar: it ends before byte 12"):
         filesystem.read_image("memory://data/x.tar#8+4")
+
+
+def test_images_in_sequence_are_fetched_once_through_a_small_buffer(bucket, monkeypatch, tmp_path):
+    images = [bytes([number]) * 1_000 for number in range(60)]
+    content = b"".join(b"." * 512 + image for image in images)
+    path, local = "memory://data/x.tar", tmp_path / "x.tar"
+    bucket[path] = content
+    local.write_bytes(content)
+    fetched = memory_files.meter(monkeypatch, 16_384)
+    for place in (path, str(local)):
+        with filesystem.InSequence(place) as sequence:
+            for number, image in enumerate(images):
+                address = filesystem.address(place, 1_512 * number + 512, 1_000)
+                assert sequence.read(address) == image
+            with pytest.raises(UserError, match=r"x\.tar: it ends before byte"):
+                sequence.read(filesystem.address(place, len(content) - 1, 2))
+            with pytest.raises(UserError, match=r"y\.tar#3\+4: not an image in .*x\.tar"):
+                sequence.read("y.tar#3+4")
+    assert sum(fetched) < len(content) + 2 * 16_384
+    assert max(fetched) <= 16_384
+
+
+def test_compressed_images_in_sequence_are_read_with_one_pass(addresses, tmp_path):
+    found = addresses(str(tmp_path))
+    with filesystem.InSequence(f"{tmp_path}/x.parquet") as sequence:
+        for number in (3, 7, 9, 10, 35, 39):
+            assert sequence.read(found[number]) == CONTENTS[number]
+        with pytest.raises(UserError, match="row group 3 has no image at"):
+            sequence.read(found[36])  # It lies before one that has been read.
 
 
 @pytest.mark.parametrize("place", ["local", "memory://data"])

@@ -88,6 +88,46 @@ class MemoryFileSystem(FileSystem):
             FILES.pop(path, None)
 
 
+class Metered(io.RawIOBase):
+    """A file in the bucket that counts the bytes that are fetched of it.
+
+    Within an io.BufferedReader it is what Beam opens in s3://: each read after a jump fills the
+    buffer, which is 16 MB there.
+    """
+
+    def __init__(self, content: bytes, fetched: list[int]) -> None:
+        """`fetched`: gets the number of bytes of each fetch."""
+        super().__init__()
+        self._content, self._fetched = io.BytesIO(content), fetched
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._content.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def readinto(self, buffer: bytearray) -> int:
+        self._fetched.append(self._content.readinto(buffer))
+        return self._fetched[-1]
+
+
+def meter(monkeypatch, buffer_size: int) -> list[int]:
+    """Returns a list that gets the number of bytes of each fetch from the bucket."""
+    fetched: list[int] = []
+
+    def open_metered(self, path: str, *_: object, **__: object) -> io.BufferedReader:
+        return io.BufferedReader(Metered(self._content(path), fetched), buffer_size)
+
+    monkeypatch.setattr(MemoryFileSystem, "open", open_metered)
+    return fetched
+
+
 def upload(folder: Path, url: str) -> None:
     """Puts a folder's files into the bucket."""
     for path in folder.rglob("*"):

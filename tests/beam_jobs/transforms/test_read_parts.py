@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 
 import apache_beam as beam
+import embedded_files
 import landscapes
+import memory_files
 import pyarrow
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
+from embedded_files import Sample
 from pyarrow import parquet
 
 from beam_jobs import build_records
-from beam_jobs.transforms import manifest, read_parts
-from imcap import datasets, records
+from beam_jobs.transforms import duplicates, manifest, read_parts
+from imcap import datasets, filesystem, records
 from imcap.datasets import table_files
 
 IMAGES = tuple(f"{number:02d}.jpg" for number in range(40))
@@ -86,6 +90,47 @@ def test_parts_read_by_many_give_what_one_process_reads(tmp_path, monkeypatch, s
         read = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader)
         assert_that(read["rows"], check_rows, label="rows")
         assert_that(read["problems"], check_problems, label="problems")
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "stored", "compressed"])
+def test_the_digests_of_images_within_files_take_one_pass_over_each_file(
+    tmp_path, bucket, monkeypatch, kind
+):
+    rng = random.Random(0)
+    samples = [Sample(name, rng.randbytes(8_000)) for name in IMAGES]
+    if kind == "webdataset":
+        embedded_files.write_webdataset(tmp_path / "0.tar", samples)
+    else:
+        options = {"compression": "none", "use_dictionary": False} if kind == "stored" else {}
+        embedded_files.write_hugging_face(
+            tmp_path / "0.parquet", samples, row_group_size=40, **options
+        )
+    memory_files.upload(tmp_path, "memory://data/set")
+    name = "webdataset" if kind == "webdataset" else "table"
+    config = {"name": name, "dir": "memory://data/set"}
+    reader = datasets.build_reader(config)
+    fetched = memory_files.meter(monkeypatch, 8_192)
+    size = sum(map(len, bucket.values()))
+
+    def check(rows) -> None:
+        assert len(rows) == 40
+        for row in rows:
+            content = filesystem.read_image(row.path)
+            assert row.digest == duplicates.digest_of(lambda _, c=content: c, "")
+
+    def read(digest: bool) -> int:
+        fetched.clear()
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            parts = read_parts.ReadParts(config, reader, digest=digest)
+            _ = pipeline | beam.Create([None]) | parts
+        return sum(fetched)
+
+    without = read(digest=False)
+    # Arrow reads 64 kB for a footer.
+    assert 0 < read(digest=True) - without < size + 2 * 8_192 + 65_536
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        parts = read_parts.ReadParts(config, reader, digest=True)
+        assert_that((pipeline | beam.Create([None]) | parts)["rows"], check)
 
 
 def test_a_limit_takes_the_first_images_of_each_split_in_the_source(tmp_path, monkeypatch):
