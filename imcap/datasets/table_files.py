@@ -76,12 +76,13 @@ def text_bytes(paths: Sequence[str], image: str) -> int:
       paths: of tables of one kind.
       image: the images' column.
     """
-    size = sum(filesystem.size(p) * (4 if p.endswith((".gz", ".parquet")) else 1) for p in paths)
+    sizes = {path: filesystem.size(path) for path in paths}
     if paths[0].endswith(".parquet"):
         with table_rows.open_parquet(paths[0]) as file:
             if parquet.holds_images(file.schema_arrow, image):
-                return size // parquet.BYTES_PER_TEXT_BYTE
-    return size
+                text = parquet.text_bytes(file.metadata, image)
+                return sum(sizes.values()) * text // sizes[paths[0]]
+    return sum(n * (4 if p.endswith((".gz", ".parquet")) else 1) for p, n in sizes.items())
 
 
 def with_line_number(where: str, path: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import embedded_files
 import pytest
+from embedded_files import Sample
 
 from imcap import datasets
 from imcap.datasets import build_reader, parted, table_files, table_rows
@@ -34,6 +36,18 @@ def test_an_offset_becomes_a_line_number(where, expected, make):
     reader = build_reader({"name": "table", "dir": folder})
     path = f"{folder}/t.jsonl"
     assert reader.with_line_number(where.format(path=path)) == expected.format(path=path)
+
+
+@pytest.mark.parametrize("length", [20, 20_000])
+def test_the_text_beside_images_of_any_length_is_told(tmp_path, length):
+    names = [f"{number:04d}.jpg" for number in range(1_000)]
+    text = 1_000 * (len("0000.jpg") + len("A sky.") + len("train"))
+    for index in range(2):
+        samples = [Sample(name, b"x" * length) for name in names]
+        path = tmp_path / f"{index}.parquet"
+        embedded_files.write_hugging_face(path, samples, compression="none", use_dictionary=False)
+    reader = build_reader({"name": "table", "dir": str(tmp_path), "captions": "*.parquet"})
+    assert 2 * text <= reader.size() <= 4 * text
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])

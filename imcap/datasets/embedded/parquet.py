@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from imcap import filesystem
 
-# About how many bytes of a file with images come with one byte of text.
-BYTES_PER_TEXT_BYTE = 200
 _LENGTH_BYTES = 4  # Before each image that is stored as it is.
 _MAX_STORED = 1 << 30  # Bytes of a row group that are in memory to find its images in them.
 _BATCH = 64  # Rows of images in memory at a time.
@@ -36,6 +34,22 @@ def holds_images(schema: Any, column: str) -> bool:
         index = kind.get_field_index("bytes")
         return index >= 0 and _is_binary(kind.field(index).type)
     return _is_binary(kind)
+
+
+def text_bytes(metadata: Any, column: str) -> int:
+    """Returns how many bytes a file's columns have that are not of images, not compressed.
+
+    Args:
+      metadata: a `pyarrow.parquet.FileMetaData`.
+      column: of the images.
+    """
+    groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+    leaves = (group.column(index) for group in groups for index in range(group.num_columns))
+    return sum(
+        leaf.total_uncompressed_size
+        for leaf in leaves
+        if leaf.path_in_schema not in (column, f"{column}.bytes")
+    )
 
 
 def _is_binary(kind: Any) -> bool:

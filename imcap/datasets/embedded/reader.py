@@ -10,10 +10,12 @@ from typing import Any
 from imcap import filesystem
 from imcap.datasets import image_folders, splits, text_rows
 from imcap.datasets.base import Problems, Settings
-from imcap.datasets.embedded.parquet import BYTES_PER_TEXT_BYTE
 from imcap.datasets.parted import Entry, Part, PartedReader
 from imcap.datasets.table_rows import Columns
 from imcap.errors import UserError
+
+# About how many bytes of a file with images come with one byte of text.
+_BYTES_PER_TEXT_BYTE = 200
 
 
 class EmbeddedReader(PartedReader):
@@ -53,7 +55,7 @@ class EmbeddedReader(PartedReader):
 
     def size(self) -> int:
         """Returns about how many bytes the captions have."""
-        return sum(filesystem.size(part.path) for part in self._files) // BYTES_PER_TEXT_BYTE
+        return sum(filesystem.size(part.path) for part in self._files) // _BYTES_PER_TEXT_BYTE
 
     def with_line_number(self, where: str) -> str:
         """Returns the place as it is: no lines are read."""
