@@ -11,6 +11,7 @@ from absl import logging
 
 from imcap import config as config_lib
 from imcap import filesystem, metrics
+from imcap.config import checks
 from imcap.errors import UserError
 from imcap.metrics import evaluations, files, significance, tables
 from imcap.metrics.evaluations import Evaluation
@@ -30,6 +31,8 @@ class RunComparison:
       a, b: what they wrote.
       scores: of A and of B, computed from what they wrote.
       comparisons: metric key -> the difference, its interval and its p-value.
+      trained: settings that the weights or the features depend on and that differ between the
+        runs' config.json, by dotted key, with both values.
       page: the path of compare.html.
     """
 
@@ -37,13 +40,15 @@ class RunComparison:
     b: Evaluation
     scores: tuple[Scores, Scores]
     comparisons: Mapping[str, significance.Comparison]
+    trained: Mapping[str, tuple[Any, Any]]
     page: str
 
     @property
     def settings(self) -> dict[str, tuple[Any, Any]]:
-        """The settings of both by name; None where one does not tell."""
+        """The settings of both evaluations by name, None where one does not tell, and those of
+        `trained`."""
         a, b = self.a.settings, self.b.settings
-        return {name: (a.get(name), b.get(name)) for name in (a | b)}
+        return {name: (a.get(name), b.get(name)) for name in (a | b)} | dict(self.trained)
 
     @property
     def differing(self) -> dict[str, tuple[Any, Any]]:
@@ -77,7 +82,8 @@ def compare_runs(a: str, b: str, *, split: str = "dev", output_dir: str = "") ->
     scores = _score(first, scorers), _score(second, scorers)
     found = significance.compare(scores[0].statistics, scores[1].statistics)
     folder = output_dir or second.folder
-    result = RunComparison(first, second, scores, found, os.path.join(folder, _PAGE))
+    trained = _trained_differently(first.folder, second.folder)
+    result = RunComparison(first, second, scores, found, trained, os.path.join(folder, _PAGE))
     with filesystem.writing_to(folder):
         os.makedirs(folder, exist_ok=True)
     filesystem.write_json(os.path.join(folder, _JSON), _as_dict(result), indent=1)
@@ -111,6 +117,16 @@ def _score(one: Evaluation, scorers: list[Scorer]) -> Scores:
                 f"{files.PREDICTIONS_FILE} have {value:.6f}: run `imcap eval` again"
             )
     return scores
+
+
+def _trained_differently(a: str, b: str) -> dict[str, tuple[Any, Any]]:
+    """Returns the `trained` of two evaluations' folders; nothing where one is not in a run's."""
+    old, new = (config_lib.read(files.workdir(folder)) for folder in (a, b))
+    if old is None or new is None:
+        return {}
+    return {
+        key: (one, other) for key, one, other in checks.differences(old, new, checks.CHANGEABLE)
+    }
 
 
 def format_comparison(result: RunComparison) -> str:

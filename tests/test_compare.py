@@ -10,6 +10,7 @@ from evaluation_folders import write_evaluation
 from refusals import refusal
 
 from imcap import compare
+from imcap import config as config_lib
 from imcap.metrics.scores import score_captions
 
 REFERENCES, GOOD = make_corpus(60)
@@ -66,6 +67,21 @@ def test_settings_that_differ_are_told(compared):
     header, bleu1, *_ = text.splitlines()
     assert header.split() == ["A", "B", "B", "-", "A", "95", "%", "interval", "p"]
     assert bleu1.startswith("BLEU-1") and bleu1.endswith("0.0001")
+
+
+def test_settings_of_the_runs_that_differ_are_told(tmp_path):
+    for name, units in (("a", 512), ("b", 256)):
+        write_evaluation(tmp_path / name / "eval" / "dev", REFERENCES, GOOD)
+        config = config_lib.default()
+        config.model.units, config.train.learning_rate = units, 1e-3
+        config.dataset.dir, config.decode.beam_size = f"/data/{name}", units
+        config_lib.save(config_lib.resolve(config, str(tmp_path / name)), str(tmp_path / name))
+    found = compare.compare_runs(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert written(tmp_path)["differing_settings"] == {"model.units": [512, 256]}
+    lines = compare.format_comparison(found).splitlines()
+    assert [line for line in lines if "." in line.split(":")[0]][-1] == "model.units: A 512, B 256"
+    page = (tmp_path / "b" / "eval" / "dev" / "compare.html").read_text("utf-8")
+    assert '<th scope="row">model.units</th><td>512</td><td>256</td>' in page
 
 
 def test_comparing_again_writes_the_same_bytes(compared):

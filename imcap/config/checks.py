@@ -208,18 +208,24 @@ def check_unchanged(
 def first_difference(
     old: ConfigDict, new: ConfigDict, allowed: Collection[str]
 ) -> tuple[str, Any, Any] | None:
-    """Returns the first setting of `old` that has another value in `new`: its key and both values.
+    """Returns the first of the `differences` between two configs."""
+    return next(differences(old, new, allowed), None)
+
+
+def differences(
+    old: ConfigDict, new: ConfigDict, allowed: Collection[str]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the settings of `old` that have another value in `new`: the key and both values.
 
     Args:
-      old, new: resolved configs.
+      old, new: configs, both resolved or both not.
       allowed: settings, or whole parts of a config, that may differ.
     """
     values = dict(flatten(new.to_dict()))
     for key, before in flatten(old.to_dict()):
         now = values.get(key, before)
         if not set(allowed) & {key, key.partition(".")[0]} and not _is_same(before, now):
-            return key, before, now
-    return None
+            yield key, before, now
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

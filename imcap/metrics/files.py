@@ -30,6 +30,11 @@ def folder(workdir: str, split: str, *names: str) -> str:
     return os.path.join(workdir, "eval", "-".join([split, *names]))
 
 
+def workdir(evaluation: str) -> str:
+    """Returns the run's folder of an evaluation that lies where `folder` says."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(evaluation)))
+
+
 def read_scores(workdir: str) -> dict[str, Scores]:
     """Returns the content of each metrics.json in a workdir, by the name of its folder: `SPLIT`,
     or another one beside it (`folder`).

@@ -70,7 +70,7 @@ def write_comparison(
         rows=rows,
         draws=significance.RESAMPLES,
         exchanges=significance.PERMUTATIONS,
-        settings={name.replace("_", " "): pair for name, pair in settings.items()},
+        settings={_shown_name(name): pair for name, pair in settings.items()},
         metric_labels=labels,
         buttons=[*((label, *_BETTER) for label in labels), ("Words that differ", *_CHANGED)],
         first_sort=keys.index("cider") if "cider" in keys else 0,
@@ -81,6 +81,11 @@ def write_comparison(
         script_digest=html.script_digest(script),
     )
     html.write_html(stream, path)
+
+
+def _shown_name(setting: str) -> str:
+    """Returns the name without underscores; that of a config's setting, `PART.KEY`, as it is."""
+    return setting if "." in setting else setting.replace("_", " ")
 
 
 def _cards(images: Sequence[ComparedImage], keys: Sequence[str]) -> Iterator[dict[str, object]]:
