@@ -46,7 +46,8 @@ VECTORS_REQUIRES = ["gensim>=4.4"]
 APP_REQUIRES = ["certifi", "streamlit>=1.60", "urllib3>=2.2"]
 # Sentence embeddings; keras-hub needs safetensors to read Hugging Face's files.
 SIMILARITY_REQUIRES = ["keras-hub>=0.32", "safetensors>=0.5"]
-# What reads records in PyTorch (docs/records.md); its wheel is larger than all others together.
+# What reads records in PyTorch (docs/records.md), and trains beside imcap in `imcap bench train`.
+# Its wheel is larger than all others together.
 TORCH_REQUIRES = ["torch>=2.6"]
 TEST_REQUIRES = [
     *APP_REQUIRES,

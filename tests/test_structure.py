@@ -79,6 +79,7 @@ PRINTING = (
     "imcap.benchmarks.peers.caption_process",
     "imcap.benchmarks.peers.encoding",
     "imcap.benchmarks.peers.notebook_phases",
+    "imcap.benchmarks.peers.torch_training",
 )
 MAX_LINES = 300
 MAX_MODULES = 18  # In a folder; `imcap` itself has the commands and what all of them use.
@@ -107,6 +108,8 @@ TESTED_IN = {
     "beam_jobs.transforms.caption_parts": "beam_jobs/test_caption_images.py",
     # Measured by imcap.benchmarks.captioning.
     "imcap.benchmarks.peers.caption_process": "benchmarks/test_captioning.py",
+    # The decoder that it trains.
+    "imcap.benchmarks.peers.torch_decoder": "benchmarks/peers/test_torch_training.py",
     # Each needs a whole command.
     "imcap.command_line.beam_options": "test_cli.py",
     "imcap.command_line.caption_command": "serving/test_caption_command.py",

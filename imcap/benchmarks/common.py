@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -151,6 +151,18 @@ def seconds(function: Callable[[], object]) -> float:
     began = time.monotonic()
     function()
     return time.monotonic() - began
+
+
+def measure_in_turns(
+    measures: Mapping[str, Callable[[], float]], repeats: int
+) -> dict[str, list[float]]:
+    """Returns the results of functions that are called one after another, `repeats` times, by
+    name."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(repeats):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
 
 
 def run_steps(step: Callable[[Any], StepOutput], batches: Sequence[Any]) -> None:

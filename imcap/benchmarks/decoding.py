@@ -100,7 +100,7 @@ def benchmark_decoding(
         "gemms": lambda: 1 / runtime.measure_gemms(shapes)["float32"],
         "single": lambda: _median_seconds(search, images[:_SINGLE_IMAGES]),
     }
-    times = _measure_in_turns(measures, repeats)
+    times = common.measure_in_turns(measures, repeats)
     rows = [
         *_rows_beside_loop(times, _share_of_same(found, looped)),
         *_rows_beside_products(times, _gflop(subject.operations, found)),
@@ -181,14 +181,6 @@ def _median_seconds(search: _Search, images: Sequence[tf.Tensor]) -> float:
     return statistics.median(common.seconds(functools.partial(search, image)) for image in images)
 
 
-def _measure_in_turns(measures: dict[str, Callable[[], float]], repeats: int) -> _Times:
-    times: _Times = {name: [] for name in measures}
-    for _ in range(repeats):
-        for name, measure in measures.items():
-            times[name].append(measure())
-    return times
-
-
 def _share_of_same(found: SearchResult, looped: Sequence[Sequence[Caption]]) -> float:
     """Returns for how many of the images both have the same best caption."""
     best = [tuple(row[row != PAD].tolist()) for row in found.tokens[:, 0]]
@@ -265,8 +257,8 @@ def _rows_of_reranking(config: ConfigDict, subject: _Subject, repeats: int) -> l
         "alone": lambda: common.seconds(lambda: alone(features)),
         "reranked": lambda: common.seconds(lambda: reranked(features)),
     }
-    _measure_in_turns(measures, 1)  # Traces the graphs.
-    times = _measure_in_turns(measures, repeats)
+    common.measure_in_turns(measures, 1)  # Traces the graphs.
+    times = common.measure_in_turns(measures, repeats)
     ms = {name: 1e3 * statistics.median(values) / _IMAGES for name, values in times.items()}
     ratio = _median_ratio(times["reranked"], times["alone"])
     name = f"beam {_WIDE_BEAM}, batch {_IMAGES}"

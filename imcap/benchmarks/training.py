@@ -1,12 +1,14 @@
-"""`imcap bench train`: training steps beside the machine's matrix products and a notebook's `fit`.
+"""`imcap bench train`: training steps beside the machine's matrix products, a notebook's `fit` and
+PyTorch.
 
-The matrix products of a step are counted for words only: padding is not work. Both networks train
-on the features and captions of the same records, which are read before the clock starts.
+The matrix products of a step are counted for words only: padding is not work. All networks train on
+the features and captions of the same records, which are read before the clock starts.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, runtime, text, train
-from imcap.benchmarks import common, products
+from imcap.benchmarks import common, products, torch_peer
 from imcap.benchmarks.peers import keras_notebook
 from imcap.errors import UserError
 from imcap.records import staging
@@ -65,14 +67,20 @@ def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
     imcap = _Contender(lambda: common.run_steps(step, batches), sum(map(_count_captions, batches)))
     notebook = _notebook(config, folder, info)
 
-    times: dict[str, list[float]] = {"imcap": [], "notebook": [], "gemms": []}
     for contender in (imcap, notebook):
         contender.train()  # Traces the graphs.
-    for _ in range(repeats):
-        times["imcap"].append(common.seconds(imcap.train))
-        times["notebook"].append(common.seconds(notebook.train))
-        times["gemms"].append(1 / runtime.measure_gemms(shapes, [dtype])[dtype])
-    return _rows(dtype, work, imcap.captions, notebook.captions, times)
+    measures = {
+        "imcap": lambda: common.seconds(imcap.train),
+        "notebook": lambda: common.seconds(notebook.train),
+        "gemms": lambda: 1 / runtime.measure_gemms(shapes, [dtype])[dtype],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        peers = torch_peer.prepare(temporary, batches, config, info, dtype)
+        times = common.measure_in_turns(measures | peers, repeats)
+    return [
+        *_rows(dtype, work, imcap.captions, notebook.captions, times),
+        *torch_peer.rows(imcap.captions, times["imcap"], {name: times[name] for name in peers}),
+    ]
 
 
 def _rows(
