@@ -73,7 +73,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
     info = read_training_info(config, folder)
     config_lib.check_run(config, workdir)
     with strategies.worker_failures_as_user_errors(strategy):
-        run = _open_run(config, workdir, folder, info, strategy)
+        run = open_run(config, workdir, folder, info, strategy)
         if run.is_trained():
             logging.info("%s: trained already, %d steps", workdir, run.first_step)
         else:
@@ -82,14 +82,25 @@ def train_and_evaluate(config: ConfigDict, workdir: str, distribute: str = "auto
         return Trained(run.state.decoder, run.history, strategy.num_replicas_in_sync)
 
 
-def _open_run(
+def open_run(
     config: ConfigDict,
     workdir: str,
     folder: str,
     info: records.Info,
     strategy: tf.distribute.Strategy,
 ) -> Run:
-    """Returns the run as its last checkpoint has it; a new one where there is none."""
+    """Returns the run as its last checkpoint has it; a new one where there is none.
+
+    Args:
+      config: resolved.
+      workdir: the run's folder.
+      folder: the local records folder.
+      info: its info.json.
+      strategy: of the training.
+
+    Raises:
+      UserError: as `train_and_evaluate`.
+    """
     write = strategies.is_chief(strategy)
     vectors = initial_vectors.read(config, workdir, folder, info, write=write)
     metadata = choose_metadata(config, workdir, info, strategy)
@@ -114,13 +125,27 @@ def _train(config: ConfigDict, run: Run, folder: str, info: records.Info) -> Non
     batches = distributed_batches.read_batches(dataset, folder, info)
     objective = objectives.build(config.train, run.state.decoder, folder, info)
     train_step = build_train_step(config, run.state, objective, run.strategy, dataset.element_spec)
+    build_loop(config, run, objective, folder, info).train(train_step, batches)
+
+
+def build_loop(
+    config: ConfigDict, run: Run, objective: Objective, folder: str, info: records.Info
+) -> TrainingLoop:
+    """Returns what takes the steps of a run, and does what follows a step and an epoch.
+
+    Args:
+      config: resolved.
+      run: from `open_run`.
+      objective: what is minimized.
+      folder: the local records folder.
+      info: its info.json.
+    """
     tokenizer = records.read_tokenizer(folder, info)
     predictor = Predictor(run.state.decoder, tokenizer, config.decode, folder, info)
     summaries = EventWriter(run.workdir, write=run.is_chief)
     samples = Samples(run.state.decoder, tokenizer, folder, info, config.dataset, summaries)
     num_dev_images = dev_scores.count_images(config.train, info)
-    loop = TrainingLoop(run, objective, predictor, num_dev_images, summaries, samples)
-    loop.train(train_step, batches)
+    return TrainingLoop(run, objective, predictor, num_dev_images, summaries, samples)
 
 
 def read_training_info(config: ConfigDict, folder: str) -> records.Info:

@@ -106,9 +106,9 @@ TESTED_IN = {
     # What captions a part, with the model that it runs: only a whole job shows them.
     "beam_jobs.transforms.caption_graph": "beam_jobs/test_caption_images.py",
     "beam_jobs.transforms.caption_parts": "beam_jobs/test_caption_images.py",
-    # Measured by imcap.benchmarks.captioning.
+    # Measured with what they are parts of.
     "imcap.benchmarks.peers.caption_process": "benchmarks/test_captioning.py",
-    # The decoder that it trains.
+    "imcap.benchmarks.loop_cost": "benchmarks/test_training.py",
     "imcap.benchmarks.peers.torch_decoder": "benchmarks/peers/test_torch_training.py",
     # Each needs a whole command.
     "imcap.command_line.beam_options": "test_cli.py",

@@ -1,5 +1,5 @@
 """`imcap bench train`: training steps beside the machine's matrix products, a notebook's `fit` and
-PyTorch.
+PyTorch; what the loop does beside a step.
 
 The matrix products of a step are counted for words only: padding is not work. All networks train on
 the features and captions of the same records, which are read before the clock starts.
@@ -18,11 +18,13 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import input_pipeline, records, runtime, text, train
-from imcap.benchmarks import common, products, torch_peer
+from imcap.benchmarks import common, loop_cost, products, torch_peer
 from imcap.benchmarks.peers import keras_notebook
 from imcap.errors import UserError
 from imcap.records import staging
 from imcap.training import distributed_batches, objectives, strategies
+from imcap.training.loop.run import Run
+from imcap.training.loop.training_loop import TrainingLoop
 from imcap.training.objectives import Batch
 from imcap.training.steps import StepOutput
 
@@ -37,6 +39,15 @@ class _Contender(NamedTuple):
 
     train: Callable[[], object]
     captions: int
+
+
+class _Training(NamedTuple):
+    """A new run, the first batches, its step, and what builds its loop."""
+
+    batches: list[Batch]
+    step: Callable[..., StepOutput]
+    run: Run
+    build_loop: Callable[[Run], TrainingLoop]
 
 
 def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
@@ -60,25 +71,37 @@ def benchmark_training(config: ConfigDict, repeats: int) -> list[common.Row]:
     folder = staging.local_folder(config.records.dir, config.records.cache_dir)
     info = train.read_training_info(config, folder)
     shapes = train.gemm_shapes(config, info)
+    config = config.copy_and_resolve_references()
     dtype = runtime.choose_dtype(config.train.compute_dtype, shapes).name
-    batches, step = _training(config, folder, info, dtype)
+    config.train.compute_dtype = dtype
+    with tempfile.TemporaryDirectory() as workdir:
+        return _measure(config, folder, info, workdir, repeats)
+
+
+def _measure(
+    config: ConfigDict, folder: str, info: records.Info, workdir: str, repeats: int
+) -> list[common.Row]:
+    shapes, dtype = train.gemm_shapes(config, info), config.train.compute_dtype
+    training = _training(config, folder, info, workdir)
+    batches = training.batches
     count = products.count(config.model, info.text["vocabulary_size"], *info.feature_shape)
     work = sum(_gflop(count, batch) for batch in batches)
-    imcap = _Contender(lambda: common.run_steps(step, batches), sum(map(_count_captions, batches)))
+    imcap = _Contender(
+        lambda: common.run_steps(training.step, batches), sum(map(_count_captions, batches))
+    )
     notebook = _notebook(config, folder, info)
-
     for contender in (imcap, notebook):
         contender.train()  # Traces the graphs.
+    peers = torch_peer.prepare(workdir, batches, config, info, dtype)
     measures = {
         "imcap": lambda: common.seconds(imcap.train),
         "notebook": lambda: common.seconds(notebook.train),
         "gemms": lambda: 1 / runtime.measure_gemms(shapes, [dtype])[dtype],
     }
-    with tempfile.TemporaryDirectory() as temporary:
-        peers = torch_peer.prepare(temporary, batches, config, info, dtype)
-        times = common.measure_in_turns(measures | peers, repeats)
+    times = common.measure_in_turns(measures | peers, repeats)
     return [
         *_rows(dtype, work, imcap.captions, notebook.captions, times),
+        *loop_cost.measure(training.run, training.build_loop, training.step, batches),
         *torch_peer.rows(imcap.captions, times["imcap"], {name: times[name] for name in peers}),
     ]
 
@@ -108,16 +131,17 @@ def _rows(
     ]  # fmt: skip
 
 
-def _training(
-    config: ConfigDict, folder: str, info: records.Info, dtype: str
-) -> tuple[list[Batch], Callable[[Batch], StepOutput]]:
+def _training(config: ConfigDict, folder: str, info: records.Info, workdir: str) -> _Training:
     strategy = strategies.build("none")
     dataset = distributed_batches.distributed_dataset(config, folder, info, strategy, 0)
-    state = train.create_state_from_config(config, info, strategy, dtype)
-    objective = objectives.build(config.train, state.decoder, folder, info)
-    step = train.build_train_step(config, state, objective, strategy, dataset.element_spec)
+    run = train.open_run(config, workdir, folder, info, strategy)
+    objective = objectives.build(config.train, run.state.decoder, folder, info)
+    step = train.build_train_step(config, run.state, objective, strategy, dataset.element_spec)
     iterator = iter(dataset)
-    return [next(iterator) for _ in range(_STEPS)], step
+    batches = [next(iterator) for _ in range(_STEPS)]
+    return _Training(
+        batches, step, run, lambda r: train.build_loop(config, r, objective, folder, info)
+    )
 
 
 def _gflop(count: products.Count, batch: Batch) -> float:

@@ -14,15 +14,16 @@ from imcap.benchmarks import training
 def test_training_is_compared_with_products_and_with_a_notebook(landscape_data, tmp_path):
     config = landscapes.make_config(tmp_path, landscape_data)
     rows = training.benchmark_training(config, 1)
-    rate, work, alone, of_words, notebook, factor, *_ = rows  # Others are PyTorch's.
+    rate, work, alone, of_words, notebook, factor, loop, checkpoint, *_ = rows  # Then PyTorch's.
     assert all(row.value > 0 for row in rows)
-    assert [row.unit for row in rows[:6]] == [
-        "captions/s", "GFLOP", "GFLOP/s", "GFLOP/s", "captions/s", "times"
+    assert [row.unit for row in rows[:8]] == [
+        "captions/s", "GFLOP", "GFLOP/s", "GFLOP/s", "captions/s", "times", "ms", "ms"
     ]  # fmt: skip
     assert of_words.ratio == pytest.approx(of_words.value / alone.value)
     assert factor.value == pytest.approx(rate.value / notebook.value)
     assert (of_words.at_least, factor.at_least) == (0.7, 25.0)
     assert work.ratio is None
+    assert loop.ratio > 0 and checkpoint.ratio is None
 
 
 def test_no_repeats_are_refused():
