@@ -122,8 +122,12 @@ def test_dev_scores_in_training_equal_the_evaluation(landscape_run):
         assert float(best[f"dev_{name}"]) == pytest.approx(metrics[name], rel=1e-4)
 
 
-def test_evaluating_again_writes_the_same_bytes(landscape_run, config, monkeypatch):
-    folder = landscape_run / "eval" / "dev"
+def test_evaluating_again_writes_the_same_bytes(
+    tmp_path, landscape_run, landscape_data, monkeypatch
+):
+    workdir = shutil.copytree(landscape_run, tmp_path / landscape_run.name)
+    config = landscapes.make_config(workdir, landscape_data)
+    folder = workdir / "eval" / "dev"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     parsed = []
     original = input_pipeline.eval_dataset
@@ -133,7 +137,7 @@ def test_evaluating_again_writes_the_same_bytes(landscape_run, config, monkeypat
         return original(*args, **kwargs)
 
     monkeypatch.setattr(input_pipeline, "eval_dataset", eval_dataset)
-    scores = evaluate.evaluate_split(config, str(landscape_run), "dev")
+    scores = evaluate.evaluate_split(config, str(workdir), "dev")
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
     assert scores.as_dict().items() <= written(landscape_run, "metrics.json").items()
     assert len(parsed) == 1  # The split is not read again for the attention maps.
