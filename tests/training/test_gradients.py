@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import landscapes
 import numpy as np
 import pytest
@@ -54,6 +56,16 @@ class _TwoTerms(CrossEntropy):
         return Outcome([tokens, Mean(tf.reduce_sum(first) * tf.reduce_sum(bias), images)], sums)
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Functions are not traced, which takes longer than a single step in several parts."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.filterwarnings("ignore:Even though")  # The input pipeline stays a graph.
+@pytest.mark.usefixtures("eagerly")
 def test_every_term_is_a_mean_over_all_parts(tmp_path, landscape_data):
     config = landscapes.make_config(tmp_path, landscape_data)
     batch = first_images(config, 3)
