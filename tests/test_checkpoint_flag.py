@@ -22,11 +22,12 @@ EPOCH = 1  # Whose captions differ from the best.
 
 @pytest.fixture(scope="module")
 def workdir(landscape_run, tmp_path_factory) -> Path:
-    """A run's folder with the weights of `landscape_run`, evaluated and exported in nothing yet."""
+    """A run's folder with the weights of `landscape_run` and the evaluation of the best ones."""
     folder = tmp_path_factory.mktemp("chosen")
     (folder / "checkpoints").symlink_to(landscape_run / "checkpoints")
     for name in ("config.json", "history.csv"):
         shutil.copy(landscape_run / name, folder)
+    shutil.copytree(landscape_run / "eval", folder / "eval")
     return folder
 
 
@@ -38,7 +39,6 @@ def config(workdir, landscape_data):
 @pytest.fixture(scope="module")
 def evaluated(workdir, config) -> Path:
     """The folder of the evaluation of epoch EPOCH, made after that of the best weights."""
-    evaluate.evaluate_split(config, str(workdir), "dev")
     evaluate.evaluate_split(config, str(workdir), "dev", [str(EPOCH)])
     return workdir / "eval" / f"dev-epoch-{EPOCH}"
 

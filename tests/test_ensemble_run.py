@@ -37,13 +37,14 @@ class Runs(NamedTuple):
 
 @pytest.fixture(scope="module")
 def runs(landscape_run, landscape_data, tmp_path_factory) -> Runs:
-    """A run of a decoder with attention, and one of another kind, size and seed."""
+    """An evaluated run of a decoder with attention, and one of another kind, size and seed."""
     parent = tmp_path_factory.mktemp("runs")
     workdir, other = parent / "first", parent / "other"
     workdir.mkdir()
     (workdir / "checkpoints").symlink_to(landscape_run / "checkpoints")
     for name in ("config.json", "history.csv"):
         shutil.copy(landscape_run / name, workdir)
+    shutil.copytree(landscape_run / "eval", workdir / "eval")
     config = landscapes.make_config(
         other, landscape_data, seed=1, model__decoder="inject", model__units=24, train__epochs=1
     )
@@ -59,7 +60,6 @@ def config(runs, landscape_data):
 @pytest.fixture(scope="module")
 def evaluated(runs, config) -> Runs:
     """The runs, after an evaluation of the first one's best weights and of the ensemble."""
-    evaluate.evaluate_split(config, str(runs.workdir), "dev")
     evaluate.evaluate_split(config, str(runs.workdir), "dev", runs.checkpoint)
     return runs
 

@@ -169,21 +169,31 @@ def test_self_critical_training_goes_on_from_tuned_layers(data, tuned_run, tmp_p
 # --- evaluation and export ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("reranking", "weights", "folder"),
-    [
-        ("none", ["best"], "dev"),
-        ("consensus", ["best", "last"], "dev-best+last-consensus"),
-    ],
-)
-def test_exported_captions_are_those_of_the_evaluation(
-    data, tuned_run, frozen_run, reranking, weights, folder
-):
-    config = make_config(tuned_run, data, frozen_run, decode__rerank=reranking)
+@pytest.fixture(scope="module")
+def exported(data, tuned_run, frozen_run) -> Path:
+    """The exported model of the best weights."""
+    config = make_config(tuned_run, data, frozen_run)
+    return Path(export.export_model(config, str(tuned_run)))
+
+
+def test_exported_captions_are_those_of_the_evaluation(data, tuned_run, exported):
+    check_captions(data, exported, predictions(tuned_run))
+
+
+def test_exported_captions_of_an_ensemble_are_those_of_the_evaluation(data, tuned_run, frozen_run):
+    config = make_config(tuned_run, data, frozen_run, decode__rerank="consensus")
+    weights = ["best", "last"]
     evaluate.evaluate_split(config, str(tuned_run), "dev", weights)
-    rows = predictions(tuned_run, folder)
+    exported = export.export_model(config, str(tuned_run), weights)
+    check_captions(data, exported, predictions(tuned_run, "dev-best+last-consensus"))
+    with np.load(tuned_run / "neighbors.npz") as arrays:
+        assert len(arrays["mean"]) == 8  # Channels of the tuned output; the records have 6.
+
+
+def check_captions(data, exported, rows) -> None:
+    """Checks that an exported model gives the predictions `rows`."""
     images = [(data / row["image_id"]).read_bytes() for row in rows]
-    model = tf.saved_model.load(export.export_model(config, str(tuned_run), weights))
+    model = tf.saved_model.load(str(exported))
     found = model.signatures["serving_default"](image_bytes=tf.constant(images))
     captions = [caption.decode() for caption in found["caption"].numpy()]
     assert captions == [row["caption"] for row in rows]
@@ -191,23 +201,19 @@ def test_exported_captions_are_those_of_the_evaluation(
     np.testing.assert_allclose(found["score"], [row["score"] for row in rows], atol=1e-4)
     inputs = {"image_bytes": tf.constant(images[:1]), "caption": tf.constant(captions[:1])}
     assert model.signatures["attention"](**inputs)["attention"].shape[2:] == (2, 2)
-    if reranking == "consensus":
-        with np.load(tuned_run / "neighbors.npz") as arrays:
-            assert len(arrays["mean"]) == 8  # Channels of the tuned output; the records have 6.
 
 
-def test_card_and_metadata_say_what_was_tuned(data, tuned_run, frozen_run):
+def test_card_and_metadata_say_what_was_tuned(data, tuned_run, frozen_run, exported):
     config = make_config(tuned_run, data, frozen_run)
-    folder = Path(export.export_model(config, str(tuned_run)))
     decoder = checkpoints.load_decoder(
         config.model, str(tuned_run), records.read_info(config.records.dir), None, config.encoder
     )
     digest = decoder.encoding_digest()
-    card = (folder / "MODEL_CARD.md").read_text()
+    card = (exported / "MODEL_CARD.md").read_text()
     tuned = f"200 weights, digest {digest}; they give 2x2 positions of 8 channels"
     assert "| trained with the decoder | the encoder's layers above those" in card
     assert tuned in card and "tune from inner_out" in card
-    metadata = json.loads((folder / export.METADATA).read_text())
+    metadata = json.loads((exported / export.METADATA).read_text())
     assert tuned in metadata["tuned"]
     assert metadata["encoder"]["weights_digest"] == encoders.build(config.encoder).digest()
 
