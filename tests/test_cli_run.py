@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 import urllib.request
+from pathlib import Path
 
 import processes
 import pytest
@@ -188,12 +189,23 @@ def test_inspect_finds_and_verifies_the_records(run, folder):
     assert finished.status == 0 and "60" in finished.out
 
 
-def test_a_served_model_answers_until_sigterm(run):
+def first_line(path: Path, process) -> str:
+    """Returns the first line of a file that a process writes, once it is there."""
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert process.is_alive()
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def test_a_served_model_answers_until_sigterm(run, tmp_path):
     workdir = run[0]
     image = (workdir / "shapes/images/test-00000.jpg").read_bytes()
     predictions = json.loads((workdir / "eval/test/predictions.json").read_text())
-    with processes.start("serve", f"--model={workdir}", "--port=0") as server:
-        line = server.stdout.readline()
+    out, err = tmp_path / "out", tmp_path / "err"
+    flags = ["serve", f"--model={workdir}", "--port=0"]
+    server = processes.fork(processes.run_command_in_fork, flags, str(out), str(err))
+    try:
+        line = first_line(out, server)
         url = re.fullmatch(
             rf"serving .*/export/1 at (http://.*/v1/models/{workdir.name}:predict)\n", line
         )
@@ -201,9 +213,11 @@ def test_a_served_model_answers_until_sigterm(run):
         body = json.dumps({"instances": [instance]}).encode()
         with urllib.request.urlopen(url[1], body, timeout=200) as response:
             (answer,) = json.load(response)["predictions"]
-        server.send_signal(signal.SIGTERM)
-        out, err = server.communicate(timeout=200)
-    assert (server.returncode, out, err) == (0, "", "")
+        server.terminate()
+        server.join(200)
+    finally:
+        server.kill()
+    assert (server.exitcode, out.read_text(), err.read_text()) == (0, line, "")
     (expected,) = (row for row in predictions if row["image_id"] == "test-00000.jpg")
     assert answer["caption"] == expected["caption"]
     assert answer["score"] == pytest.approx(expected["score"], abs=1e-3)

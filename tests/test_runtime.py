@@ -7,6 +7,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import processes
 import pytest
@@ -95,56 +97,65 @@ def test_freed_blocks_are_returned_or_kept():
     assert kept(40, "return_large_blocks", "keep_large_blocks") > 1
 
 
-RATIO_AFTER_DOUBLING_THE_KERNEL = """
-import sys
-from imcap import runtime
-if sys.argv[1] == "frozen":
-    runtime.assume_frozen_weights()
-import tensorflow as tf
+def call_in_fork(function: Callable, folder: Path, *arguments: object) -> float:
+    """Returns what a function returns in a process in which TensorFlow has not run yet."""
+    path = folder / "returned"
+    process = processes.fork(write_result, str(path), function, *arguments)
+    process.join(120)
+    assert process.exitcode == 0
+    return float(path.read_text())
 
-kernel = tf.Variable(tf.ones([3, 3, 8, 16]))
-convolve = tf.function(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
-images = tf.ones([8, 14, 14, 8])
-before = convolve(images)
-kernel.assign(2 * kernel)
-print(float(tf.reduce_max(convolve(images) / before)))
-"""
+
+def write_result(path: str, function: Callable, *arguments: object) -> None:
+    for name in [name for name in os.environ if name.startswith("TF_ONEDNN")]:
+        del os.environ[name]
+    Path(path).write_text(str(float(function(*arguments))))
+
+
+def ratio_after_doubling_the_kernel(weights: str) -> float:
+    if weights == "frozen":
+        runtime.assume_frozen_weights()
+    import tensorflow as tf
+
+    kernel = tf.Variable(tf.ones([3, 3, 8, 16]))
+    convolve = tf.function(lambda images: tf.nn.conv2d(images, kernel, 1, "SAME"))
+    images = tf.ones([8, 14, 14, 8])
+    before = convolve(images)
+    kernel.assign(2 * kernel)
+    return tf.reduce_max(convolve(images) / before)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN runs on x86")
 @pytest.mark.parametrize(("weights", "ratio"), [("frozen", 1.0), ("free", 2.0)])
-def test_convolutions_cache_frozen_weights(weights, ratio):
-    assert run_script(RATIO_AFTER_DOUBLING_THE_KERNEL, weights) == ratio
+def test_convolutions_cache_frozen_weights(tmp_path, weights, ratio):
+    assert call_in_fork(ratio_after_doubling_the_kernel, tmp_path, weights) == ratio
 
 
-RATIO_OF_TWO_VERSIONS = """
-import sys, tempfile
-from imcap import runtime
-runtime.assume_frozen_weights()
-import tensorflow as tf
+def ratio_of_two_versions(folder: str) -> float:
+    runtime.assume_frozen_weights()
+    import tensorflow as tf
 
-class Convolution(tf.Module):
-    def __init__(self, weight):
-        self.kernel = tf.Variable(tf.fill([3, 3, 8, 16], weight))
+    class Convolution(tf.Module):
+        def __init__(self, weight):
+            self.kernel = tf.Variable(tf.fill([3, 3, 8, 16], weight))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 14, 14, 8])])
-    def __call__(self, images):
-        return tf.nn.conv2d(images, self.kernel, 1, "SAME")
+        @tf.function(input_signature=[tf.TensorSpec([None, 14, 14, 8])])
+        def __call__(self, images):
+            return tf.nn.conv2d(images, self.kernel, 1, "SAME")
 
-images = tf.ones([8, 14, 14, 8])
-versions = []
-for weight in (1.0, 2.0):
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(Convolution(weight), folder)
-        versions.append(tf.saved_model.load(folder))
-    outputs = [version(images) for version in versions]
-print(float(tf.reduce_max(outputs[1] / outputs[0])))
-"""
+    images = tf.ones([8, 14, 14, 8])
+    versions = []
+    for weight in (1.0, 2.0):
+        path = os.path.join(folder, str(weight))
+        tf.saved_model.save(Convolution(weight), path)
+        versions.append(tf.saved_model.load(path))
+        outputs = [version(images) for version in versions]
+    return tf.reduce_max(outputs[1] / outputs[0])
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN runs on x86")
-def test_a_model_that_is_loaded_later_has_its_own_frozen_weights():
-    assert run_script(RATIO_OF_TWO_VERSIONS) == 2.0
+def test_a_model_that_is_loaded_later_has_its_own_frozen_weights(tmp_path):
+    assert call_in_fork(ratio_of_two_versions, tmp_path, str(tmp_path)) == 2.0
 
 
 SHAPES = [(320, 256, 512), (64, 128, 256)]

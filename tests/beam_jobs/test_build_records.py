@@ -96,7 +96,7 @@ def test_two_worker_processes_give_the_same_bytes(built, image_set, tmp_path):
         "records.flip": True,
         "records.dir": tmp_path / "records",
     }
-    finished = processes.run(
+    finished = processes.run_fork(
         "records",
         CONFIG,
         f"--workdir={tmp_path}",

@@ -125,7 +125,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_two_worker_processes_give_the_same_bytes(unbroken, images, landscape_export, tmp_path):
     out = tmp_path / "captions.jsonl"
     workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    finished = processes.run(*command(images, landscape_export, out), *workers)
+    finished = processes.run_fork(*command(images, landscape_export, out), *workers)
     assert finished.status == 1, finished.err
     assert f"{NUM_IMAGES - 1} images captioned, 1 failed" in finished.out
     assert out.read_bytes() == unbroken.read_bytes()
