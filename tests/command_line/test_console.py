@@ -59,6 +59,20 @@ with console.quiet():
     assert stderr_of(program) == ""
 
 
+def test_libraries_are_loaded_without_garbage_collections():
+    program = """
+import gc
+from imcap.command_line import console
+with console.quiet():
+    assert not gc.isenabled()
+    with console.quiet():
+        pass
+    assert not gc.isenabled()
+assert gc.isenabled() and gc.get_freeze_count()
+"""
+    assert stderr_of(program) == ""
+
+
 def test_the_redirect_ends_with_the_block():
     program = """
 import sys
