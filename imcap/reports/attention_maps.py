@@ -69,21 +69,23 @@ def word_maps(
     decoder: DecoderLike,
     tokenizer: text.Tokenizer,
     grid: tuple[int, int],
-    features: tf.Tensor,
-    caption: str,
-) -> np.ndarray:
-    """Returns the attention weights of a caption's words, float32 [words, rows, columns].
+    features: Sequence[tf.Tensor],
+    captions: Sequence[str],
+) -> list[np.ndarray]:
+    """Returns the attention weights of each caption's words, float32 [words, rows, columns].
 
     Args:
       decoder: one with attention.
       tokenizer: of the captions.
       grid: (rows, columns) of the features' positions.
-      features: [positions, channels].
-      caption: words beyond the tokenizer's largest length have no map.
+      features: [positions, channels] of each caption's image.
+      captions: words beyond the tokenizer's largest length have no map.
     """
-    tokens = tf.constant(tokenizer.encode([caption])[0][tf.newaxis, 1:])
-    (weights,) = attention.attention_weights(decoder, features[tf.newaxis], tokens)
-    return weights.numpy().reshape(len(weights), *grid)[: len(caption.split())]
+    tokens = tokenizer.encode_tf(tf.constant(captions)).to_tensor()[:, 1:]
+    weights = attention.attention_weights(decoder, tf.stack(features), tokens).numpy()
+    lengths = [min(len(caption.split()), tokenizer.max_length) for caption in captions]
+    maps = weights.reshape(*weights.shape[:2], *grid)
+    return [rows[:length] for rows, length in zip(maps, lengths, strict=True)]
 
 
 def write_attention_maps(
@@ -106,19 +108,26 @@ def write_attention_maps(
       image_id -> the file written.
     """
     shutil.rmtree(folder, ignore_errors=True)  # Maps of other captions or weights.
+    readable = [(sample, image) for sample in samples if len(image := _read(sample))]
+    features = [sample.features for sample, _ in readable]
+    if not readable or not attention.has_attention(decoder, features[0].shape):
+        return {}
+    os.makedirs(folder)
+    captions = [sample.caption for sample, _ in readable]
+    maps = word_maps(decoder, tokenizer, grid, features, captions)
     written: dict[str, str] = {}
-    for sample in samples:
-        words = sample.caption.split()
-        if not attention.has_attention(decoder, sample.features.shape):
-            return written
-        try:
-            image = np.asarray(thumbnails.load_thumbnail(sample.image_path))
-        except thumbnails.ERRORS:
-            continue
-        if words:
-            os.makedirs(folder, exist_ok=True)
-            path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
-            maps = word_maps(decoder, tokenizer, grid, sample.features, sample.caption)
-            plots.draw_attention(image, words[: len(maps)], maps, path)
-            written[sample.image_id] = path
+    for (sample, image), weights in zip(readable, maps, strict=True):
+        path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
+        plots.draw_attention(image, sample.caption.split()[: len(weights)], weights, path)
+        written[sample.image_id] = path
     return written
+
+
+def _read(sample: Sample) -> np.ndarray:
+    """Returns pixels, of height 0 where the caption is empty or the image cannot be read."""
+    try:
+        if sample.caption.split():
+            return np.asarray(thumbnails.load_thumbnail(sample.image_path))
+    except thumbnails.ERRORS:
+        pass
+    return np.zeros((0, 0, 3), np.uint8)

@@ -7,7 +7,7 @@ import time
 
 from imcap.reports import plots
 
-_SECONDS = 5.0  # Between two drawings, which take half a second each.
+_SECONDS = 5.0  # Between two drawings, which take a quarter of a second each.
 
 
 class HistoryPlot:
@@ -18,10 +18,11 @@ class HistoryPlot:
         self._csv, self._png = (os.path.join(workdir, f"history.{kind}") for kind in ("csv", "png"))
         self._write = write
         self._is_outdated = False
-        self._drawn_at = float("-inf")
+        self._drawn_at = time.monotonic()
 
     def update(self) -> None:
-        """Draws a row that has come, now or later: epochs of milliseconds need no plot each."""
+        """Draws a row that has come, now or later: epochs of milliseconds need no plot each, nor
+        does a training of seconds need one before its end."""
         self._is_outdated = self._write
         if time.monotonic() - self._drawn_at > _SECONDS:
             self.close()

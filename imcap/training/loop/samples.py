@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -48,32 +50,33 @@ class Samples:
         if not self._summaries.writes:
             return
         chosen = list(predictions.captions)[:_SAMPLES]
-        lines = [f"{image_id}: {predictions.captions[image_id][0].caption}" for image_id in chosen]
+        captions = [predictions.captions[image_id][0].caption for image_id in chosen]
+        lines = [f"{image_id}: {line}" for image_id, line in zip(chosen, captions, strict=True)]
         self._summaries.text(step, "dev/captions", lines)
+        shown = zip(chosen, captions, self._weights(captions), strict=True)
         found = {
-            f"dev/image_{number}": self._draw(number, image_id, predictions)
-            for number, image_id in enumerate(chosen)
+            f"dev/image_{number}": self._draw(predictions.paths[image_id], caption, weights)
+            for number, (image_id, caption, weights) in enumerate(shown)
         }
         self._summaries.images(step, {k: pixels for k, pixels in found.items() if len(pixels)})
 
-    def _draw(self, number: int, image_id: str, predictions: Predictions) -> np.ndarray:
+    def _draw(self, path: str, caption: str, weights: np.ndarray | None) -> np.ndarray:
         """Returns pixels, of height 0 where the image cannot be read."""
-        path = records.image_path(predictions.paths[image_id], self._dataset.dir)
         try:
+            path = records.image_path(path, self._dataset.dir)
             image = np.asarray(thumbnails.load_thumbnail(path))
         except thumbnails.ERRORS:
             return np.zeros((0, 0, 3), np.uint8)
-        caption = predictions.captions[image_id][0].caption
-        return tiles.draw_tiles(image, caption, self._weights(number, caption))
+        return tiles.draw_tiles(image, caption, weights)
 
-    def _weights(self, number: int, caption: str) -> np.ndarray | None:
-        if not self._has_attention or not caption:
-            return None
+    def _weights(self, captions: Sequence[str]) -> Sequence[np.ndarray | None]:
+        """Returns the attention weights of the first images' captions, if there are any."""
+        if not self._has_attention or not any(captions):
+            return [None] * len(captions)
         if not self._features:
             self._features = attention_maps.read_features(
                 self._folder, self._info, "dev", range(_SAMPLES)
             )
         grid = self._decoder.grid(self._info.feature_grid)
-        return attention_maps.word_maps(
-            self._decoder, self._tokenizer, grid, self._features[number], caption
-        )
+        features = [self._features[number] for number in range(len(captions))]
+        return attention_maps.word_maps(self._decoder, self._tokenizer, grid, features, captions)

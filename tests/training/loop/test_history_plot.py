@@ -10,9 +10,16 @@ def write_history(folder, rows):
     (folder / "history.csv").write_text("\n".join(lines))
 
 
-def test_the_first_row_is_drawn_at_once_and_the_last_one_in_the_end(tmp_path):
+def test_rows_are_drawn_seconds_after_one_another_and_the_last_one_in_the_end(
+    tmp_path, monkeypatch
+):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     plot, png = HistoryPlot(str(tmp_path)), tmp_path / "history.png"
     write_history(tmp_path, 1)
+    plot.update()  # Within seconds of the start.
+    assert not png.exists()
+    now += 6
     plot.update()
     first = png.read_bytes()
     assert first.startswith(b"\x89PNG")
