@@ -32,7 +32,7 @@ def make_config(workdir: Path, data: Path) -> ConfigDict:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def whole(landscape_data, tmp_path_factory) -> Path:
     """The workdir of the run that nothing has stopped."""
     workdir = tmp_path_factory.mktemp("whole")
@@ -40,33 +40,42 @@ def whole(landscape_data, tmp_path_factory) -> Path:
     return workdir
 
 
-@pytest.mark.parametrize(
-    ("number", "where", "call", "step"),
-    [
-        (signal.SIGTERM, _LAST_SAVE, 8, 8),
-        (signal.SIGINT, _LAST_SAVE, 8, 8),
-        # The dev scores of the second epoch and the last one: they are repeated.
-        (signal.SIGTERM, _SCORING, 2, 10),
-        (signal.SIGTERM, _SCORING, 3, 15),
-    ],
-)
-def test_a_training_that_a_signal_stops_continues_to_identical_weights(
-    tmp_path, landscape_data, whole, number, where, call, step
-):
-    config = make_config(tmp_path, landscape_data)
-    config_lib.save(config, str(tmp_path))
-    err = tmp_path / "err"
+def stop(workdir: Path, where: str, call: int, number: signal.Signals) -> str:
+    """Trains in a process that sends itself a signal; returns the last line that it writes.
+
+    Args:
+      workdir: of the run.
+      where, call: see `train_worker.signal_itself`.
+      number: of the signal.
+    """
+    err = workdir / "err"
+    err.unlink(missing_ok=True)
     process = processes.fork(
         train_worker.signal_itself, where, call, int(number),
-        ["train", f"--workdir={tmp_path}"], str(tmp_path / "out"), str(err),
+        ["train", f"--workdir={workdir}"], str(workdir / "out"), str(err),
     )  # fmt: skip
     process.join(DEADLINE)
     assert process.exitcode == 0
-    assert outputs.step(tmp_path) == step
-    assert err.read_text().splitlines()[-1] == (
-        f"imcap: stopped by {number.name} after step {step} of 15, which is saved: the same "
-        "command continues"
-    )
+    return err.read_text().splitlines()[-1]
+
+
+def test_a_training_that_signals_stop_continues_to_identical_weights(
+    tmp_path, landscape_data, whole
+):
+    config = make_config(tmp_path, landscape_data)
+    config_lib.save(config, str(tmp_path))
+    for where, call, number, step in (
+        (_LAST_SAVE, 8, signal.SIGINT, 8),
+        # The dev scores of the second epoch, the first that this process captions for, and those
+        # of the last one, after the second's: they are repeated.
+        (_SCORING, 1, signal.SIGTERM, 10),
+        (_SCORING, 2, signal.SIGTERM, 15),
+    ):
+        assert stop(tmp_path, where, call, number) == (
+            f"imcap: stopped by {number.name} after step {step} of 15, which is saved: the same "
+            "command continues"
+        )
+        assert outputs.step(tmp_path) == step
     train.train_and_evaluate(config, str(tmp_path), "none")
     for name in ("last", "best"):
         found, expected = (outputs.saved_state(folder, name) for folder in (tmp_path, whole))
