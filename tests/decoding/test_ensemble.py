@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
-from refusals import refusal
 from small_decoders import (
     CHANNELS,
     POSITIONS,
@@ -141,24 +140,3 @@ def test_a_state_keeps_its_structure_from_step_to_step(members):
     assert {key: value.shape for key, value in after.items()} == {
         key: value.shape for key, value in carry.items()
     }
-
-
-class _Tuned(tf.Module):
-    """What an ensemble asks of a decoder with layers of the encoder."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__()
-        self._digest = digest
-
-    def encoding_digest(self) -> str:
-        return self._digest
-
-
-def test_members_that_encode_alike_have_one_encoding():
-    assert Ensemble([_Tuned("a"), _Tuned("a")]).encoding_digest() == "a"
-
-
-def test_images_cannot_be_compared_by_members_that_encode_differently():
-    for digests in (["a", "b"], ["", "a"]):
-        line = refusal(Ensemble(list(map(_Tuned, digests))).encoding_digest)
-        assert "--config.decode.rerank=none or mbr" in line
