@@ -13,11 +13,11 @@ from imcap import config as config_lib
 from imcap import encoders, filesystem, records
 from imcap.decoding import members, rerank
 from imcap.errors import UserError
-from imcap.exporting import export_check, ready_model, variants
+from imcap.exporting import export_check, ready_model, variants, version_folder
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
-from imcap.serving import model_metadata, warmup_requests
+from imcap.serving import model_metadata
 from imcap.serving.caption_model import CaptionModel
 from imcap.training import checkpoints, initial_vectors
 
@@ -179,27 +179,15 @@ def _write(
     """
     target, info = _next_version(folder), run.info
     saved = variants.build(variant, run.model, run.encoder, run.build)
-    metadata = {
-        "vocabulary_digest": info.vocabulary_digest,
-        # A network's file is named without the folders of the machine that exported it.
-        "encoder": {**info.encoder, "name": os.path.basename(info.encoder["name"])},
-        "preprocessing": info.preprocessing,
-        "feature_dtype": info.feature_dtype,
-        "decode": decode.to_dict(),
-        "export": variant._asdict(),
-    }
+    metadata = version_folder.describe(info, decode) | {"export": variant._asdict()}
     if tuned := run.model.decoder.describe_encoding():
         metadata["tuned"] = tuned
     with filesystem.replacing(target) as temporary:
-        tf.saved_model.save(saved, temporary, signatures=saved.signatures())
-        os.makedirs(os.path.dirname(os.path.join(temporary, METADATA)), exist_ok=True)
-        filesystem.write_json(os.path.join(temporary, METADATA), metadata, indent=1)
-        path = os.path.join(temporary, warmup_requests.PATH)
-        warmup_requests.write(path, info.preprocessing["image_size"])
+        version_folder.fill(temporary, saved, metadata)
         if dataset is not None:
             check = export_check.run(temporary, run.model, dataset, variant.tolerance())
             card += f"\n{check.describe()}"
-        filesystem.write_text(os.path.join(temporary, "MODEL_CARD.md"), card)
+        version_folder.write_card(temporary, card)
     return target
 
 

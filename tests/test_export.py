@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -89,6 +90,20 @@ def exported_elsewhere(landscape_run, landscape_data, tmp_path_factory) -> Path:
         workdir, landscape_data, encoder__name=str(moved), records__dtype="float32"
     )
     return Path(export.export_model(config, str(workdir)))
+
+
+def test_a_model_that_is_dropped_leaves_no_graphs(exported, landscape_data):
+    def count_graphs() -> int:
+        gc.collect()
+        return sum(type(one).__name__ == "FuncGraph" for one in gc.get_objects())
+
+    image = (landscape_data / "45.jpg").read_bytes()
+    before = count_graphs()
+    model = tf.saved_model.load(str(exported))
+    model.signatures["serving_default"](image_bytes=tf.constant([image]))
+    assert count_graphs() > before
+    del model
+    assert count_graphs() == before
 
 
 def test_versions_count_up_from_1(exported, exported_elsewhere):

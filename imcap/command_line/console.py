@@ -15,6 +15,8 @@ from absl import logging as absl_logging
 import imcap
 
 _OURS = ("imcap", "beam_jobs")
+# TensorFlow's warning about an export: gradients are left out, as captions need none.
+_NO_GRADIENTS = "ops with unsaved custom gradients"
 
 
 def show_log() -> None:
@@ -28,6 +30,8 @@ def show_log() -> None:
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
+    if _NO_GRADIENTS in record.getMessage():
+        return False
     return record.levelno >= logging.WARNING or _is_ours(record.pathname)
 
 

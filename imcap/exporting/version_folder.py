@@ -39,12 +39,15 @@ def describe(info: records.Info, decode: ConfigDict) -> dict[str, Any]:
 def fill(folder: str, saved: _Saved, metadata: dict[str, Any]) -> None:
     """Writes all but the card into a folder that is empty or does not exist.
 
+    Gradients are left out: TensorFlow keeps those of a loaded model, and its graphs, for ever.
+
     Args:
       folder: of the version.
       saved: what `tf.saved_model.save` takes.
       metadata: as `describe` returns it.
     """
-    tf.saved_model.save(saved, folder, signatures=saved.signatures())
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(saved, folder, signatures=saved.signatures(), options=options)
     path = os.path.join(folder, model_metadata.PATH)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     filesystem.write_json(path, metadata, indent=1)
