@@ -43,7 +43,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigDict]:
     """The config of a run whose records are built: 120 scenes, 2 shards a split."""
     import tiny_runs
 
@@ -52,11 +52,12 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     def make(workdir: Path) -> None:
         build_records.build_records(tiny_runs.tiny_config(workdir))
 
-    return tiny_runs.tiny_config(shared_folders.make_once(tmp_path_factory, "tiny", make))
+    with shared_folders.made_once(tmp_path_factory, "tiny", make) as workdir:
+        yield tiny_runs.tiny_config(workdir)
 
 
 @pytest.fixture(scope="session")
-def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the landscapes' images, encoder and finished records."""
     import landscapes
 
@@ -67,11 +68,12 @@ def landscape_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         landscapes.write_encoder(folder / "encoder.keras")
         build_records.build_records(landscapes.make_config(folder, folder))
 
-    return shared_folders.make_once(tmp_path_factory, "landscapes", make)
+    with shared_folders.made_once(tmp_path_factory, "landscapes", make) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
-def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The workdir of a captioner that was trained on the landscapes, scored on their dev split and
     exported; `landscapes.make_config(landscape_run, landscape_data)` is its config, but that the
     run has kept the weights of all epochs."""
@@ -86,7 +88,8 @@ def landscape_run(landscape_data: Path, tmp_path_factory: pytest.TempPathFactory
         config = landscapes.make_config(workdir, landscape_data)
         export.export_model(config, str(workdir))
 
-    return shared_folders.make_once(tmp_path_factory, "run", make)
+    with shared_folders.made_once(tmp_path_factory, "run", make) as workdir:
+        yield workdir
 
 
 @pytest.fixture(scope="session")

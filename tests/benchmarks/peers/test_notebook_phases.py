@@ -42,9 +42,15 @@ def check(found: dict[str, dict[str, float]], workdir, contender: str, num_capti
     assert len(captions) == num_captions and all(isinstance(caption, str) for caption in captions)
 
 
-def test_imcap_goes_from_images_to_captions(landscape_run, landscape_export, tmp_path, monkeypatch):
-    # All of it is done already: each phase finds what is there.
+def test_imcap_goes_from_images_to_captions(
+    landscape_run, landscape_data, landscape_export, tmp_path, monkeypatch
+):
+    # All of it is done already: each phase finds what is there. The records job completes its
+    # folder anew, so that it gets one that no other test reads meanwhile.
     workdir = shutil.copytree(landscape_run, tmp_path / "run")
+    config = config_lib.read(str(workdir))
+    config.records.dir = str(shutil.copytree(landscape_data / "records", tmp_path / "records"))
+    config_lib.save(config, str(workdir))
     monkeypatch.setattr("imcap.export.export_model", lambda config, workdir: landscape_export)
     found = {
         phase: notebook_phases.measure("imcap", phase, str(workdir))
