@@ -139,13 +139,13 @@ def dry_run(config: ConfigDict, beam_args: Sequence[str] = (), *, workdir: str =
         rate = estimate.images_per_second(timed_rows, config.encoder, encoder, config.dataset.dir)
     records_config = config.records
     sizes = estimate.split_bytes(
-        splits, encoder.feature_shape, records_config.dtype, records.Flip.of(records_config)
+        splits, encoder.feature_shape, records_config.dtype, records.Views.of(records_config)
     )
     lines = estimate.describe(
         splits,
         sizes,
         num_shards=records_config.num_shards,
-        flip=records.Flip.of(records_config),
+        views=records.Views.of(records_config),
         rate=rate,
         at_most=records_config.dtype == records.QUANTIZED,
     )
@@ -212,7 +212,10 @@ def _with_choices(
         else:
             assert splits is not None  # Counted where the folder holds no settings.
             sizes = estimate.split_bytes(
-                splits, encoder.feature_shape, records_config.dtype, records.Flip.of(records_config)
+                splits,
+                encoder.feature_shape,
+                records_config.dtype,
+                records.Views.of(records_config),
             )
             records_config.num_shards = estimate.choose_num_shards(sizes, records_config.shard_mb)
     if config.encoder.compute_dtype == "auto":
@@ -246,10 +249,13 @@ def records_settings(config: ConfigDict, encoder: encoders.Encoder) -> RecordsSe
             "dtype": config.records.dtype,
             "flip": config.records.flip,
             "flip_eval": config.records.flip_eval,
+            "crops": config.records.crops,
             "compression": config.records.compression,
             "num_shards": config.records.num_shards,
         },
         "dataset": {"exclude": selection.digest(config.dataset.exclude)},
+        # Nothing else in records depends on the seed.
+        **({"config": {"seed": config.seed}} if config.records.crops else {}),
     }
 
 

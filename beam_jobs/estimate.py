@@ -78,7 +78,7 @@ def _scan(reader: datasets.Reader, limit: int) -> Overview:
 
 
 def split_bytes(
-    splits: Mapping[str, int], feature_shape: tuple[int, int], dtype: str, flip: records.Flip
+    splits: Mapping[str, int], feature_shape: tuple[int, int], dtype: str, views: records.Views
 ) -> dict[str, int]:
     """Returns about how many bytes the records of each split take.
 
@@ -86,11 +86,11 @@ def split_bytes(
       splits: images by split.
       feature_shape: (positions, channels).
       dtype: of the features, a name in records.DTYPES; `uint8` counts before its compression.
-      flip: which images are also encoded flipped.
+      views: what is encoded of each image.
     """
     features = math.prod(feature_shape) * records.DTYPES[dtype].itemsize
     return {
-        split: images * (len(records.view_keys(split, flip)) * features + _RECORD_BYTES)
+        split: images * (len(views.keys(split)) * features + _RECORD_BYTES)
         for split, images in splits.items()
     }
 
@@ -105,7 +105,7 @@ def describe(
     sizes: Mapping[str, int],
     *,
     num_shards: int,
-    flip: records.Flip,
+    views: records.Views,
     rate: float,
     at_most: bool = False,
 ) -> list[str]:
@@ -115,7 +115,7 @@ def describe(
       splits: images by split.
       sizes: bytes by split.
       num_shards: of each split.
-      flip: which images are also encoded flipped.
+      views: what is encoded of each image.
       rate: images encoded per second.
       at_most: whether the sizes are limits, as those before compression are.
     """
@@ -124,7 +124,7 @@ def describe(
         f"{split}: {images:,} images in {num_shards} shards, {about} {sizes[split] / 1e6:,.0f} MB"
         for split, images in sorted(splits.items())
     ]
-    encoded = sum(images * len(records.view_keys(split, flip)) for split, images in splits.items())
+    encoded = sum(images * len(views.keys(split)) for split, images in splits.items())
     total = sum(sizes.values())
     lines.append(
         f"in all {about} {total / 1e9:,.2f} GB and {encoded / rate / 60:,.1f} minutes on this "
@@ -162,9 +162,9 @@ def images_per_second(
     prepare_process(config.compute_dtype)
     encode = EncoderGraph(config, "float32", encoder)
     batch = [one.image for one in readable][:batch_size]
-    encode(batch, flip=False)  # The first call traces the graph.
+    encode(batch)  # The first call traces the graph.
     began = time.monotonic()
-    encode(batch, flip=False)
+    encode(batch)
     encoding = (time.monotonic() - began) / len(batch)
     began = time.monotonic()
     decode([one.row for one in readable])

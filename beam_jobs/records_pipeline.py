@@ -158,7 +158,8 @@ def _shard_settings(config: ConfigDict, settings: RecordsSettings) -> encode_sha
         num_shards=config.records.num_shards,
         dtype=config.records.dtype,
         compression=config.records.compression,
-        flip=records.Flip.of(config.records),
+        views=records.Views.of(config.records),
+        seed=config.seed,
         max_failures=config.records.max_failures,
         max_length=config.text.max_length,
         encoder=config.encoder.to_dict(),
@@ -172,7 +173,7 @@ def _info_settings(
     return write_info.InfoSettings(
         folder=config.records.dir,
         num_shards=config.records.num_shards,
-        flip=records.Flip.of(config.records),
+        views=records.Views.of(config.records),
         max_length=config.text.max_length,
         feature_shape=encoder.feature_shape,
         feature_grid=encoder.feature_grid,

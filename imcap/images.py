@@ -33,6 +33,11 @@ def load(image_bytes: tf.Tensor, image_size: int, max_pixels: int) -> tf.Tensor:
     """
     with tf.device("/CPU:0"):  # Parse headers on the CPU: avoids device transfers.
         image = decode(image_bytes, max_pixels)
+    return resize(image, image_size)
+
+
+def resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Resizes [height, width, 3] to float32 [image_size, image_size, 3]."""
     image = tf.image.resize(image, (image_size, image_size), method="bilinear", antialias=True)
     return tf.ensure_shape(image, (image_size, image_size, 3))
 

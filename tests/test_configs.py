@@ -11,7 +11,7 @@ from imcap.errors import UserError
 VARIANTS = {
     "coco": ("", "inject"),
     "flickr30k": ("", "inject"),
-    "flickr8k": ("", "inject", "self_critical", "finetune", "small"),
+    "flickr8k": ("", "inject", "self_critical", "finetune", "small", "crops"),
     "shapes": ("", "tiny"),
     "table": ("", "folder", "webdataset", "tfrecord"),
     "systems/custom_cnn_flickr30k": ("", "no_image"),

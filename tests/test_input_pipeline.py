@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
-from tiny_runs import tiny_config
 
 from imcap import datasets, input_pipeline, records, text
 from imcap.errors import UserError
@@ -54,19 +53,6 @@ def rows(config: ConfigDict, split: str) -> dict[bytes, datasets.CaptionedImage]
 def stream(tiny_run: ConfigDict) -> list[dict[str, np.ndarray]]:
     """Three epochs from step 0."""
     return train_batches(tiny_run, 12)
-
-
-@pytest.fixture(scope="module")
-def flip_run(tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
-    """A run whose training records hold a flipped view."""
-    from beam_jobs import build_records
-
-    config = tiny_config(
-        tmp_path_factory.mktemp("flip"), dataset__size=60, records__flip=True,
-        encoder__image_size=32, encoder__stages=2,
-    )  # fmt: skip
-    build_records.build_records(config)
-    return config
 
 
 def test_the_same_seed_gives_the_same_batches(tiny_run, stream) -> None:
@@ -183,54 +169,6 @@ def test_no_training_images_is_an_error(tiny_run) -> None:
     del info.splits["train"]
     with pytest.raises(UserError, match="the records hold no training image"):
         input_pipeline.steps_per_epoch(info, 8)
-
-
-def views(config: ConfigDict, split: str) -> dict[bytes, list[np.ndarray]]:
-    """An image's features as they are and, if there, flipped."""
-    info = records.read_info(config.records.dir)
-    found = {}
-    for record in serialized(config, split):
-        feature = tf.train.Example.FromString(record).features.feature
-        raw = [
-            feature[view].bytes_list.value[0]
-            for view in (records.FEATURES, records.FLIPPED)
-            if view in feature
-        ]
-        image_id = feature["image_id"].bytes_list.value[0]
-        found[image_id] = [np.frombuffer(r, "<f2").reshape(info.feature_shape) for r in raw]
-    return found
-
-
-def test_a_training_batch_is_of_one_view_and_about_half_are_flipped(flip_run) -> None:
-    expected = views(flip_run, "train")
-    chosen = []
-    for batch in train_batches(flip_run, 120, batch_size=6):
-        pairs = list(zip(batch["image_id"], batch["features"], strict=True))
-        matches = [all(np.array_equal(expected[i][view], f) for i, f in pairs) for view in (0, 1)]
-        assert sum(matches) == 1
-        chosen.append(matches[1])
-    assert 45 <= sum(chosen) <= 75
-    assert len(set(chosen[:8])) == 2
-
-
-def test_the_choice_of_views_is_the_same_from_any_step(flip_run) -> None:
-    whole = train_batches(flip_run, 24, batch_size=6)
-    assert_same(train_batches(flip_run, 14, batch_size=6, step=10), whole[10:])
-
-
-def test_dev_and_evaluation_never_see_a_flipped_view(flip_run) -> None:
-    info = records.read_info(flip_run.records.dir)
-    assert info.splits["train"]["views"] == [records.FEATURES, records.FLIPPED]
-    assert info.splits["dev"]["views"] == [records.FEATURES]
-    assert all(len(found) == 1 for found in views(flip_run, "dev").values())
-    for split in ("train", "dev"):
-        expected = views(flip_run, split)
-        dataset = input_pipeline.eval_dataset(flip_run.records.dir, info, split, batch_size=7)
-        for batch in dataset:
-            for image_id, features in zip(
-                batch["image_id"].numpy(), batch["features"], strict=True
-            ):
-                np.testing.assert_array_equal(features, expected[image_id][0])
 
 
 def test_evaluation_gives_every_image_once_in_the_records_order(tiny_run) -> None:

@@ -32,7 +32,7 @@ def data(tmp_path_factory) -> Path:
     landscapes.write_training_images(folder)
     tuned_runs.write_encoder(folder / "encoder.keras")
     build_records.build_records(landscapes.make_config(folder, folder))
-    build_records.build_records(tuned_runs.make_config(folder, folder))
+    build_records.build_records(tuned_runs.make_config(folder, folder, records__crops=1))
     return folder
 
 
@@ -79,6 +79,7 @@ def test_records_hold_what_the_upper_layers_read(data):
     assert info.encoder["tune_from"] == tuned_runs.TUNE_FROM
     assert info.encoder["weights_digest"] != whole.encoder["weights_digest"]
     assert info.vocabulary_digest == whole.vocabulary_digest
+    assert info.splits["train"]["views"] == ["features", "features_crop1"]
 
 
 # --- training -----------------------------------------------------------------------------------

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from beam_jobs.transforms.crops import NO_CROPS, NUMBERS, Crops, cut
 from imcap import filesystem, images
 from imcap.datasets import CaptionedImage
 from imcap.errors import UserError, one_line
 from imcap.prefetch import in_order
 
 _CORES = os.cpu_count() or 1
+_Load = Callable[[bytes, str], Sequence[tf.Tensor]]
 _REMOTE_READERS = 32  # More than cores: waiting for a bucket takes no core.
 
 
@@ -24,11 +26,13 @@ class Decoded(NamedTuple):
 
     Attributes:
       image: float32 [image_size, image_size, 3], or None.
+      crops: of the image, uint8 [image_size, image_size, 3] each.
     """
 
     row: CaptionedImage
     image: tf.Tensor | None
     reason: str = ""
+    crops: Sequence[tf.Tensor] = ()
 
 
 def decode_ahead(
@@ -37,6 +41,7 @@ def decode_ahead(
     max_pixels: int,
     window: int,
     unpacked: str = "",
+    crops: Crops = NO_CROPS,
 ) -> Iterator[Decoded]:
     """Begins at once to read and decode; returns the images in order, bad ones with a reason.
 
@@ -46,14 +51,13 @@ def decode_ahead(
       max_pixels: larger images are refused before decoding.
       window: images at most that are read before they are asked for.
       unpacked: the folder where images in Parquet files are unpacked, see `filesystem.read_image`.
+      crops: to make of each image.
     """
-    load = _loader(image_size, max_pixels)
+    load = _loader(image_size, max_pixels, crops)
     return in_order((_begin(row, load, unpacked) for row in rows), window)
 
 
-def _begin(
-    row: CaptionedImage, load: Callable[[bytes], tf.Tensor], unpacked: str
-) -> Future[Decoded]:
+def _begin(row: CaptionedImage, load: _Load, unpacked: str) -> Future[Decoded]:
     return _threads(filesystem.is_remote(row.path)).submit(_decode, row, load, unpacked)
 
 
@@ -63,9 +67,10 @@ def _threads(is_remote: bool) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_REMOTE_READERS if is_remote else _CORES, "images")
 
 
-def _decode(row: CaptionedImage, load: Callable[[bytes], tf.Tensor], unpacked: str) -> Decoded:
+def _decode(row: CaptionedImage, load: _Load, unpacked: str) -> Decoded:
     try:
-        return Decoded(row, load(filesystem.read_image(row.path, unpacked)))
+        image, *cut = load(filesystem.read_image(row.path, unpacked), row.image_id)
+        return Decoded(row, image, crops=cut)
     except UserError as error:  # From a bucket; it names the path.
         return Decoded(row, None, str(error))
     except (OSError, tf.errors.OpError, ValueError) as error:
@@ -73,15 +78,25 @@ def _decode(row: CaptionedImage, load: Callable[[bytes], tf.Tensor], unpacked: s
 
 
 @functools.cache
-def _loader(image_size: int, max_pixels: int) -> Callable[[bytes], tf.Tensor]:
-    """Returns bytes -> image as one graph, which all shards of this process share.
+def _loader(image_size: int, max_pixels: int, crops: Crops) -> _Load:
+    """Returns bytes -> image and crops as one graph, which all shards of this process share.
 
     A tf.data pipeline for each shard would set up the graph each time, which takes as long as
     decoding a hundred images.
     """
+
+    def views(content: tf.Tensor, drawn: tf.Tensor) -> list[tf.Tensor]:
+        with tf.device("/CPU:0"):  # As in `images.load`.
+            image = images.decode(content, max_pixels)
+        cuts = [cut(image, drawn[number], image_size) for number in range(crops.per_image)]
+        return [images.resize(image, image_size), *cuts]
+
     load = tf.function(
-        lambda content: images.load(content, image_size, max_pixels),
-        input_signature=[tf.TensorSpec([], tf.string)],
+        views,
+        input_signature=[
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([crops.per_image, NUMBERS], tf.float32),
+        ],
         autograph=False,
     ).get_concrete_function()
-    return lambda content: load(tf.constant(content))
+    return lambda content, image_id: load(tf.constant(content), tf.constant(crops.draw(image_id)))

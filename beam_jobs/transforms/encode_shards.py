@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -21,6 +21,7 @@ from beam_jobs import records_folder
 from beam_jobs.heartbeats import Heartbeat
 from beam_jobs.shard_reports import Report, read_report, write_shard
 from beam_jobs.transforms import encoder_graph, failure_limit, manifest
+from beam_jobs.transforms.crops import Crops
 from beam_jobs.transforms.decode_images import Decoded, decode_ahead
 from beam_jobs.transforms.encoder_graph import EncoderGraph
 from imcap import encoders, filesystem, hashing, records, text
@@ -38,7 +39,8 @@ class ShardSettings:
       num_shards: of each split.
       dtype: of the features.
       compression: of the shards, empty or GZIP.
-      flip: which images are also encoded flipped.
+      views: what is encoded of each image.
+      seed: of the random crops.
       max_failures: see `failure_limit.allowed`.
       max_length: words kept of a caption.
       encoder: a config's `encoder` part.
@@ -50,7 +52,8 @@ class ShardSettings:
     num_shards: int
     dtype: str
     compression: str
-    flip: records.Flip
+    views: records.Views
+    seed: int
     max_failures: str
     max_length: int
     encoder: dict[str, Any]
@@ -110,7 +113,8 @@ class EncodeShard(beam.DoFn):
         ):
             yield self._reuse(finished, report, len(rows), vocabulary)
             return
-        task = _Task(report, len(rows), _batches(self._decode(rows), self._batch_size), vocabulary)
+        batches = _batches(self._decode(rows, split), self._batch_size)
+        task = _Task(report, len(rows), batches, vocabulary)
         # This shard's images are being read while the one before is encoded.
         before, self._waiting = self._waiting, task
         if before:
@@ -140,13 +144,15 @@ class EncodeShard(beam.DoFn):
     def _is_failure_readable(self, report: Report, rows: Sequence[CaptionedImage]) -> bool:
         """Tells whether an image that failed can be read by now."""
         failed = {failure["image_id"] for failure in report.failures}
-        again = self._decode([row for row in rows if row.image_id in failed])
+        again = self._decode([row for row in rows if row.image_id in failed], report.split)
         return any(decoded.image is not None for decoded in again)
 
-    def _decode(self, rows: Iterable[CaptionedImage]) -> Iterator[Decoded]:
+    def _decode(self, rows: Iterable[CaptionedImage], split: str) -> Iterator[Decoded]:
         size, max_pixels = self._encoder.image_size, self._encoder.max_pixels
-        unpacked = records_folder.unpacked_images(self._settings.folder)
-        return decode_ahead(rows, size, max_pixels, 2 * self._batch_size, unpacked)
+        settings = self._settings
+        unpacked = records_folder.unpacked_images(settings.folder)
+        crops = Crops(settings.views.num_crops(split), settings.seed, settings.views.flip)
+        return decode_ahead(rows, size, max_pixels, 2 * self._batch_size, unpacked, crops)
 
     def _reuse(
         self, finished: Report, report: Report, num_images: int, vocabulary: list[str]
@@ -198,19 +204,23 @@ class EncodeShard(beam.DoFn):
         """Yields the shard's records in order, and fills in the report."""
         report, done = task.report, 0
         tokenizer = self._tokenizer(task.vocabulary, report.text)
-        flip = len(records.view_keys(report.split, self._settings.flip)) > 1
-        for batch, views in _features(task.batches, encode, flip):
+        keys = self._settings.views.keys(report.split)
+        for batch, views in _features(task.batches, encode, keys):
             kept = [decoded.row for decoded in batch if decoded.image is not None]
             report.failures += [_failure(decoded) for decoded in batch if decoded.image is None]
             report.images += len(kept)
             report.captions += sum(len(row.captions) for row in kept)
-            yield from self._serialize(kept, views, tokenizer)
+            yield from self._serialize(kept, keys, views, tokenizer)
             done += len(batch)
             if heartbeat.beat(done=done, failed=len(report.failures)) and len(kept) < len(batch):
                 self._check_failures(report)
 
     def _serialize(
-        self, rows: list[CaptionedImage], views: list[np.ndarray], tokenizer: text.Tokenizer
+        self,
+        rows: list[CaptionedImage],
+        keys: Sequence[str],
+        views: list[np.ndarray],
+        tokenizer: text.Tokenizer,
     ) -> Iterator[bytes]:
         tokens = iter(tokenizer.encode([c for row in rows for c in row.captions]))
         for index, row in enumerate(rows):
@@ -220,6 +230,7 @@ class EncodeShard(beam.DoFn):
                 [view[index] for view in views],
                 row.captions,
                 [next(tokens) for _ in row.captions],
+                keys=keys,
                 dtype=self._settings.dtype,
             )
 
@@ -247,13 +258,14 @@ def _batches(decoded: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
 
 
 def _features(
-    batches: Iterable[list[Decoded]], encode: Callable, flip: bool
+    batches: Iterable[list[Decoded]], encode: EncoderGraph, keys: Sequence[str]
 ) -> Iterator[tuple[list[Decoded], list[np.ndarray]]]:
     """Returns each batch with the features of its images, without those that failed."""
 
     def work(batch: list[Decoded]) -> tuple[list[Decoded], list[np.ndarray]]:
-        images = [decoded.image for decoded in batch if decoded.image is not None]
-        return batch, encode(images, flip) if images else []
+        kept = [decoded for decoded in batch if decoded.image is not None]
+        images, crops = [one.image for one in kept], [one.crops for one in kept]
+        return batch, encode(images, crops, keys) if kept else []
 
     # While both threads are at a batch, the next one waits for them.
     return in_order(

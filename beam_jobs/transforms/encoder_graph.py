@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -42,16 +42,39 @@ class EncoderGraph:
             autograph=False,
         )
 
-    def __call__(self, images: Sequence[tf.Tensor], flip: bool) -> list[np.ndarray]:
-        """Encodes images, float32 [size, size, 3] each.
+    def __call__(
+        self,
+        images: Sequence[tf.Tensor],
+        crops: Sequence[Sequence[tf.Tensor]] = (),
+        keys: Sequence[str] = (records.FEATURES,),
+    ) -> list[np.ndarray]:
+        """Encodes views of images.
+
+        Args:
+          images: float32 [size, size, 3] each.
+          crops: of each image, uint8 [size, size, 3] each.
+          keys: of the views, see `records.Views.keys`.
 
         Returns:
-          Features [images, positions, channels] of dtype `records.float_dtype(dtype)`; with `flip`
-          also those of the flipped images.
+          Of each view features [images, positions, channels], `records.float_dtype(dtype)`.
         """
-        batch = tf.stack(images)
-        views = [batch, tf.reverse(batch, [2])] if flip else [batch]
+        views = _views(images, crops, keys)
         return [encode_in_parts(self._graph, view, self._batch_size) for view in views]
+
+
+def _views(
+    images: Sequence[tf.Tensor], crops: Sequence[Sequence[tf.Tensor]], keys: Sequence[str]
+) -> Iterator[tf.Tensor]:
+    """Yields a batch of each view, float32 [images, size, size, 3], when the one before is done."""
+    crop = 0
+    for key in keys:
+        if key == records.FEATURES:
+            yield tf.stack(images)
+        elif key == records.FLIPPED:
+            yield tf.reverse(tf.stack(images), [2])
+        else:
+            yield tf.cast(tf.stack([own[crop] for own in crops]), tf.float32)
+            crop += 1
 
 
 def encode_in_parts(

@@ -27,7 +27,7 @@ class InfoSettings:
     Attributes:
       folder: the records folder.
       num_shards: of each split.
-      flip: which images are also encoded flipped.
+      views: what is encoded of each image.
       max_length: words kept of a caption.
       settings: of the folder, see `build_records.records_settings`.
       dataset: a config's `dataset` part.
@@ -35,7 +35,7 @@ class InfoSettings:
 
     folder: str
     num_shards: int
-    flip: records.Flip
+    views: records.Views
     max_length: int
     feature_shape: tuple[int, int]
     feature_grid: tuple[int, int]
@@ -146,8 +146,8 @@ def _splits(reports: Sequence[Report], settings: InfoSettings) -> dict[str, Any]
     splits: dict[str, Any] = {}
     for report in reports:
         if report.split not in splits:
-            views = records.view_keys(report.split, settings.flip)
-            splits[report.split] = _empty_split(settings.num_shards, views)
+            keys = settings.views.keys(report.split)
+            splits[report.split] = _empty_split(settings.num_shards, keys)
         entry = splits[report.split]
         entry["shard_lengths"][report.shard] = report.images
         entry["shard_bytes"][report.shard] = report.bytes

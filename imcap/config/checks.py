@@ -65,6 +65,7 @@ NOT_NEGATIVE = (
     "encoder.batch_size",
     "records.num_shards",
     "records.limit",
+    "records.crops",
     "train.encoder_learning_rate",
     "train.weight_decay",
     "train.clip_norm",

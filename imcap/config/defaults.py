@@ -31,6 +31,9 @@ def default() -> ConfigDict:
             "skip_corrupted": False,  # Train and score without what a corrupted shard has lost.
             "flip": False,  # Also encode each training image flipped from left to right.
             "flip_eval": False,  # The same with the images of all other splits.
+            # Also encode this many random crops of each training image, drawn with the seed. With
+            # `flip`, each is flipped by chance.
+            "crops": 0,
         }
     )
     config.text = ConfigDict(

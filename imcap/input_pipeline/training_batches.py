@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -85,7 +86,7 @@ def worker_dataset(
         tf.random.set_seed(1)  # See `train_dataset`.
         epoch_seed = _epoch_seed(seed, number)
         examples = _shuffled_examples(shards, shuffle_buffer, epoch_seed, readers, info.compression)
-        batches = _with_flips(even_batches(examples, bounds, epoch_seed), epoch_seed)
+        batches = _with_draws(even_batches(examples, bounds, epoch_seed), epoch_seed)
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
         return batches.skip(tf.cast(seen * replicas, tf.int64))
 
@@ -109,14 +110,14 @@ def _epoch_batches(
     readers: int,
     compression: str,
 ) -> tf.data.Dataset:
-    """One epoch's batches of serialized records, string [batch_size], with a flip flag each."""
+    """One epoch's batches of serialized records, string [batch_size], with a number each."""
     epoch_seed = _epoch_seed(seed, epoch)
     examples = _shuffled_examples(shards, shuffle_buffer, epoch_seed, readers, compression)
     windows = examples.batch(batch_size * WINDOW)
     batches = windows.enumerate().flat_map(
         lambda number, window: _sorted_batches(window, batch_size, tf.stack([epoch_seed, number]))
     )
-    return _with_flips(batches, epoch_seed)
+    return _with_draws(batches, epoch_seed)
 
 
 def _parsed_epochs(
@@ -125,8 +126,8 @@ def _parsed_epochs(
     """Returns the parsed batches of all epochs from one on; `epoch` gives those of an epoch."""
 
     @tf.autograph.experimental.do_not_convert
-    def parse(serialized: tf.Tensor, flip: tf.Tensor) -> dict[str, tf.Tensor]:
-        return finish(_parse_view(serialized, info, flip))
+    def parse(serialized: tf.Tensor, drawn: tf.Tensor) -> dict[str, tf.Tensor]:
+        return finish(_parse_view(serialized, info, drawn))
 
     epoch = tf.autograph.experimental.do_not_convert(epoch)
     dataset = tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch)
@@ -151,11 +152,13 @@ def _shuffled_examples(
     return examples.shuffle(shuffle_buffer, seed=epoch_seed)
 
 
-def _with_flips(batches: tf.data.Dataset, epoch_seed: tf.Tensor) -> tf.data.Dataset:
-    """Adds to each batch whether it has the flipped view."""
-    return batches.enumerate().map(
-        lambda number, batch: (batch, _is_flipped(tf.stack([epoch_seed, -1 - number])))
-    )
+def _with_draws(batches: tf.data.Dataset, epoch_seed: tf.Tensor) -> tf.data.Dataset:
+    """Adds to each batch a random number in [0, 1), float32 [], which decides its view."""
+
+    def draw(number: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform([], tf.stack([epoch_seed, -1 - number]))
+
+    return batches.enumerate().map(lambda number, batch: (batch, draw(number)))
 
 
 def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
@@ -172,16 +175,15 @@ def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.d
     return rows.map(lambda numbers: tf.gather(window, numbers))
 
 
-def _is_flipped(seed: tf.Tensor) -> tf.Tensor:
-    """Returns whether a batch has the flipped view, bool []: true for half of the seeds."""
-    return tf.random.stateless_uniform([], seed) < 0.5
-
-
-def _parse_view(serialized: tf.Tensor, info: records.Info, flip: tf.Tensor) -> dict[str, tf.Tensor]:
-    if records.FLIPPED not in info.splits["train"]["views"]:
+def _parse_view(
+    serialized: tf.Tensor, info: records.Info, drawn: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Parses one view of a batch's images: each as likely, by a number in [0, 1)."""
+    # The last view has the lowest numbers: runs on records of two views go on as they began.
+    keys = info.splits["train"]["views"][::-1]
+    if len(keys) == 1:
         return records.parse(serialized, info)
-    return tf.cond(
-        flip,
-        lambda: records.parse(serialized, info, records.FLIPPED),
-        lambda: records.parse(serialized, info, records.FEATURES),
+    return tf.switch_case(
+        tf.cast(drawn * len(keys), tf.int32),
+        [functools.partial(records.parse, serialized, info, key) for key in keys],
     )

@@ -20,7 +20,7 @@ from imcap.records.info import (
 from imcap.records.schema import (
     FEATURES,
     FLIPPED,
-    Flip,
+    Views,
     image_path,
     parse,
     parse_captions,
@@ -29,7 +29,6 @@ from imcap.records.schema import (
     path_in_record,
     retokenize,
     serialize,
-    view_keys,
 )
 from imcap.records.shards import (
     NO_AUTOTUNE,
@@ -57,8 +56,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "VOCABULARY",
     "Digest",
-    "Flip",
     "Info",
+    "Views",
     "dataset",
     "encoder_settings",
     "float_dtype",
@@ -84,5 +83,4 @@ __all__ = [
     "shard_index",
     "shard_name",
     "shards",
-    "view_keys",
 ]

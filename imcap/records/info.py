@@ -65,7 +65,7 @@ def _is_equivalent(key: str, before: Any, value: Any) -> bool:
             value
         )
     # Records of earlier versions have no such setting.
-    if key in ("exclude", "flip_eval", "tune_from"):
+    if key in ("crops", "exclude", "flip_eval", "tune_from"):
         return not before and not value
     return key == "compute_dtype" and value == "auto"
 
@@ -76,7 +76,7 @@ class Info:
 
     Attributes:
       splits: per split `shard_lengths`, `shard_bytes` and `shard_digests`, lists by shard, and
-        `views`: the keys of its features, FEATURES and perhaps FLIPPED.
+        `views`: the keys of its features (`Views.keys`).
       feature_shape: (positions, channels).
       feature_grid: (rows, columns) of the positions.
       compression: of the shards, empty or GZIP.

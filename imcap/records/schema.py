@@ -14,29 +14,41 @@ from imcap import filesystem
 from imcap.records import features as features_lib
 from imcap.records.info import Info
 
-# The keys of an image's features, and of those of the image flipped from left to right.
-FEATURES, FLIPPED = "features", "features_flip"
+# The keys of an image's features, of those of the image flipped from left to right, and how the
+# keys of random crops' begin: `features_crop1` and so on.
+FEATURES, FLIPPED, _CROP = "features", "features_flip", "features_crop"
 SCALE = "_scale"  # Ends the key of the scale of features that are stored as levels.
 
 _RETOKENIZED_AT_ONCE = 256  # Records.
 
 
-class Flip(NamedTuple):
-    """Which images are also encoded flipped: those of the split `train`, those of the others."""
+class Views(NamedTuple):
+    """What is encoded of an image beside the image itself.
 
-    train: bool = False
-    others: bool = False
+    Attributes:
+      flip: the flipped image, of the split `train`.
+      flip_eval: the same of all other splits.
+      crops: how many random crops, of the split `train`.
+    """
+
+    flip: bool = False
+    flip_eval: bool = False
+    crops: int = 0
 
     @classmethod
-    def of(cls, config: ConfigDict) -> Flip:
+    def of(cls, config: ConfigDict) -> Views:
         """Returns what a config's `records` part says."""
-        return cls(config.flip, config.flip_eval)
+        return cls(config.flip, config.flip_eval, config.crops)
 
+    def num_crops(self, split: str) -> int:
+        """Returns how many random crops there are of each of a split's images."""
+        return self.crops if split == "train" else 0
 
-def view_keys(split: str, flip: Flip) -> tuple[str, ...]:
-    """Returns the keys of the features in a split's records."""
-    is_flipped = flip.train if split == "train" else flip.others
-    return (FEATURES, FLIPPED) if is_flipped else (FEATURES,)
+    def keys(self, split: str) -> tuple[str, ...]:
+        """Returns the keys of the features in a split's records, that of the image itself first."""
+        is_flipped = self.flip if split == "train" else self.flip_eval
+        crops = (f"{_CROP}{number}" for number in range(1, self.num_crops(split) + 1))
+        return (FEATURES, *((FLIPPED,) if is_flipped else ()), *crops)
 
 
 def path_in_record(path: str, folder: str) -> str:
@@ -66,6 +78,7 @@ def serialize(
     captions: Sequence[str],
     tokens: Sequence[np.ndarray],
     *,
+    keys: Sequence[str] = (FEATURES, FLIPPED),
     dtype: str = "",
 ) -> bytes:
     """Returns one image's Example.
@@ -73,17 +86,17 @@ def serialize(
     Args:
       image_id: unique within the data set.
       path: of the image, see `path_in_record`.
-      features: arrays [positions, channels] of one float dtype: of the image and, if there is a
-        second one, of the flipped image.
+      features: arrays [positions, channels] of one float dtype, of one view each.
       captions: the raw strings.
       tokens: per caption its ids, int32 [length], START and END included.
+      keys: of the views, in the same order (`Views.keys`).
       dtype: a name in DTYPES to store the features as; empty: their own.
     """
     example = tf.train.Example()
     feature = example.features.feature
     feature["image_id"].bytes_list.value.append(image_id.encode("utf-8"))
     feature["path"].bytes_list.value.append(path.encode("utf-8", "surrogateescape"))
-    for key, array in zip((FEATURES, FLIPPED), features, strict=False):
+    for key, array in zip(keys, features, strict=False):
         _add_features(example, key, array, dtype)
     feature["captions"].bytes_list.value.extend(c.encode("utf-8", "ignore") for c in captions)
     feature["caption_lengths"].int64_list.value.extend(len(ids) for ids in tokens)
@@ -118,7 +131,7 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
     Args:
       serialized: string [batch].
       info: of the folder that they come from.
-      key: of the features to parse, FEATURES or FLIPPED.
+      key: of the features to parse, one of the split's `views`.
 
     Returns:
       image_id string [batch], path string [batch], captions string ragged [batch, None],

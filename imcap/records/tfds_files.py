@@ -19,8 +19,8 @@ _SHARDS = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"  # See `shards.shard_name`.
 def format_tfds_files(info: Info) -> dict[str, str]:
     """Returns the content of each file by its name; none where TFDS cannot read the shards.
 
-    TFDS reads uncompressed shards only, and the same keys in every split: the flipped view is left
-    out where not every split has it.
+    TFDS reads uncompressed shards only, and the same keys in every split: a view is left out where
+    not every split has it.
     """
     if info.compression:
         return {}

@@ -23,7 +23,7 @@ def image_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(image_set: Path, tmp_path_factory: pytest.TempPathFactory) -> ConfigDict:
     """The config of a job that ran through, uninterrupted; its folder must stay unchanged."""
     config = landscapes.make_records_config(
-        tmp_path_factory.mktemp("built"), image_set, records__flip=True
+        tmp_path_factory.mktemp("built"), image_set, **landscapes.VIEWS
     )
     build_records.build_records(config)
     return config
@@ -36,7 +36,7 @@ def copied_config(built: ConfigDict, image_set: Path, tmp_path: Path) -> Callabl
 
     def make(**changes: object) -> ConfigDict:
         return landscapes.make_records_config(
-            tmp_path, image_set, **{"records__flip": True, **changes}
+            tmp_path, image_set, **{**landscapes.VIEWS, **changes}
         )
 
     return make

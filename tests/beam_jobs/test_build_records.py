@@ -14,6 +14,7 @@ import tensorflow as tf
 from tiny_runs import CONFIG
 
 from beam_jobs import build_records
+from beam_jobs.transforms.crops import Crops, cut
 from imcap import encoders, hashing, images, records, text
 from imcap.datasets import Problems, build_reader
 from imcap.errors import UserError
@@ -48,24 +49,27 @@ def test_an_image_lies_in_the_shard_of_its_id_in_order(built, rows, split):
         assert found == sorted(i for i in ids if hashing.stable_number(i, 2) == shard)
 
 
-def test_features_are_of_the_image_and_of_the_flipped_one(built, rows, info):
-    encoder = encoders.build(built.encoder)
+def test_features_are_of_the_image_the_flipped_one_and_its_crops(built, rows, info):
+    encoder, crops = encoders.build(built.encoder), Crops(2, built.seed, flip=True)
     for example in outputs.examples(built.records.dir, "train"):
         (image_id,) = outputs.values(example, "image_id")
-        image = images.load(Path(rows[image_id.decode()].path).read_bytes(), 32, 10**6)
-        for key, pixels in (("features", image), ("features_flip", image[:, ::-1])):
+        content = Path(rows[image_id.decode()].path).read_bytes()
+        image, decoded = images.load(content, 32, 10**6), images.decode(content, 10**6)
+        cuts = [cut(decoded, drawn, 32) for drawn in crops.draw(image_id.decode())]
+        views = [image, image[:, ::-1], *(tf.cast(crop, tf.float32) for crop in cuts)]
+        for key, pixels in zip(landscapes.VIEW_KEYS, views, strict=True):
             (raw,) = outputs.values(example, key)
             features = np.frombuffer(raw, "<f2").reshape(info["feature_shape"])
             expected = encoder(pixels[tf.newaxis])[0].numpy()
             np.testing.assert_allclose(features, expected, rtol=2e-3, atol=1e-4)
 
 
-def test_only_training_images_are_flipped(built, info):
+def test_only_training_images_have_further_views(built, info):
     views = {split: entry["views"] for split, entry in info["splits"].items()}
     plain = ["features"]
-    assert views == {"train": ["features", "features_flip"], "dev": plain, "test": plain}
+    assert views == {"train": landscapes.VIEW_KEYS, "dev": plain, "test": plain}
     for example in outputs.examples(built.records.dir, "dev"):
-        assert "features_flip" not in example.features.feature
+        assert not set(landscapes.VIEW_KEYS[1:]) & set(example.features.feature)
 
 
 def test_captions_stay_as_written_beside_their_tokens(built, rows):
@@ -94,6 +98,7 @@ def test_two_worker_processes_give_the_same_bytes(built, image_set, tmp_path):
         "dataset.dir": image_set,
         "dataset.columns.split": "split",
         "records.flip": True,
+        "records.crops": 2,
         "records.dir": tmp_path / "records",
     }
     finished = processes.run_fork(

@@ -47,7 +47,7 @@ def without_path(example: tf.train.Example) -> bytes:
 def test_records_are_those_of_the_image_files(write, built, image_set, tmp_path):
     folder = tmp_path / "data"
     changes = write(folder, embedded_files.samples_of(image_set))
-    config = landscapes.make_records_config(tmp_path, folder, records__flip=True, **changes)
+    config = landscapes.make_records_config(tmp_path, folder, **landscapes.VIEWS, **changes)
     build_records.build_records(config)
     for split in landscapes.SPLITS:
         found = outputs.examples(config.records.dir, split)
@@ -65,7 +65,7 @@ def test_records_are_those_of_the_image_files(write, built, image_set, tmp_path)
 def test_a_killed_job_continues_with_what_it_has_unpacked(built, image_set, tmp_path):
     folder = tmp_path / "data"
     changes = write_parquet(folder, embedded_files.samples_of(image_set))
-    config = landscapes.make_records_config(tmp_path, folder, records__flip=True, **changes)
+    config = landscapes.make_records_config(tmp_path, folder, **landscapes.VIEWS, **changes)
     interrupted_jobs.kill_after(config, shards=2)
     finished = outputs.identities(config.records.dir)
     assert len(finished) == 2

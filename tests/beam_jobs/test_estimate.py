@@ -63,7 +63,7 @@ def test_the_estimate_is_near_the_truth(built):
     info = records.read_info(built.records.dir)
     counts = {split: info.num_images(split) for split in info.splits}
     found = estimate.split_bytes(
-        counts, info.feature_shape, info.feature_dtype, records.Flip(train=True)
+        counts, info.feature_shape, info.feature_dtype, records.Views(flip=True, crops=2)
     )
     for split, count in counts.items():
         true = sum(info.splits[split]["shard_bytes"])
@@ -72,12 +72,20 @@ def test_the_estimate_is_near_the_truth(built):
 
 @pytest.mark.parametrize("at_most, word", [(False, "about"), (True, "at most")])
 def test_sizes_before_compression_are_limits(at_most, word):
-    flip = records.Flip()
+    views = records.Views()
     first, last = estimate.describe(
-        {"dev": 3}, {"dev": 50_000_000}, num_shards=2, flip=flip, rate=1.0, at_most=at_most
+        {"dev": 3}, {"dev": 50_000_000}, num_shards=2, views=views, rate=1.0, at_most=at_most
     )
     assert first == f"dev: 3 images in 2 shards, {word} 50 MB"
     assert last.startswith(f"in all {word} 0.05 GB")
+
+
+def test_every_view_takes_its_time():
+    views, splits = records.Views(flip=True, crops=3), {"train": 100, "dev": 40}
+    sizes = estimate.split_bytes(splits, (4, 8), "float16", views)
+    assert sizes == {"train": 100 * (5 * 64 + 1_000), "dev": 40 * (64 + 1_000)}
+    last = estimate.describe(splits, sizes, num_shards=2, views=views, rate=1.0)[-1]
+    assert "and 9.0 minutes on this machine" in last  # 540 views.
 
 
 def test_the_number_of_shards_follows_the_wanted_size():

@@ -13,8 +13,8 @@ import outputs
 import processes
 import pytest
 
-from beam_jobs import build_records
-from imcap import hashing, records, text
+from beam_jobs import build_records, records_folder
+from imcap import encoders, hashing, records, text
 from imcap.datasets import selection
 from imcap.errors import UserError
 
@@ -68,6 +68,9 @@ def test_a_folder_without_the_file_completed_is_not_finished(copied_config):
         ({"encoder__seed": 1}, "encoder.weights_digest="),
         ({"records__dtype": "float32"}, "records.dtype='float16', now 'float32'"),
         ({"records__flip": False}, "records.flip=True, now False"),
+        ({"records__crops": 1}, "records.crops=2, now 1"),
+        ({"records__crops": 0, "seed": 1}, "records.crops=2, now 0"),
+        ({"seed": 1}, "config.seed=0, now 1"),
         ({"records__num_shards": 3}, "records.num_shards=2, now 3"),
     ],
 )
@@ -114,8 +117,20 @@ def test_records_of_a_version_without_exclusions_are_continued(built, copied_con
     assert build_records.build_records(config).counts["kept"] == sum(landscapes.SPLITS.values())
 
 
+def test_records_of_a_version_without_crops_are_continued_with_any_seed(tmp_path, image_set):
+    def settings(**changes):
+        config = landscapes.make_records_config(tmp_path, image_set, **changes)
+        return build_records.records_settings(config, encoders.build(config.encoder))
+
+    old = settings()
+    assert old["records"].pop("crops") == 0
+    records_folder.check_settings("DIR", old, settings(seed=1))
+    with pytest.raises(UserError, match=r"made with records\.crops=None, now 1: --over"):
+        records_folder.check_settings("DIR", old, settings(records__crops=1))
+
+
 def test_overwrite_starts_over_and_keeps_other_files(built, copied_config):
-    config = copied_config(records__flip=False, records__num_shards=1)
+    config = copied_config(records__crops=0, records__num_shards=1)
     notes = Path(config.records.dir, "notes.txt")
     notes.write_text("mine")
     build_records.build_records(config, overwrite=True)
@@ -172,7 +187,7 @@ def test_images_removed_from_the_data_set_leave_the_records(tmp_path):
 
 
 def test_a_killed_job_continues_to_the_same_bytes(built, image_set, tmp_path):
-    config = landscapes.make_records_config(tmp_path, image_set, records__flip=True)
+    config = landscapes.make_records_config(tmp_path, image_set, **landscapes.VIEWS)
     folder, rng = Path(config.records.dir), random.Random(0)
     for finished in (0, 1, 3):
         process = processes.fork(build_records.build_records, config)

@@ -25,7 +25,7 @@ def config(tmp_path, image_set):
             tmp_path,
             "memory://data/set",
             records__dir="memory://out/records",
-            records__flip=True,
+            **landscapes.VIEWS,
             **changes,
         )
 

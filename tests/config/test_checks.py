@@ -135,6 +135,7 @@ def test_every_changeable_setting_exists_and_has_a_reason() -> None:
         ("encoder.layer", "conv4_block6_out"),
         ("encoder.weights", "elsewhere/weights.h5"),
         ("records.flip", True),
+        ("records.crops", 3),
         ("text.min_count", 2),
         ("text.vocabulary", "vocab.txt"),
         ("model.decoder", "inject"),

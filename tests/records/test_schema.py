@@ -122,10 +122,29 @@ def test_an_image_outside_the_folder_keeps_its_path() -> None:
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("others", [False, True])
-def test_training_and_other_records_hold_two_views_where_each_is_flipped(train, others) -> None:
-    both, flip = (records.FEATURES, records.FLIPPED), records.Flip(train, others)
-    assert records.view_keys("train", flip) == (both if train else both[:1])
-    assert records.view_keys("dev", flip) == (both if others else both[:1])
+@pytest.mark.parametrize("crops", [0, 2])
+def test_views_are_the_image_its_flip_and_its_crops_in_this_order(train, others, crops) -> None:
+    both, views = (records.FEATURES, records.FLIPPED), records.Views(train, others, crops)
+    cut = ("features_crop1", "features_crop2") if crops else ()
+    assert views.keys("train") == (both if train else both[:1]) + cut
+    assert views.keys("dev") == (both if others else both[:1])
+
+
+def test_crops_are_read_by_their_names_and_leave_all_else_as_it_is() -> None:
+    views, keys = [make_features(seed=seed) for seed in range(3)], records.Views(crops=2).keys
+    for dtype in ("float16", "uint8"):
+        info = make_info(dtype)
+        record, plain = (
+            records.serialize(
+                "1", "1", views[:n], CAPTIONS, TOKENS, keys=keys("train"), dtype=dtype
+            )
+            for n in (3, 1)
+        )
+        for key, view in zip(keys("train"), views, strict=True):
+            found = records.parse(tf.constant([record]), info, key)["features"]
+            expected = records.rounded(tf.constant([view]), dtype)
+            np.testing.assert_array_equal(found, expected)
+        assert plain == records.serialize("1", "1", views[:1], CAPTIONS, TOKENS, dtype=dtype)
 
 
 def test_retokenizing_changes_only_the_tokens() -> None:

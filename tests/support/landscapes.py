@@ -25,6 +25,9 @@ SKIES = {"blue": (70, 130, 250), "grey": (150, 150, 150), "red": (230, 70, 60)}
 GROUNDS = {"grass": (40, 160, 50), "sand": (230, 200, 120), "snow": (250, 250, 250)}
 SPLITS = {"train": 16, "dev": 4, "test": 4}  # Images of `write_images`.
 IMAGE_SIZE = 32  # Width and height of the encoder's input.
+# What makes records of training images hold every kind of view: changes for `make_records_config`.
+VIEWS = {"records__flip": True, "records__crops": 2}
+VIEW_KEYS = ["features", "features_flip", "features_crop1", "features_crop2"]
 _TRAINING_SPLITS = {"train": 45, "dev": 9}
 _CAPTIONS = (
     "A {sky} sky over the {ground}.",
