@@ -179,9 +179,8 @@ def _write(
     """
     target, info = _next_version(folder), run.info
     saved = variants.build(variant, run.model, run.encoder, run.build)
-    metadata = version_folder.describe(info, decode) | {"export": variant._asdict()}
-    if tuned := run.model.decoder.describe_encoding():
-        metadata["tuned"] = tuned
+    metadata = version_folder.describe(info, decode, run.model.decoder)
+    metadata["export"] = variant._asdict()
     with filesystem.replacing(target) as temporary:
         version_folder.fill(temporary, saved, metadata)
         if dataset is not None:

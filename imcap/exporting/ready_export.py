@@ -8,6 +8,7 @@ from absl import logging
 
 import imcap
 from imcap import filesystem, hashing
+from imcap.errors import UserError
 from imcap.exporting import DIGESTS, ready_model, version_folder
 from imcap.serving import saved_model
 
@@ -36,7 +37,11 @@ def export_once(folder: str, weights: str = "") -> str:
     target = os.path.join(exported, _VERSION)
     if not saved_model.is_saved_model(target):
         logging.info("exporting %s to %s, once", name, target)
-        _export(folder, weights, target)
+        try:
+            _export(folder, weights, target)
+        except UserError:
+            if not saved_model.is_saved_model(target):  # Else another process was faster.
+                raise
     return exported
 
 
@@ -49,6 +54,6 @@ def _export(folder: str, weights: str, target: str) -> None:
     parts = ready_model.load_parts(folder, weights)
     with filesystem.writing_to(target), filesystem.replacing(target) as temporary:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        metadata = version_folder.describe(parts.info, parts.decode)
+        metadata = version_folder.describe(parts.info, parts.decode, parts.model.decoder)
         version_folder.fill(temporary, parts.model, metadata)
         version_folder.write_card(temporary, ready_model.read_card(folder))

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from imcap import filesystem, records
+from imcap.decoders.base import DecoderLike
 from imcap.serving import model_metadata, warmup_requests
 
 _CARD = "MODEL_CARD.md"
@@ -19,13 +20,15 @@ class _Saved(Protocol):
         """See `CaptionModel.signatures`."""
 
 
-def describe(info: records.Info, decode: ConfigDict) -> dict[str, Any]:
+def describe(info: records.Info, decode: ConfigDict, decoder: DecoderLike) -> dict[str, Any]:
     """Returns what an exported version says of itself: how images are prepared and captions found.
 
     Args:
       info: the records' info.json.
       decode: a config's `decode` part.
+      decoder: what gives the captions.
     """
+    tuned = decoder.describe_encoding()
     return {
         "vocabulary_digest": info.vocabulary_digest,
         # A network's file is named without the folders of the machine that exported it.
@@ -33,6 +36,7 @@ def describe(info: records.Info, decode: ConfigDict) -> dict[str, Any]:
         "preprocessing": info.preprocessing,
         "feature_dtype": info.feature_dtype,
         "decode": decode.to_dict(),
+        **({"tuned": tuned} if tuned else {}),
     }
 
 
