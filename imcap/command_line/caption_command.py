@@ -37,9 +37,9 @@ def run_job(parsed: Parsed, images: Sequence[str], beam_args: Sequence[str]) -> 
         raise UserError("--out and --sidecar take one model, exported or ready: --model=DIR")
     out = values.out or _default_out(images)
     model = values.model[0] if values.model else exporting.DEFAULT_MODEL
-    model = captioners.find_exports({model: model}, values.weights)[model]
     runtime.share_one_heap()
     runtime.assume_frozen_weights()
+    model = captioners.find_exports({model: model}, values.weights)[model]  # May run TensorFlow.
     with console.quiet():
         from beam_jobs import caption_images
     try:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import types
 
 import landscapes
 import processes
 import pytest
-from refusals import command_refusal
+from refusals import command_refusal, refusal
+
+from imcap import runtime
+from imcap.command_line import caption_command, captioners
+from imcap.errors import UserError
 
 
 def test_captions_go_to_stdout(version_dir, images):
@@ -80,3 +85,19 @@ def test_a_job_is_not_begun_with_a_mistake(version_dir, images):
     for arguments, message in mistakes.items():
         ended = processes.run_fork("caption", f"--model={version_dir}", *arguments)
         assert command_refusal(ended).startswith(message)
+
+
+def test_a_job_sets_up_its_process_before_a_ready_model_is_exported(monkeypatch):
+    calls = []
+
+    def find_exports(*_: object) -> None:
+        calls.append("find_exports")
+        raise UserError("no model")
+
+    for name in ("share_one_heap", "assume_frozen_weights"):
+        monkeypatch.setattr(runtime, name, lambda name=name: calls.append(name))
+    monkeypatch.setattr(captioners, "find_exports", find_exports)
+    values = types.SimpleNamespace(checkpoint=[], model=[], out="a.jsonl", weights="")
+    parsed = types.SimpleNamespace(values=values)
+    assert refusal(caption_command.run_job, parsed, ["a.jpg"], []) == "no model"
+    assert calls == ["share_one_heap", "assume_frozen_weights", "find_exports"]
