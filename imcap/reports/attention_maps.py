@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     """An image whose attention is drawn.
 
     Attributes:
-      image_id: names the PNG file.
+      image_id: is in the PNG file's name.
       image_path: of the image's file.
       features: [positions, channels], as the decoder takes them.
       caption: the predicted one.
@@ -93,7 +93,7 @@ def write_attention_maps(
     decoder: DecoderLike,
     tokenizer: text.Tokenizer,
     grid: tuple[int, int],
-    samples: Iterable[Sample],
+    samples: Sequence[Sample],
 ) -> dict[str, str]:
     """Draws a PNG per sample: the image, then for each word the attention weights over it.
 
@@ -108,16 +108,20 @@ def write_attention_maps(
       image_id -> the file written.
     """
     shutil.rmtree(folder, ignore_errors=True)  # Maps of other captions or weights.
+    if not samples or not attention.has_attention(decoder, samples[0].features.shape):
+        return {}
     readable = [(sample, image) for sample in samples if len(image := _read(sample))]
-    features = [sample.features for sample, _ in readable]
-    if not readable or not attention.has_attention(decoder, features[0].shape):
+    if not readable:
         return {}
     os.makedirs(folder)
+    features = [sample.features for sample, _ in readable]
     captions = [sample.caption for sample, _ in readable]
     maps = word_maps(decoder, tokenizer, grid, features, captions)
     written: dict[str, str] = {}
-    for (sample, image), weights in zip(readable, maps, strict=True):
-        path = os.path.join(folder, os.path.basename(sample.image_id) + ".png")
+    for number, ((sample, image), weights) in enumerate(zip(readable, maps, strict=True)):
+        # Images in several folders may have one name.
+        name = f"{number}-{os.path.basename(sample.image_id)}.png"
+        path = os.path.join(folder, name)
         plots.draw_attention(image, sample.caption.split()[: len(weights)], weights, path)
         written[sample.image_id] = path
     return written

@@ -43,7 +43,8 @@ def test_unreadable_images_and_empty_captions_are_skipped_and_earlier_maps_remov
 ):
     path = records.image_path(batch["path"][0].numpy(), trained.config.dataset.dir)
     samples = [
-        attention_maps.Sample("drawn.jpg", path, batch["features"][0], "a red sky"),
+        attention_maps.Sample("a/0.jpg", path, batch["features"][0], "a red sky"),
+        attention_maps.Sample("b/0.jpg", path, batch["features"][0], "a sky"),
         attention_maps.Sample("empty.jpg", path, batch["features"][0], ""),
         attention_maps.Sample("gone.jpg", str(tmp_path / "gone"), batch["features"][0], "a sky"),
     ]
@@ -53,5 +54,9 @@ def test_unreadable_images_and_empty_captions_are_skipped_and_earlier_maps_remov
     written = attention_maps.write_attention_maps(
         folder, trained.decoder, trained.tokenizer, trained.info.feature_grid, samples
     )
-    assert written == {"drawn.jpg": os.path.join(folder, "drawn.jpg.png")}
-    assert os.listdir(folder) == ["drawn.jpg.png"]
+    names = ["0-0.jpg.png", "1-0.jpg.png"]  # Of one name in two folders.
+    assert written == {
+        image_id: os.path.join(folder, name)
+        for image_id, name in zip(("a/0.jpg", "b/0.jpg"), names, strict=True)
+    }
+    assert sorted(os.listdir(folder)) == names
