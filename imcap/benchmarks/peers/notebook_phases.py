@@ -104,7 +104,7 @@ def train_notebook(workdir: str, config: ConfigDict) -> Figures:
 
 
 class _Rate(keras.callbacks.Callback):
-    """Each epoch's captions per second after its first batch, as imcap's own meter counts.
+    """Each epoch's captions per second after its first batch, which may trace the graph.
 
     Attributes:
       rates: of the finished epochs.

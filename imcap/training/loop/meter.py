@@ -62,7 +62,7 @@ class Meter:
         self._state, self._steps_per_epoch, self._value = state, steps_per_epoch, value
         step = int(state.step.numpy())
         self._first_step = step + 1
-        self._restart()
+        self.restart()
         self._bar = progress.bar("train", "step", total_steps, initial=step, disable=not show)
 
     def update(self, step: int, value: tf.Tensor) -> None:
@@ -78,12 +78,10 @@ class Meter:
                 refresh=False,
             )
         self._bar.update()
-        # The rate leaves out the first step of each epoch, before which dev is scored, and that of
-        # the process, which traces the graph, unless no step of the epoch would be left.
-        is_last = step % self._steps_per_epoch == 0
-        is_first = step % self._steps_per_epoch == 1 or self._steps_per_epoch == 1
-        if is_first or (step == self._first_step and not is_last):
-            self._restart()
+        # The rate leaves out the first step of the process, which traces the graph, unless no step
+        # of the epoch would be left.
+        if step == self._first_step and step % self._steps_per_epoch:
+            self.restart()
 
     def next_batch(self, batches: Iterator[Batch]) -> Batch:
         """Returns the next batch, and counts the time until it is there."""
@@ -97,14 +95,15 @@ class Meter:
         return self._waited / max(time.monotonic() - self._start, 1e-9)
 
     def rate(self) -> float:
-        """Returns the captions per second since the first step of the process or the epoch."""
+        """Returns the captions per second since the epoch began, or the process in its midst."""
         captions = float(self._state.sums.numpy()[2] - self._captions)
         return captions / max(time.monotonic() - self._start, 1e-9)
+
+    def restart(self) -> None:
+        """Begins an epoch: the state's sums were set to zero, and time was spent on dev."""
+        self._start, self._waited = time.monotonic(), 0.0
+        self._captions = self._state.sums.numpy()[2]
 
     def close(self) -> None:
         """Leaves the bar as it is."""
         self._bar.close()
-
-    def _restart(self) -> None:
-        self._start, self._waited = time.monotonic(), 0.0
-        self._captions = self._state.sums.numpy()[2]

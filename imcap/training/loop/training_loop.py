@@ -150,6 +150,7 @@ class TrainingLoop:
         self._summaries.flush()
         self._show_epoch(row)
         self._save_epoch(step // self._run.steps_per_epoch)
+        self._meter.restart()
 
     def _training_columns(self, step: int) -> Epoch:
         """Returns the columns of what the epoch's steps have summed up."""

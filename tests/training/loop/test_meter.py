@@ -39,6 +39,19 @@ def test_the_rate_leaves_out_the_first_step_of_a_process_unless_it_ends_the_epoc
     meter.close()
 
 
+def test_an_epoch_of_one_step_has_the_rate_of_its_own_captions(tmp_path, landscape_data):
+    state = create_state(landscapes.make_config(tmp_path, landscape_data))
+    meter = Meter(state, steps_per_epoch=1, total_steps=3, show=False)
+    for step in range(1, 4):
+        state.sums.assign_add([0.0, 0.0, 4.0, 0.0])
+        meter.update(step, tf.constant(2.5))
+        assert meter.rate() > 0
+        state.sums.assign([0.0, 0.0, 0.0, 0.0])
+        meter.restart()
+        assert meter.rate() == 0.0
+    meter.close()
+
+
 def test_the_bar_names_what_the_objective_shows(tmp_path, landscape_data, capsys):
     state = create_state(landscapes.make_config(tmp_path, landscape_data))
     meter = Meter(state, steps_per_epoch=20, total_steps=20, value="reward", show=True)
