@@ -114,10 +114,11 @@ class _ReadPart(beam.DoFn):
 
 
 def _with_digests(entries: Iterable[tuple[str, Entry]], path: str) -> Iterator[tuple[str, Entry]]:
-    """Adds the digests of images within the file `path`; an image file is read once, later."""
+    """Adds the digests of images within the file `path` that are used; image files are read later,
+    once."""
     with filesystem.InSequence(path) as images:
         for where, entry in entries:
-            if filesystem.embedded_length(entry.path) is not None:
+            if filesystem.embedded_length(entry.path) is not None and not entry.exclusions:
                 digest = duplicates.digest_of(images.read, entry.path)
                 entry = entry._replace(digest=digest)
             yield where, entry

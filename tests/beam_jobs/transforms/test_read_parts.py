@@ -133,6 +133,25 @@ def test_the_digests_of_images_within_files_take_one_pass_over_each_file(
         assert_that((pipeline | beam.Create([None]) | parts)["rows"], check)
 
 
+def test_excluded_images_within_files_are_not_read(tmp_path, monkeypatch):
+    samples = [Sample(name, name.encode()) for name in IMAGES[:4]]
+    embedded_files.write_webdataset(tmp_path / "0.tar", samples)
+    (tmp_path / "list.txt").write_text(f"{IMAGES[1]}\n")
+    exclude = str(tmp_path / "list.txt")
+    config = {"name": "webdataset", "dir": str(tmp_path), "exclude": exclude}
+    reader = datasets.build_reader(config)
+    read, places = filesystem.InSequence.read, []
+
+    def noted(self, place: str) -> bytes:
+        places.append(place)
+        return read(self, place)
+
+    monkeypatch.setattr(filesystem.InSequence, "read", noted)
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        _ = pipeline | beam.Create([None]) | read_parts.ReadParts(config, reader, digest=True)
+    assert len(places) == 3
+
+
 def test_a_limit_takes_the_first_images_of_each_split_in_the_source(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "PART_BYTES", 500)
     monkeypatch.setattr(read_parts, "_GROUP_BYTES", 1_000)
