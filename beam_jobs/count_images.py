@@ -62,10 +62,9 @@ def _count_in_workers(
     FileSystems.set_options(options)
     logging.info("%s: counting the images", reader.name)
     with (
-        _shared_folder("" if runner_options.is_local(options) else folder) as shared,
+        _shared_file("" if runner_options.is_local(options) else folder) as path,
         job_errors.raised_in_one_line(flink.cluster_address(options)),
     ):
-        path = FileSystems.join(shared, *_COUNTS.split("/"))
         pipeline = beam.Pipeline(runner=runner_options.create_runner(options), options=options)
         read = pipeline | beam.Create([None]) | ReadParts(dataset.to_dict(), reader)
         _ = (
@@ -80,16 +79,18 @@ def _count_in_workers(
 
 
 @contextlib.contextmanager
-def _shared_folder(folder: str) -> Iterator[str]:
-    """Gives a folder that all workers see, and leaves nothing in it; empty: they are here."""
+def _shared_file(folder: str) -> Iterator[str]:
+    """Gives a path that all workers see, and leaves nothing there.
+
+    `folder`: the records folder; empty: the workers are here.
+    """
     if not folder:
         with tempfile.TemporaryDirectory() as temporary:
-            os.mkdir(os.path.join(temporary, "progress"))
-            yield temporary
+            yield os.path.join(temporary, "counts.json")
         return
     records_folder.make_folders(folder)
     try:
-        yield folder
+        yield FileSystems.join(folder, *_COUNTS.split("/"))
     finally:
         records_folder.remove(folder, _COUNTS)
         records_folder.remove_empty_folders(folder)

@@ -60,10 +60,10 @@ def read_overview(
     if not reader.draws:
         yield _scan(reader, limit)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         size = min(dataset.size, _TIMED_IMAGES)
-        sample = datasets.build_reader({**dataset.to_dict(), "dir": folder, "size": size})
-        splits = count_images(reader, dataset, limit, folder, beam_args)
+        sample = datasets.build_reader({**dataset.to_dict(), "dir": temporary, "size": size})
+        splits = count_images(reader, dataset, limit)
         yield Overview(splits, list(sample.read(datasets.Problems())))
 
 

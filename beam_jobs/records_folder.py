@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -49,12 +49,10 @@ def prepare(folder: str, settings: RecordsSettings, *, overwrite: bool) -> None:
       overwrite: remove all records first.
 
     Raises:
-      UserError: the folder cannot be written, or Beam would take its name for a pattern.
+      UserError: as `make_folders`.
     """
-    if any(character in folder for character in "*?["):
-        raise UserError(f"config.records.dir={folder} must not contain the characters * ? [")
-    try:
-        make_folders(folder)
+    make_folders(folder)
+    with _writing(folder):
         if overwrite:
             _remove_records(folder)
         _remove_unfinished(folder)
@@ -62,16 +60,30 @@ def prepare(folder: str, settings: RecordsSettings, *, overwrite: bool) -> None:
         completed = FileSystems.join(folder, records.COMPLETED)
         if FileSystems.exists(completed):
             FileSystems.delete([completed])
-    except OSError as error:
-        raise UserError(f"config.records.dir={folder} cannot be written: {error}") from error
 
 
 def make_folders(folder: str) -> None:
-    """Makes a records folder and the folders in it."""
+    """Makes a records folder and the folders in it.
+
+    Raises:
+      UserError: it cannot be written, or Beam would take its name for a pattern.
+    """
+    if any(character in folder for character in "*?["):
+        raise UserError(f"config.records.dir={folder} must not contain the characters * ? [")
     # shards/ holds the settings and the reports; the shards themselves lie beside it.
-    for path in (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress")):
-        if not FileSystems.exists(path):
-            FileSystems.mkdirs(path)
+    paths = (folder, FileSystems.join(folder, "shards"), FileSystems.join(folder, "progress"))
+    with _writing(folder):
+        for path in paths:
+            if not FileSystems.exists(path):
+                FileSystems.mkdirs(path)
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"config.records.dir={folder} cannot be written: {error}") from error
 
 
 def remove_empty_folders(folder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import landscapes
 import outputs
 import pytest
+from refusals import refusal
 
 from beam_jobs import build_records, count_images, estimate
 from imcap import datasets
@@ -35,3 +36,12 @@ def test_a_dry_run_of_a_large_table_counts_in_workers(image_set, tmp_path, monke
     assert found[:-1] == lines[:-1]  # The last one is the time that it will take.
     assert outputs.contents(image_set) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(image_set, tmp_path, monkeypatch):
+    config = landscapes.make_records_config(tmp_path, image_set)
+    (tmp_path / "file").touch()
+    config.records.dir = str(tmp_path / "file" / "records")
+    monkeypatch.setattr(count_images, "FEW_BYTES", 0)
+    message = refusal(build_records.dry_run, config, [ELSEWHERE])
+    assert message.startswith(f"config.records.dir={config.records.dir} cannot be written: ")
