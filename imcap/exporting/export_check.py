@@ -10,7 +10,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from imcap import datasets, filesystem
 from imcap.datasets import scenes
 from imcap.datasets.base import Problems
+from imcap.datasets.parted import PartedReader
 from imcap.errors import UserError
 from imcap.exporting import fresh_process
 
@@ -145,12 +146,19 @@ def _count_others(
 def find_images(dataset: ConfigDict) -> tuple[list[bytes], str]:
     """Returns encoded images and what they are; see `run`."""
     try:
-        rows = itertools.islice(datasets.build_reader(dataset).read(Problems()), _LISTED)
-        dev = (image.path for image in rows if image.split == "dev")
+        dev = (image.path for image in _list(dataset) if image.split == "dev")
         found = [filesystem.read_image(path) for path in itertools.islice(dev, IMAGES)]
     except (UserError, OSError):
         found = []
     return (found, "dev images") if found else (_draw(), "drawn images")
+
+
+def _list(dataset: ConfigDict) -> Iterable[datasets.CaptionedImage]:
+    """Returns the first images of a data set."""
+    reader = datasets.build_reader(dataset)
+    if isinstance(reader, PartedReader):  # Its `read` gathers all rows first.
+        return reader.sample(_LISTED)
+    return itertools.islice(reader.read(Problems()), _LISTED)
 
 
 def _draw() -> list[bytes]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from refusals import refusal
 
 from imcap import export
+from imcap.datasets.parted import PartedReader
 from imcap.exporting import export_check
 
 
@@ -72,6 +73,13 @@ def test_an_export_that_cannot_be_loaded_is_refused(landscape_export, trained, t
     shutil.rmtree(copy / "variables")
     line = refusal(export_check.run, str(copy), _Other(), trained.config.dataset)
     assert line.startswith("the export cannot be loaded in a fresh process: ")
+
+
+def test_the_dev_images_of_a_table_are_found_without_gathering_its_rows(trained, monkeypatch):
+    expected = export_check.find_images(trained.config.dataset)
+    monkeypatch.setattr(PartedReader, "read", None)
+    assert export_check.find_images(trained.config.dataset) == expected
+    assert expected[1] == "dev images" and len(expected[0]) == 9
 
 
 @pytest.mark.parametrize("name", ["flickr8k", "shapes"])
