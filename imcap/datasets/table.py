@@ -8,6 +8,7 @@ of `bytes` and `path`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,10 @@ class Table(PartedReader):
 
     def size(self) -> int:
         """Returns about how many bytes of text the tables hold."""
+        return self._text_bytes
+
+    @functools.cached_property
+    def _text_bytes(self) -> int:  # In a bucket, the size of each file is a request.
         return table_files.text_bytes(self._paths, self._columns.image)
 
     def entries(self, part: Part, problems: Problems) -> Iterator[tuple[str, Entry]]:

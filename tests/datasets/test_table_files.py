@@ -8,7 +8,7 @@ import embedded_files
 import pytest
 from embedded_files import Sample
 
-from imcap import datasets
+from imcap import datasets, filesystem
 from imcap.datasets import build_reader, parted, table_files, table_rows
 from imcap.errors import UserError
 
@@ -48,6 +48,14 @@ def test_the_text_beside_images_of_any_length_is_told(tmp_path, length):
         embedded_files.write_hugging_face(path, samples, compression="none", use_dictionary=False)
     reader = build_reader({"name": "table", "dir": str(tmp_path), "captions": "*.parquet"})
     assert 2 * text <= reader.size() <= 4 * text
+
+
+def test_files_are_asked_for_their_size_once(tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text("image,caption\n")
+    reader = build_reader({"name": "table", "dir": str(tmp_path)})
+    assert reader.size() == len("image,caption\n")
+    monkeypatch.setattr(filesystem, "size", None)
+    assert reader.size() == len("image,caption\n")
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -55,6 +56,10 @@ class EmbeddedReader(PartedReader):
 
     def size(self) -> int:
         """Returns about how many bytes the captions have."""
+        return self._text_bytes
+
+    @functools.cached_property
+    def _text_bytes(self) -> int:  # In a bucket, the size of each file is a request.
         return sum(filesystem.size(part.path) for part in self._files) // _BYTES_PER_TEXT_BYTE
 
     def with_line_number(self, where: str) -> str:
