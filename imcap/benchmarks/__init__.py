@@ -60,6 +60,7 @@ def measure(
         training,
     )
     from imcap.benchmarks import serving as serving_benchmark
+    from imcap.serving import saved_model
 
     if name == "serve" or config is None:
         if len(models) != 1 or not image_dir:
@@ -72,10 +73,11 @@ def measure(
     if name == "decode":
         if image_dir and not workdir:
             raise UserError("imcap bench decode with --image_dir needs --workdir=DIR")
+        model = saved_model.find_model(workdir) if image_dir else ""
         rows = decoding.benchmark_decoding(config, repeats, workdir, checkpoint)
         if image_dir:
             rows += image_bytes.benchmark_image_bytes(
-                config.encoder, workdir, image_dir, num_images, repeats
+                config.encoder, model, image_dir, num_images, repeats
             )
         return rows
     if name == "notebook":

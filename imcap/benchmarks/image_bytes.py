@@ -29,21 +29,20 @@ _PEERS = {
 
 
 def benchmark_image_bytes(
-    encoder: ConfigDict, workdir: str, image_dir: str, num_images: int, repeats: int
+    encoder: ConfigDict, model: str, image_dir: str, num_images: int, repeats: int
 ) -> list[common.Row]:
     """Measures the exported model and the records job in turns, each in a process of its own.
 
     Args:
       encoder: the run's config's part.
-      workdir: the run's folder, with an exported model.
+      model: the folder of the run's exported version.
       image_dir: a folder of images.
       num_images: images of a measurement; those of the folder are repeated.
       repeats: runs of each.
 
     Raises:
-      UserError: there is no exported model, or the folder holds no image.
+      UserError: the folder holds no image.
     """
-    model = saved_model.find_model(workdir)
     rates: dict[str, list[float]] = {name: [] for name in _PEERS}
     with tempfile.TemporaryDirectory() as folder:
         data = os.path.join(folder, "data")

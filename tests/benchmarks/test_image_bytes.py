@@ -31,3 +31,9 @@ def test_the_export_captions_all_images(landscape_export, tmp_path):
 def test_images_without_a_run_are_refused(tmp_path):
     found = refusal(benchmarks.measure, "decode", config_lib.default(), image_dir=str(tmp_path))
     assert found == "imcap bench decode with --image_dir needs --workdir=DIR"
+
+
+def test_a_run_without_an_export_is_refused_before_anything_is_measured(tmp_path):
+    given = {"image_dir": str(tmp_path), "workdir": str(tmp_path)}
+    found = refusal(benchmarks.measure, "decode", config_lib.default(), **given)
+    assert found.startswith(f"{tmp_path}: no exported model in it")

@@ -8,10 +8,13 @@ import tiny_runs
 from refusals import refusal
 
 from imcap import config as config_lib
-from imcap.benchmarks import training
+from imcap.benchmarks import common, training
 
 
-def test_training_is_compared_with_products_and_with_a_notebook(landscape_data, tmp_path):
+def test_training_is_compared_with_products_and_with_a_notebook(
+    landscape_data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(common, "seconds", lambda function: (function(), 2.0)[1])
     config = landscapes.make_config(tmp_path, landscape_data)
     rows = training.benchmark_training(config, 1)
     rate, work, alone, of_words, notebook, factor, loop, checkpoint, *_ = rows  # Then PyTorch's.
@@ -22,6 +25,8 @@ def test_training_is_compared_with_products_and_with_a_notebook(landscape_data, 
     assert of_words.ratio == pytest.approx(of_words.value / alone.value)
     assert factor.value == pytest.approx(rate.value / notebook.value)
     assert (of_words.at_least, factor.at_least) == (0.7, 25.0)
+    # Its batches repeat the 45 images, which have 108 captions.
+    assert notebook.value == 3 * 32 * 108 // 45 / 2
     assert work.ratio is None
     assert loop.ratio > 0 and checkpoint.ratio is None
 

@@ -2,7 +2,7 @@
 
     python -m imcap.benchmarks.peers.torch_training FILE DTYPE THREADS
 
-trains on the batches that `torch_peer.save_batches` wrote to FILE and prints the figures as JSON.
+trains on the batches that `torch_peer.prepare` wrote to FILE and prints the figures as JSON.
 """
 
 from __future__ import annotations
