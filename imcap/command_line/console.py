@@ -30,7 +30,7 @@ def show_log() -> None:
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    if _NO_GRADIENTS in record.getMessage():
+    if _NO_GRADIENTS in str(record.msg):
         return False
     return record.levelno >= logging.WARNING or _is_ours(record.pathname)
 
