@@ -17,11 +17,8 @@ from imcap.exporting import export_check, ready_model, variants, version_folder
 from imcap.metrics import files
 from imcap.records import staging
 from imcap.reports import model_card
-from imcap.serving import model_metadata
 from imcap.serving.caption_model import CaptionModel
 from imcap.training import checkpoints, initial_vectors
-
-METADATA = model_metadata.PATH
 
 
 def export_model(
@@ -42,7 +39,7 @@ def export_model(
 
     Returns:
       The folder: a SavedModel with MODEL_CARD.md, warm-up requests for TensorFlow Serving and
-      `METADATA`: the vocabulary's digest, and how images are prepared and captions searched.
+      `model_metadata.PATH`: the vocabulary's digest, how images are prepared, and captions found.
 
     Raises:
       UserError: nothing was trained, there is no such checkpoint, it is of another vocabulary or

@@ -18,6 +18,7 @@ from signatures import caption
 from beam_jobs import build_records
 from imcap import encoders, export, input_pipeline, records
 from imcap.decoding import beam_search, views
+from imcap.serving import model_metadata
 from imcap.serving.caption_model import CaptionModel
 
 # Nothing but TensorFlow: importing tensorflow-text fails.
@@ -121,7 +122,7 @@ def test_feature_dtype_is_that_of_the_records(exported, exported_elsewhere, mode
     # Features that are not rounded to float16 change the scores by more than this.
     np.testing.assert_allclose(again["scores"], found["scores"], rtol=0, atol=1e-6)
     for folder in (exported, exported_elsewhere):
-        assert json.loads((folder / export.METADATA).read_text())["feature_dtype"] == "float16"
+        assert json.loads((folder / model_metadata.PATH).read_text())["feature_dtype"] == "float16"
 
 
 def test_features_stored_in_a_byte_give_the_scores_that_the_export_gives(
@@ -153,7 +154,7 @@ def test_features_stored_in_a_byte_give_the_scores_that_the_export_gives(
 
 def test_metadata_and_card_name_the_vocabulary(exported, landscape_data):
     info = records.read_info(str(landscape_data / "records"))
-    metadata = json.loads((exported / export.METADATA).read_text())
+    metadata = json.loads((exported / model_metadata.PATH).read_text())
     assert metadata["vocabulary_digest"] == info.vocabulary_digest
     assert metadata["preprocessing"] == info.preprocessing
     assert metadata["encoder"] == {**info.encoder, "name": "encoder.keras"}

@@ -19,6 +19,7 @@ from refusals import refusal
 from beam_jobs import build_records
 from imcap import encoders, evaluate, export, records, train
 from imcap.encoders import upper_layers
+from imcap.serving import model_metadata
 from imcap.training import checkpoints, dev_scores
 
 DEADLINE = 180  # Seconds until a process counts as stuck.
@@ -214,7 +215,7 @@ def test_card_and_metadata_say_what_was_tuned(data, tuned_run, frozen_run, expor
     tuned = f"200 weights, digest {digest}; they give 2x2 positions of 8 channels"
     assert "| trained with the decoder | the encoder's layers above those" in card
     assert tuned in card and "tune from inner_out" in card
-    metadata = json.loads((exported / export.METADATA).read_text())
+    metadata = json.loads((exported / model_metadata.PATH).read_text())
     assert tuned in metadata["tuned"]
     assert metadata["encoder"]["weights_digest"] == encoders.build(config.encoder).digest()
 

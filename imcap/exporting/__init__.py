@@ -9,6 +9,7 @@ import imcap
 READY_MODELS = os.path.join(os.path.dirname(imcap.__file__), "models")
 DEFAULT_MODEL = "flickr8k_resnet50"  # Which of them captions where none is named.
 DIGESTS = "digests.json"  # The file by which a ready model's folder is known.
+CARD = "MODEL_CARD.md"
 
 
 def find_ready_model(name: str) -> str | None:

@@ -33,7 +33,7 @@ def export_once(folder: str, weights: str = "") -> str:
     # With Keras' own weights captions may differ a little from those with the weights of training.
     key = hashing.digest_of([digests, imcap.__version__, bool(weights)])
     name = os.path.basename(os.path.abspath(folder))
-    exported = os.path.join(_cache(), f"{name}-{key[:16]}", name)
+    exported = os.path.join(filesystem.cache_folder("models"), f"{name}-{key[:16]}", name)
     target = os.path.join(exported, _VERSION)
     if not saved_model.is_saved_model(target):
         logging.info("exporting %s to %s, once", name, target)
@@ -43,11 +43,6 @@ def export_once(folder: str, weights: str = "") -> str:
             if not saved_model.is_saved_model(target):  # Else another process was faster.
                 raise
     return exported
-
-
-def _cache() -> str:
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return os.path.join(os.path.expanduser(root), "imcap", "models")
 
 
 def _export(folder: str, weights: str, target: str) -> None:

@@ -25,15 +25,15 @@ from imcap.decoders.base import Decoder, DecoderLike
 from imcap.decoding import rerank
 from imcap.encoders.encoder import Encoder
 from imcap.errors import UserError
-from imcap.exporting import DIGESTS
+from imcap.exporting import CARD, DIGESTS
 from imcap.exporting.half_weights import halve
 from imcap.serving.caption_model import CaptionModel
 from imcap.serving.captioner import FunctionCaptioner
 
 MAX_BYTES = 20_000_000
 DTYPES = "the decoder's are stored as float16; computed as float32"  # For MODEL_CARD.md.
-_CONFIG, _WEIGHTS, _CARD = "config.json", "decoder.npz", "MODEL_CARD.md"
-_FILES = (_CONFIG, records.INFO, records.VOCABULARY, _WEIGHTS, _CARD)
+_CONFIG, _WEIGHTS = "config.json", "decoder.npz"
+_FILES = (_CONFIG, records.INFO, records.VOCABULARY, _WEIGHTS, CARD)
 _PARTS = ("encoder", "model", "decode")  # Of a config: what is needed to caption.
 _IMAGENET = "imagenet"
 
@@ -74,7 +74,7 @@ def write(
         lines = "".join(f"{line}\n" for line in vocabulary)
         filesystem.write_text(os.path.join(temporary, records.VOCABULARY), lines)
         filesystem.write_arrays(os.path.join(temporary, _WEIGHTS), weights)
-        filesystem.write_text(os.path.join(temporary, _CARD), card)
+        filesystem.write_text(os.path.join(temporary, CARD), card)
         _check_size(temporary)
         # SHA-256, which finds what is damaged, but not who did it.
         digests = {name: _digest(os.path.join(temporary, name)) for name in _FILES}
@@ -192,7 +192,7 @@ def load_parts(folder: str, weights: str = "") -> Parts:
 
 def read_card(folder: str) -> str:
     """Returns MODEL_CARD.md."""
-    return _read_text(os.path.join(folder, _CARD))
+    return _read_text(os.path.join(folder, CARD))
 
 
 def check_digests(folder: str) -> None:

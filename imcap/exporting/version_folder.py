@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 
 from imcap import filesystem, records
 from imcap.decoders.base import DecoderLike
+from imcap.exporting import CARD
 from imcap.serving import model_metadata, warmup_requests
-
-_CARD = "MODEL_CARD.md"
 
 
 class _Saved(Protocol):
@@ -61,4 +60,4 @@ def fill(folder: str, saved: _Saved, metadata: dict[str, Any]) -> None:
 
 def write_card(folder: str, card: str) -> None:
     """Writes MODEL_CARD.md."""
-    filesystem.write_text(os.path.join(folder, _CARD), card)
+    filesystem.write_text(os.path.join(folder, CARD), card)

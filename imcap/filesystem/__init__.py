@@ -14,6 +14,7 @@ from imcap.filesystem.image_bytes import (
 )
 from imcap.filesystem.paths import (
     IMAGE_EXTENSIONS,
+    cache_folder,
     is_image,
     is_remote,
     join,
@@ -52,6 +53,7 @@ __all__ = [
     "InSequence",
     "address",
     "binaries",
+    "cache_folder",
     "column_values",
     "download",
     "embedded_length",

@@ -33,6 +33,12 @@ def normalize(path: str) -> str:
     return path.rstrip("/") if is_remote(path) else os.path.normpath(os.path.expanduser(path))
 
 
+def cache_folder(kind: str) -> str:
+    """Returns where imcap keeps what it can make again: below $XDG_CACHE_HOME or `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return normalize(os.path.join(home, "imcap", kind))
+
+
 def relative_to(path: str, folder: str) -> str:
     """Returns `path` relative to `folder`, however both are spelt; unchanged if it is elsewhere."""
     inner, outer = normalize(path), normalize(folder)

@@ -74,8 +74,7 @@ def _read_info(folder: str) -> tuple[str, Info]:
 
 def _cache_folder(folder: str, content: str, cache_dir: str) -> str:
     """Returns the copy's folder: its name is of the source and of what info.json holds."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    cache = filesystem.normalize(cache_dir or os.path.join(home, "imcap", "records"))
+    cache = filesystem.normalize(cache_dir) or filesystem.cache_folder("records")
     name = folder.rpartition("/")[2]
     return os.path.join(cache, f"{name}-{hashing.digest_of([folder, content])}")
 

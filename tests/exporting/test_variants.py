@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from beam_jobs.transforms.caption_graph import CaptionGraph
 from imcap import export, images
+from imcap.serving import model_metadata
 from imcap.serving.captioner import Captioner
 
 
@@ -46,7 +47,7 @@ def test_card_and_metadata_name_the_dtypes(smallest):
         "bfloat16, all else computed in float32 |"
     ) in card
     assert "the export gave the\ncheckpoint's captions of " in card
-    metadata = json.loads((smallest / export.METADATA).read_text())
+    metadata = json.loads((smallest / model_metadata.PATH).read_text())
     assert metadata["export"] == {"compute_dtype": "bfloat16", "weights_dtype": "float16"}
 
 

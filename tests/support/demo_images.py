@@ -1,6 +1,6 @@
-"""Makes the pictures of a demo run in README: docs/demo.jpg, docs/report.jpg, docs/terminal.svg.
+"""Makes the images of a demo run in README: docs/demo.jpg, docs/report.jpg, docs/terminal.svg.
 
-.venv/bin/python tests/support/demo_pictures.py docs runs/demo
+.venv/bin/python tests/support/demo_images.py docs runs/demo
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COMMANDS = (
 
 
 def main(folder: str, run: str) -> None:
-    """Writes the pictures of `run` to `folder`."""
+    """Writes the images of `run` to `folder`."""
     docs, dev = Path(folder), Path(run, "eval", "dev")
     _save(Image.open(dev / "captions.png"), docs / "demo.jpg")
     with tempfile.TemporaryDirectory() as profile, browsers.chromium(Path(profile)) as browser:
