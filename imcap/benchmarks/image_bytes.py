@@ -22,10 +22,6 @@ from imcap.serving import saved_model
 
 _BATCH = 32
 _AT_LEAST = 0.85  # Of the records job's images/s.
-_PEERS = {
-    "captions": "imcap.benchmarks.image_bytes",
-    "records": "imcap.benchmarks.peers.encoding",
-}
 
 
 def benchmark_image_bytes(
@@ -43,19 +39,19 @@ def benchmark_image_bytes(
     Raises:
       UserError: the folder holds no image.
     """
-    rates: dict[str, list[float]] = {name: [] for name in _PEERS}
     with tempfile.TemporaryDirectory() as folder:
-        data = os.path.join(folder, "data")
+        data, count = os.path.join(folder, "data"), str(num_images)
         image_sets.link_images(image_dir, num_images, data)
-        arguments = {
-            "captions": (model, data, str(num_images)),
-            "records": ("imcap", data, encoder.name, encoder.weights, str(num_images)),
+        job = ("imcap", data, encoder.name, encoder.weights, count)
+        measures = {
+            "captions": lambda: _rate("imcap.benchmarks.image_bytes", model, data, count),
+            "records": lambda: _rate("imcap.benchmarks.peers.encoding", *job),
         }
-        for _ in range(repeats):
-            for name, module in _PEERS.items():
-                figures = common.run_module(module, *arguments[name])
-                rates[name].append(figures["images_per_second"])
-    return compare(rates)
+        return compare(common.measure_in_turns(measures, repeats))
+
+
+def _rate(module: str, *arguments: str) -> float:
+    return common.run_module(module, *arguments)["images_per_second"]
 
 
 def compare(rates: dict[str, list[float]]) -> list[common.Row]:

@@ -11,7 +11,6 @@ read alone: `unpacked` names a folder where each row group's images are written 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
@@ -110,7 +109,7 @@ class InSequence:
             raise UserError(f"{place}: not an image in {self._path}")
         if found.group is not None:
             return self._read_in_group(found, found.group)
-        with reading.remote(self._path) if is_remote(self._path) else contextlib.nullcontext():
+        with reading.reading_from(self._path):
             self._file = self._file or reading.open_bytes(self._path)
             self._file.seek(found.start)
             return _whole(self._file.read(found.length), found)
@@ -149,14 +148,15 @@ def column_values(path: str, group: int, column: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
-    try:
-        with reading.open_bytes(path) as handle, parquet.ParquetFile(handle) as file:
-            for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[column]):
-                yield binaries(batch[column])
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: row group {group} cannot be read ({first_line(error)})"
-        ) from error
+    with reading.reading_from(path):
+        try:
+            with reading.open_bytes(path) as handle, parquet.ParquetFile(handle) as file:
+                for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[column]):
+                    yield binaries(batch[column])
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(
+                f"{path}: row group {group} cannot be read ({first_line(error)})"
+            ) from error
 
 
 def binaries(column: Any) -> Any:

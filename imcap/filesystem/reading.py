@@ -132,7 +132,7 @@ def open_bytes(path: str) -> IO[bytes]:
 
 def read_bytes(path: str) -> bytes:
     """Reads a whole file; raises as `open_bytes` does."""
-    with remote(path) if is_remote(path) else contextlib.nullcontext(), open_bytes(path) as file:
+    with reading_from(path), open_bytes(path) as file:
         return file.read()
 
 
@@ -176,6 +176,13 @@ def remote(path: str) -> Iterator:
         raise UserError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
+@contextlib.contextmanager
+def reading_from(path: str) -> Iterator[None]:
+    """Raises UserError naming a remote path for what reading it raises; a local one's as it is."""
+    with remote(path) if is_remote(path) else contextlib.nullcontext():
+        yield
+
+
 def set_remote_options(arguments: Sequence[str]) -> None:
     """Sets what Beam's filesystems need to know, such as `--s3_endpoint_url=…` or `--hdfs_host=…`.
 
@@ -207,7 +214,7 @@ def download(path: str, local: str, report: Callable[[int], object] | None = Non
 
 
 def _read_block(path: str, source: IO[bytes]) -> bytes:
-    with remote(path) if is_remote(path) else contextlib.nullcontext():
+    with reading_from(path):
         return source.read(_BLOCK)
 
 

@@ -79,6 +79,25 @@ def test_compressed_images_in_sequence_are_read_with_one_pass(addresses, tmp_pat
             sequence.read(found[36])  # It lies before one that has been read.
 
 
+def test_a_bucket_that_fails_while_it_is_read_is_a_user_error(
+    addresses, tmp_path, bucket, monkeypatch
+):
+    found = addresses("memory://data")[0]
+    bucket["memory://data/x.parquet"] = (tmp_path / "x.parquet").read_bytes()
+    memory_files.meter(monkeypatch, 4_096)
+
+    def fail(self, buffer: bytearray) -> int:
+        raise RuntimeError("403 Forbidden")  # Each cloud's library has exceptions of its own.
+
+    monkeypatch.setattr(memory_files.Metered, "readinto", fail)
+    for place in (found, "memory://data/x.parquet#3+4"):
+        with (
+            filesystem.InSequence("memory://data/x.parquet") as images,
+            pytest.raises(UserError, match=r"x\.parquet: cannot be read \(403 Forbidden\)"),
+        ):
+            images.read(place)
+
+
 @pytest.mark.parametrize("place", ["local", "memory://data"])
 def test_compressed_images_are_read_in_any_order(addresses, tmp_path, bucket, place):
     folder = str(tmp_path) if place == "local" else place
