@@ -160,11 +160,12 @@ def open_parquet(path: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-    try:
-        with filesystem.open_bytes(path) as handle, ParquetFile(handle) as file:
-            yield file
-    except UserError:
-        raise
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = first_line(error)
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
+    with filesystem.reading_from(path):
+        try:
+            with filesystem.open_bytes(path) as handle, ParquetFile(handle) as file:
+                yield file
+        except UserError:
+            raise
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = first_line(error)
+            raise UserError(f"{path}: not a readable Parquet file ({reason})") from error

@@ -49,7 +49,7 @@ def read_lines(path: str, problems: Problems) -> Iterator[tuple[int, str]]:
     Raises:
       UserError: when the file cannot be read to its end, or is UTF-16.
     """
-    with open_unzipped(path) as handle:
+    with filesystem.reading_from(path), open_unzipped(path) as handle:
         for number, raw in enumerate(_raw_lines(handle, path), start=1):
             raw = _without_byte_order_mark(raw, path) if number == 1 else raw
             line = _decode(raw, f"{path}, line {number}", problems)
@@ -62,7 +62,7 @@ def read_part(path: str, start: int, end: int, problems: Problems) -> Iterator[t
 
     So adjacent parts give each line once. Otherwise as `read_lines`.
     """
-    with open_unzipped(path) as handle:
+    with filesystem.reading_from(path), open_unzipped(path) as handle:
         # A line that began before `start` belongs to the part before.
         handle.seek(max(start - 1, 0))
         offset = start - 1 + len(handle.readline()) if start else 0
@@ -186,7 +186,7 @@ def read_json(path: str) -> Any:
     Raises:
       UserError: when it cannot be read or is not JSON; it names the line where known.
     """
-    with open_unzipped(path) as handle:
+    with filesystem.reading_from(path), open_unzipped(path) as handle:
         raw = b"".join(_raw_lines(handle, path))
     try:
         return json.loads(_without_byte_order_mark(raw, path))

@@ -39,7 +39,8 @@ class WebDataset(EmbeddedReader):
 
     def entries(self, part: Part, problems: Problems) -> Iterator[tuple[str, Entry]]:
         """Yields the images of a tar in their order; its texts are in memory."""
-        members = _members(part.path, problems)
+        with filesystem.reading_from(part.path):
+            members = _members(part.path, problems)
         stems = {os.path.splitext(name)[0] for name in filter(filesystem.is_image, members)}
         for name, (start, length, _) in members.items():
             where, (stem, ending) = f"{part.path}, {name}", os.path.splitext(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import embedded_files
 import memory_files
 import pytest
@@ -102,6 +104,30 @@ def test_files_in_a_bucket_are_read(write, kind, tmp_path):
     images = list(reader.read(datasets.Problems()))
     assert [filesystem.read_image(image.path) for image in images] == [s.content for s in SAMPLES]
     assert all(image.path.startswith("memory://data/set/x.t") for image in images)
+
+
+@pytest.mark.usefixtures("bucket")
+@pytest.mark.parametrize("kind", [*KINDS, "csv", "csv.gz", "parquet"])
+def test_a_bucket_that_fails_is_an_error_of_one_line(write, make, kind, tmp_path, monkeypatch):
+    if kind in KINDS:
+        write(kind, "x", SAMPLES)
+    elif kind == "parquet":
+        embedded_files.write_hugging_face(tmp_path / "x.parquet", SAMPLES)
+    else:
+        make({f"x.{kind}": gzip.compress(b"image,caption\n")})
+    memory_files.upload(tmp_path, "memory://data/set")
+    memory_files.meter(monkeypatch, 4_096)
+
+    def fail(self, buffer: bytearray) -> int:
+        raise RuntimeError("403 Forbidden")  # Each cloud's library has exceptions of its own.
+
+    monkeypatch.setattr(memory_files.Metered, "readinto", fail)
+    config = {"name": kind if kind in KINDS else "table", "dir": "memory://data/set"}
+
+    def read() -> None:
+        list(datasets.build_reader({**config, **fields(kind)}).read(datasets.Problems()))
+
+    assert refusal(read).startswith("memory://data/set/x.")
 
 
 @pytest.mark.parametrize("kind", KINDS)
