@@ -6,21 +6,25 @@ import asyncio
 import os
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
+import instances
 import processes
 import pytest
 import soak
 from grey_model import png
 
 from imcap.serving import server
+from imcap.serving.captioner import Captioner
 
 SECONDS = 2.0
 
 
 def serve(folder: str, announced: str) -> None:
     """What the server's process does."""
+    threading.Thread(target=count_models, args=[Path(announced)], daemon=True).start()
     limits = server.Limits(max_body_mib=1, max_batch_size=8)
     server.serve(
         {"grey": folder},
@@ -29,6 +33,15 @@ def serve(folder: str, announced: str) -> None:
         poll_seconds=0.05,
         announce=lambda line: Path(announced).write_text(line + "\n"),
     )
+
+
+def count_models(announced: Path) -> None:
+    """Writes again and again how many models are in memory."""
+    while True:
+        time.sleep(0.1)
+        count = len(instances.in_memory(Captioner))
+        announced.with_suffix(".new").write_text(str(count))
+        announced.with_suffix(".new").rename(announced.with_suffix(".count"))
 
 
 @pytest.fixture
@@ -63,6 +76,11 @@ def test_no_wrong_caption_no_lost_request_and_a_reason_for_every_refusal(served,
     assert outcome.good > 0
     assert len(outcome.refused) == 12
     assert len(outcome.versions) >= 2
+    # Those that were replaced under load are gone, the one of the start among them.
+    deadline = time.monotonic() + 30
+    while folder.with_name("announced.count").read_text() != "1":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
     process.join(30)
     assert process.exitcode == 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import gc
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from absl import logging
@@ -65,10 +65,12 @@ class Models:
         """
         self._load_version = load
         self._served: dict[str, _Served] = {}
+        self._in_memory: list[weakref.ref[Captioner]] = []
 
     def add(self, config: ModelConfig, models: Sequence[Captioner]) -> None:
         """Adds a model whose versions are loaded; it is not watched if its config has no folder."""
         loaded = {model.version: Version(model.version, model, AVAILABLE) for model in models}
+        self._in_memory += map(weakref.ref, models)
         self._served[config.name] = _Served(config, loaded)
 
     def load(self, config: ModelConfig) -> list[Captioner]:
@@ -167,6 +169,7 @@ class Models:
             await asyncio.sleep(seconds)
             self._reconfigure(await asyncio.to_thread(read_configs))
             await self._refresh_all(batcher)
+            await self._free_graphs(batcher)
 
     async def _warm_up_all(self, batcher: Batcher) -> None:
         # Not in `watch`, whose local variables would keep the last version in memory.
@@ -213,13 +216,14 @@ class Models:
                 await self._add_version(served, served.versions[number], path, batcher)
         served.seen = {number: files for number, (_, files) in chosen.items()}
         if served.available().keys() & chosen.keys():
-            await self._unload(served, served.versions.keys() - chosen.keys(), batcher)
+            self._unload(served, served.versions.keys() - chosen.keys())
 
     async def _add_version(
         self, served: _Served, version: Version, path: str, batcher: Batcher
     ) -> None:
         try:
             version.model = await asyncio.to_thread(self._load_version, path)
+            self._in_memory.append(weakref.ref(version.model))
             await warm_up(version.model, batcher)
         except Exception as error:
             version.model, version.state, version.problem = None, FAILED, one_line(error)
@@ -228,13 +232,21 @@ class Models:
             version.state, version.problem = AVAILABLE, ""
             logging.info("%s serves version %d", served.config.name, version.number)
 
-    async def _unload(self, served: _Served, numbers: set[int], batcher: Batcher) -> None:
+    def _unload(self, served: _Served, numbers: set[int]) -> None:
         for number in numbers:
             del served.versions[number]
             logging.info("%s no longer serves version %d", served.config.name, number)
-        if numbers:
-            # The functions of a SavedModel refer to one another.
-            await batcher.call(functools.partial(gc.collect))
+
+    async def _free_graphs(self, batcher: Batcher) -> None:
+        """Frees the graphs of models that no request uses any more.
+
+        The functions of a SavedModel refer to one another, so that only a collection frees them,
+        and only after the requests that were waiting when the model was unloaded.
+        """
+        used = [reference for reference in self._in_memory if reference() is not None]
+        if len(used) < len(self._in_memory):
+            self._in_memory = used
+            await batcher.call(gc.collect)
 
 
 def _choose(config: ModelConfig) -> dict[int, tuple[str, _Files]]:

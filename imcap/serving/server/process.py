@@ -58,12 +58,14 @@ def serve(
     with sockets.listen(host, port) as listener:
         source = ConfigSource(models, model_config_file)
         served = Models(functools.partial(Captioner, batch_size=limits.max_batch_size))
-        loaded = {config.name: served.load(config) for config in source.read()}
+        # The paths only: a variable with a model would keep it for as long as the server runs.
+        loaded = [
+            (model.path, config.name) for config in source.read() for model in served.load(config)
+        ]
         app = create_app(served, limits, Watch(poll_seconds, source.read_if_changed))
         url = sockets.base_url(host, listener.getsockname()[1])
-        for name, versions in loaded.items():
-            for model in versions:
-                announce(f"serving {model.path} at {url}/v1/models/{name}:predict")
+        for path, name in loaded:
+            announce(f"serving {path} at {url}/v1/models/{name}:predict")
         run(app, listener, limits.max_connections)
 
 
