@@ -48,6 +48,14 @@ class CaptionModel(tf.Module):
         self._grid = decoder.grid(info.feature_grid)
         positions, channels = info.feature_shape
         self._shape = (2 * positions if decode.both_views else positions, channels)
+        # Without signatures of their own, saving would trace these again, and write them twice.
+        size, dtype = self._image_size, records.float_dtype(info.feature_dtype)
+        pixels = tf.TensorSpec([None, size, size, 3], tf.float32, "pixels")
+        features = tf.TensorSpec([None, *self._shape], dtype, "features")
+        self.encode = tf.function(self._encode, input_signature=[pixels], autograph=False)
+        self.caption_features = tf.function(
+            self._caption_features, input_signature=[features], autograph=False
+        )
 
     @property
     def decoder(self) -> DecoderLike:
@@ -67,11 +75,9 @@ class CaptionModel(tf.Module):
 
     def steps(self) -> dict[str, Any]:
         """Returns the graphs of `encode` and `caption_features`, for batches of any size."""
-        pixels = tf.TensorSpec([None, self._image_size, self._image_size, 3], tf.float32)
-        features = tf.TensorSpec([None, *self._shape], records.float_dtype(self._feature_dtype))
         return {
-            "encode": self.encode.get_concrete_function(pixels),
-            "caption_features": self.caption_features.get_concrete_function(features),
+            "encode": self.encode.get_concrete_function(),
+            "caption_features": self.caption_features.get_concrete_function(),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
@@ -108,7 +114,7 @@ class CaptionModel(tf.Module):
         Returns:
           `score` float32 [batch]: the caption's mean log-probability per token, END included.
         """
-        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, tf.newaxis]
+        tokens = self._tokens(caption)[:, tf.newaxis]
         total, count = beam_search.log_probability(
             self._decoder, self._features(image_bytes), tokens
         )
@@ -135,8 +141,7 @@ class CaptionModel(tf.Module):
         captions = self._to_captions(found.tokens)
         return {"captions": captions, "scores": found.scores, "ranks": found.ranks}
 
-    @tf.function(autograph=False)
-    def caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _caption_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Captions encoded images; callers that encode in other batches than they search call it.
 
         Args:
@@ -172,12 +177,16 @@ class CaptionModel(tf.Module):
           `attention` float32 [batch, tokens, rows, columns]: for each token, END included, weights
             over the grid that covers the image, which add up to 1; zeros after the end.
         """
-        tokens = self._tokenizer.encode_tf(caption).to_tensor()[:, 1:]
+        tokens = self._tokens(caption)[:, 1:]
         weights = attention.attention_weights(self._decoder, self._features(image_bytes), tokens)
         shape = tf.concat([tf.shape(weights)[:2], self._grid], axis=0)
         return {"attention": tf.reshape(weights, shape)}
 
-    # One function that all signatures call, so that the encoder's graph is written only once.
+    # Functions that several signatures call, so that their graphs are written only once.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "caption")], autograph=False)
+    def _tokens(self, caption: tf.Tensor) -> tf.Tensor:
+        return self._tokenizer.encode_tf(caption).to_tensor()
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")], autograph=False)
     def _features(self, image_bytes: tf.Tensor) -> tf.Tensor:
         size = self._image_size
@@ -188,8 +197,7 @@ class CaptionModel(tf.Module):
         )
         return self.encode(pixels)
 
-    @tf.function(autograph=False)
-    def encode(self, pixels: tf.Tensor) -> tf.Tensor:
+    def _encode(self, pixels: tf.Tensor) -> tf.Tensor:
         """Encodes images that are decoded already.
 
         Args:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from signatures import caption, score
+from tensorflow.core.protobuf import saved_model_pb2
 
 from imcap import decoders, encoders, export
 from imcap import images as image_lib
@@ -48,6 +49,14 @@ def test_signatures_have_the_documented_names_and_types(model):
     assert [t.dtype for t in scoring.structured_outputs.values()] == [tf.float32]
     names = {*default.structured_outputs, *scoring.structured_outputs}
     assert not any(name.endswith("_bytes") for name in names)
+
+
+def test_every_graph_is_written_once(landscape_export):
+    content = (landscape_export / "saved_model.pb").read_bytes()
+    (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    names = [function.signature.name for function in graph.graph_def.library.function]
+    methods = [name.rpartition("_")[0] for name in names if name.startswith("__inference_")]
+    assert "__inference_score" in methods and len(methods) == len(set(methods))
 
 
 def test_a_decoder_without_attention_is_exported_without_its_signature(
