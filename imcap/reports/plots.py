@@ -25,7 +25,9 @@ from imcap.errors import UserError
 _LOSSES = {"loss": "train", "dev_loss": "dev"}
 _REWARDS = {"reward": "mean of sampled training captions"}
 _GRID_COLUMNS = 5
+_CELL, _TITLE, _GAP = 250, 36, 12  # Pixels of a map's width, its title's height, and between maps.
 _COLOURS, _OPACITY = "inferno", 0.6  # Of attention weights over an image.
+_DOTS_PER_INCH = 110
 _LARGEST = 1e30  # Matplotlib's axes overflow beyond; only a training that diverges gets there.
 
 
@@ -84,21 +86,40 @@ def draw_attention(
     """
     image, weights = np.asarray(image), np.asarray(weights)
     _check_attention(image, words, weights)
-    cells = len(words) + 1
-    columns = min(_GRID_COLUMNS, cells)
-    rows = math.ceil(cells / columns)
-    height = 2.4 * min(3.0, max(0.4, image.shape[0] / image.shape[1]))
-    figure = Figure(figsize=(2.4 * columns, (height + 0.3) * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes in grid[:cells]:
-        axes.imshow(image)
-    for axes, word, weight in zip(grid[1:], words, weights, strict=False):
-        axes.set_title(word, fontsize=11, parse_math=False)
-        axes.imshow(
-            _upsample(weight, image.shape[:2]), cmap=_COLOURS, vmin=0, vmax=1, alpha=_OPACITY
-        )
+    image = _fit(image)
+    maps = blend_attention(image, weights) if len(words) else ()
+    _write_grid([image, *maps], ["", *words], png_path)
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    """Returns an image as wide as a cell of the grid, or three times as high."""
+    height, width = image.shape[:2]
+    scale = min(_CELL / width, 3 * _CELL / height)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    return np.asarray(Image.fromarray(image).resize(size))
+
+
+def _write_grid(
+    images: Sequence[np.ndarray], titles: Sequence[str], png_path: str | os.PathLike[str]
+) -> None:
+    """Writes images of one size, uint8 [height, width, 3], with a title above each.
+
+    They are the pixels of one canvas: with axes for each, a caption of ten words takes half a
+    second.
+    """
+    height, width = images[0].shape[:2]
+    columns = min(_GRID_COLUMNS, len(images))
+    down, across = _TITLE + height, _GAP + _CELL
+    size = down * math.ceil(len(images) / columns) + _GAP, across * columns + _GAP
+    canvas = np.full((*size, 3), 255, np.uint8)
+    figure = Figure(figsize=(size[1] / _DOTS_PER_INCH, size[0] / _DOTS_PER_INCH))
+    for number, (pixels, title) in enumerate(zip(images, titles, strict=True)):
+        top, left = number // columns * down + _TITLE, number % columns * across + _GAP
+        x, y = (left + _CELL / 2) / size[1], 1 - (top - _TITLE / 4) / size[0]
+        figure.text(x, y, title, ha="center", fontsize=11, parse_math=False)
+        left += (_CELL - width) // 2
+        canvas[top : top + height, left : left + width] = pixels
+    figure.figimage(canvas)
     save_figure(figure, png_path)
 
 
@@ -197,7 +218,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    FigureCanvasAgg(figure)
+    figure.set_dpi(_DOTS_PER_INCH)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # `savefig` would draw everything twice, and compress for four times as long.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     path = os.fspath(path)
     with filesystem.writing_to(path), filesystem.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        image.save(temporary, format="png", compress_level=3)
