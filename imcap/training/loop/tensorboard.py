@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.image import metadata
 
 
 class EventWriter:
@@ -40,7 +41,12 @@ class EventWriter:
         if self._write:
             with self._open().as_default(step=step):
                 for key, pixels in images.items():
-                    tf.summary.image(key, pixels[np.newaxis])
+                    height, width = pixels.shape[:2]
+                    # `tf.summary.image` takes eight times as long to make files 15% smaller.
+                    png = tf.io.encode_png(pixels, compression=1)
+                    parts = tf.stack([tf.as_string(width), tf.as_string(height), png])
+                    about = metadata.create_summary_metadata(display_name=None, description=None)
+                    tf.summary.write(key, parts, metadata=about)
 
     def flush(self) -> None:
         """Writes what is still in memory, which happens by itself every two minutes."""
