@@ -12,8 +12,10 @@ from ml_collections import ConfigDict
 def kill_after(config: ConfigDict, shards: int) -> None:
     """Runs a records job until so many shards are finished, and kills it then."""
     process = processes.fork(_build_shards, config, shards)
-    reports = Path(config.records.dir, "shards")
-    while process.is_alive() and len(list(reports.glob("*-0000?.json"))) < shards:
+    folder = Path(config.records.dir, "shards")
+    # Not those that are still being written: `tmp-…-train-00000.json`.
+    names = [f"{split}-0000{i}.json" for split in ("train", "dev", "test") for i in range(10)]
+    while process.is_alive() and sum((folder / name).exists() for name in names) < shards:
         time.sleep(0.01)
     process.kill()
     process.join()
