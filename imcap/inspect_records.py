@@ -92,7 +92,7 @@ def _describe_split(info: records.Info, name: str) -> str:
     size = sum(split["shard_bytes"])
     return (
         f"{images:,} images in {len(split['shard_lengths'])} shards, {size / 1e6:,.1f} MB "
-        f"({size / max(images, 1):,.0f} bytes an image), {' and '.join(split['views'])}"
+        f"({size / max(images, 1):,.0f} bytes an image), {', '.join(split['views'])}"
     )
 
 

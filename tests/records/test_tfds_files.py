@@ -17,7 +17,8 @@ def split(views: tuple[str, ...]) -> dict:
 
 def make(dtype: str, *, flip_eval: bool = False) -> records.Info:
     both = (records.FEATURES, records.FLIPPED)
-    splits = {"train": split(both), "dev": split(both if flip_eval else both[:1])}
+    others = split(both if flip_eval else both[:1])
+    splits = {"train": split((*both, "features_crop1")), "dev": others}
     return dataclasses.replace(make_info(dtype, splits), dataset={"name": "flickr8k"})
 
 
@@ -42,7 +43,7 @@ def test_features_are_a_tensor_of_the_records_dtype_and_shape(dtype, encoding):
     assert tensor == {"shape": shape, "dtype": dtype, "encoding": encoding}
 
 
-def test_the_flipped_view_is_told_where_every_split_has_it():
+def test_a_view_is_told_where_every_split_has_it():
     others = {"image_id", "path", "captions", "caption_tokens", "caption_lengths"}
     assert features(make("float16")).keys() - others == {"features"}
     assert features(make("float16", flip_eval=True)).keys() - others == {
