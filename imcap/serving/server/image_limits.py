@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from imcap.serving import rest
 from imcap.serving.server.limits import Limits
@@ -40,17 +38,11 @@ def declared_pixels(image: bytes) -> int:
     """
     import tensorflow as tf
 
-    try:
-        return int(_read_header()(image))
-    except tf.errors.InvalidArgumentError:
-        return 0
-
-
-@functools.cache
-def _read_header() -> Callable[[bytes], Any]:
-    import tensorflow as tf
-
     from imcap import images
 
-    spec = tf.TensorSpec([], tf.string)
-    return tf.function(images.declared_pixels, input_signature=[spec], autograph=False)
+    try:
+        # Eagerly: a function's operations would wait for a thread that computes the model's.
+        with tf.device("CPU"):
+            return int(images.declared_pixels(tf.constant(image)))
+    except tf.errors.InvalidArgumentError:
+        return 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 import zlib
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -37,6 +40,32 @@ def test_a_file_that_the_model_reads_and_pillow_does_not_has_its_pixels():
 @pytest.mark.parametrize("content", [b"", b"text", encode("PNG", 30, 20)[:20], b"\xff\xd8\xff"])
 def test_what_has_no_header_is_left_to_the_model(content):
     assert image_limits.declared_pixels(content) == 0
+
+
+@pytest.fixture
+def busy_tensorflow():
+    """Functions have all of TensorFlow's threads for operations, as a model may."""
+    arrived, release = threading.Semaphore(0), threading.Event()
+
+    def hold() -> np.int32:
+        arrived.release()
+        release.wait(30)
+        return np.int32(0)
+
+    held = tf.function(lambda: tf.numpy_function(hold, [], tf.int32)).get_concrete_function()
+    with futures.ThreadPoolExecutor() as callers:
+        for _ in range(2 * len(os.sched_getaffinity(0))):
+            callers.submit(held)
+        while arrived.acquire(timeout=0.3):
+            pass
+        yield
+        release.set()
+
+
+def test_a_header_is_read_while_models_have_all_of_tensorflows_threads(busy_tensorflow):
+    with futures.ThreadPoolExecutor(1) as reader:
+        found = reader.submit(image_limits.declared_pixels, encode("JPEG", 30, 20))
+        assert found.result(10) == 600
 
 
 def huge_png() -> bytes:
