@@ -11,8 +11,14 @@ from absl import logging
 from imcap import records
 from imcap.errors import UserError, one_line
 
-# What reading a shard raises that is cut off, changed or missing.
-ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
+# What reading a shard raises that is cut off, changed, missing or of another kind. TensorFlow's
+# messages quote what cannot be parsed, which need not be UTF-8.
+ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    UnicodeDecodeError,
+)
 
 
 def describe(path: str, reason: str) -> str:
@@ -70,4 +76,6 @@ def _readable(path: str, compression: str, length: int) -> tuple[int, str]:
             count += 1
     except tf.errors.OpError as error:
         return count, one_line(error)
+    except UnicodeDecodeError:  # Of TensorFlow's own message, see ERRORS.
+        return count, f"record {count + 1} is no tf.train.Example"
     return count, "" if count == length else f"it ends after {count} of {length} records"

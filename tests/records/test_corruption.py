@@ -30,9 +30,9 @@ def cut_off(path: Path) -> None:
 
 
 def write_garbage(path: Path) -> None:
-    """A whole TFRecord file whose record is no Example."""
+    """A whole TFRecord file whose record is no Example, nor text."""
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(b"garbage")
+        writer.write(b"\x91garbage")
 
 
 def drop_last_record(path: Path) -> None:
