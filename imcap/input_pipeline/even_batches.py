@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from imcap import records
+Elements = dict[str, tf.Tensor]  # Parsed records, see `records.parse_view`.
 
 WINDOW = 16  # Batches of similar length are formed within this many batches of a shuffled stream.
 
@@ -22,34 +22,46 @@ def even_batches(
     """Forms batches of similar caption length, in random order.
 
     Args:
-      examples: serialized records, string [], as many as `bounds` ends with.
+      examples: parsed records (`records.parse_view`), as many as `bounds` ends with.
       bounds: see `even_bounds`.
       epoch_seed: int64 scalar.
 
     Returns:
-      string [size]; each batch has one of the sizes in `bounds`.
+      batches padded with zeros; each has one of the sizes in `bounds`.
     """
     of_windows = tf.constant([*bounds[:-1:WINDOW], bounds[-1]], tf.int64)
 
-    def window_of(number: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+    def window_of(number: tf.Tensor, _: Elements) -> tf.Tensor:
         return tf.cast(tf.searchsorted(of_windows, [number], side="right")[0], tf.int64) - 1
 
     def window_size(key: tf.Tensor) -> tf.Tensor:
         return of_windows[key + 1] - of_windows[key]
 
     def batched(key: tf.Tensor, group: tf.data.Dataset) -> tf.data.Dataset:
-        return group.map(lambda _, record: record).batch(window_size(key))
+        return group.map(lambda _, record: record).padded_batch(window_size(key))
 
-    def cut(key: tf.Tensor, window: tf.Tensor) -> tf.data.Dataset:
+    def cut(key: tf.Tensor, window: Elements) -> tf.data.Dataset:
         first = key * WINDOW
         starts = tf.constant(bounds)[first : first + WINDOW + 1] - of_windows[key]
-        order = tf.argsort(records.parse_longest(window), stable=True)
+        order = by_length(window["caption_lengths"])
         seed = tf.stack([epoch_seed, key])
         numbers = tf.range(tf.size(starts) - 1)
         shuffled = tf.random.experimental.stateless_shuffle(numbers, seed)
         return tf.data.Dataset.from_tensor_slices(shuffled).map(
-            lambda number: tf.gather(window, order[starts[number] : starts[number + 1]])
+            lambda number: rows_of(window, order[starts[number] : starts[number + 1]])
         )
 
     windows = examples.enumerate().group_by_window(window_of, batched, window_size_func=window_size)
     return windows.enumerate().flat_map(cut)
+
+
+def by_length(caption_lengths: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers of elements, int32 [count], by the length of their longest caption; int64
+    [count, captions]."""
+    return tf.argsort(tf.reduce_max(caption_lengths, axis=1), stable=True)
+
+
+def rows_of(window: Elements, numbers: tf.Tensor) -> Elements:
+    """Returns the elements of these numbers. They are copied when they are wanted, not those of the
+    window: they hold the features."""
+    return {name: tf.gather(values, numbers) for name, values in window.items()}

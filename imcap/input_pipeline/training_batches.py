@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -10,7 +9,14 @@ import tensorflow as tf
 from imcap import records
 from imcap.errors import UserError
 from imcap.input_pipeline.batches import PARALLEL, PREFETCH, as_dataset, finish
-from imcap.input_pipeline.even_batches import WINDOW, even_batches, even_bounds
+from imcap.input_pipeline.even_batches import (
+    WINDOW,
+    Elements,
+    by_length,
+    even_batches,
+    even_bounds,
+    rows_of,
+)
 
 
 def train_dataset(
@@ -47,7 +53,7 @@ def train_dataset(
         # of the process: any constant makes batches independent of it. This sets no other graph's.
         tf.random.set_seed(1)
         batches = _epoch_batches(
-            shards, batch_size, shuffle_buffer, seed, number, readers, info.compression
+            shards, info, batch_size, shuffle_buffer, _epoch_seed(seed, number), readers
         )
         # Batches already seen are skipped before the costly parsing.
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
@@ -85,8 +91,8 @@ def worker_dataset(
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # See `train_dataset`.
         epoch_seed = _epoch_seed(seed, number)
-        examples = _shuffled_examples(shards, shuffle_buffer, epoch_seed, readers, info.compression)
-        batches = _with_draws(even_batches(examples, bounds, epoch_seed), epoch_seed)
+        examples = _shuffled_examples(shards, info, shuffle_buffer, epoch_seed, readers)
+        batches = even_batches(examples, bounds, epoch_seed)
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
         return batches.skip(tf.cast(seen * replicas, tf.int64))
 
@@ -103,35 +109,32 @@ def steps_per_epoch(info: records.Info, batch_size: int) -> int:
 
 def _epoch_batches(
     shards: list[tuple[str, int]],
+    info: records.Info,
     batch_size: int,
     shuffle_buffer: int,
-    seed: int,
-    epoch: tf.Tensor,
+    epoch_seed: tf.Tensor,
     readers: int,
-    compression: str,
 ) -> tf.data.Dataset:
-    """One epoch's batches of serialized records, string [batch_size], with a number each."""
-    epoch_seed = _epoch_seed(seed, epoch)
-    examples = _shuffled_examples(shards, shuffle_buffer, epoch_seed, readers, compression)
-    windows = examples.batch(batch_size * WINDOW)
-    batches = windows.enumerate().flat_map(
+    """One epoch's batches of parsed records, padded with zeros."""
+    examples = _shuffled_examples(shards, info, shuffle_buffer, epoch_seed, readers)
+    windows = examples.padded_batch(batch_size * WINDOW)
+    return windows.enumerate().flat_map(
         lambda number, window: _sorted_batches(window, batch_size, tf.stack([epoch_seed, number]))
     )
-    return _with_draws(batches, epoch_seed)
 
 
 def _parsed_epochs(
     epoch: Callable[[tf.Tensor], tf.data.Dataset], info: records.Info, first: int
 ) -> tf.data.Dataset:
-    """Returns the parsed batches of all epochs from one on; `epoch` gives those of an epoch."""
+    """Returns the batches of all epochs from one on; `epoch` gives those of an epoch."""
 
     @tf.autograph.experimental.do_not_convert
-    def parse(serialized: tf.Tensor, drawn: tf.Tensor) -> dict[str, tf.Tensor]:
-        return finish(_parse_view(serialized, info, drawn))
+    def unpack(packed: Elements) -> dict[str, tf.Tensor]:
+        return finish(records.unpack(packed, info))
 
     epoch = tf.autograph.experimental.do_not_convert(epoch)
     dataset = tf.data.Dataset.range(first, tf.int64.max).flat_map(epoch)
-    dataset = dataset.map(parse, num_parallel_calls=PARALLEL, deterministic=True)
+    dataset = dataset.map(unpack, num_parallel_calls=PARALLEL, deterministic=True)
     return dataset.prefetch(PREFETCH).with_options(records.NO_AUTOTUNE)
 
 
@@ -141,49 +144,31 @@ def _epoch_seed(seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 def _shuffled_examples(
     shards: Sequence[tuple[str, int]],
+    info: records.Info,
     shuffle_buffer: int,
     epoch_seed: tf.Tensor,
     readers: int,
-    compression: str,
 ) -> tf.data.Dataset:
-    """Returns serialized records in an epoch's order."""
+    """Returns parsed records in an epoch's order: buffers hold one view of each, at random."""
+    keys = info.splits["train"]["views"]
+
+    def parse(number: tf.Tensor, serialized: tf.Tensor) -> Elements:
+        seed = tf.stack([epoch_seed, number])
+        view = tf.random.stateless_uniform([], seed, maxval=len(keys), dtype=tf.int32)
+        return records.parse_view(serialized, info, keys, view)
+
     order = as_dataset(shards).shuffle(len(shards), seed=epoch_seed)
-    examples = records.interleave(order, compression, min(len(shards), 16), readers)
+    serialized = records.interleave(order, info.compression, min(len(shards), 16), readers)
+    examples = serialized.enumerate().map(parse, num_parallel_calls=PARALLEL, deterministic=True)
     return examples.shuffle(shuffle_buffer, seed=epoch_seed)
 
 
-def _with_draws(batches: tf.data.Dataset, epoch_seed: tf.Tensor) -> tf.data.Dataset:
-    """Adds to each batch a random number in [0, 1), float32 [], which decides its view."""
-
-    def draw(number: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform([], tf.stack([epoch_seed, -1 - number]))
-
-    return batches.enumerate().map(lambda number, batch: (batch, draw(number)))
-
-
-def _sorted_batches(window: tf.Tensor, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """Cuts a window of records into batches of similar caption length, in random order.
-
-    string [window] to window // batch_size times string [batch_size]; seed: int64 [2].
-    """
-    count = tf.shape(window)[0] // batch_size * batch_size
-    order = tf.argsort(records.parse_longest(window)[:count], stable=True)
+def _sorted_batches(window: Elements, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """Cuts a window of records into batches of similar caption length, in random order; seed: int64
+    [2]."""
+    count = tf.shape(window["image_id"])[0] // batch_size * batch_size
+    order = by_length(window["caption_lengths"][:count])
     batches = tf.reshape(order, (-1, batch_size))
     shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.shape(batches)[0]), seed)
-    # Records hold the features: a batch's are copied when it is wanted, not those of the window.
     rows = tf.data.Dataset.from_tensor_slices(tf.gather(batches, shuffled))
-    return rows.map(lambda numbers: tf.gather(window, numbers))
-
-
-def _parse_view(
-    serialized: tf.Tensor, info: records.Info, drawn: tf.Tensor
-) -> dict[str, tf.Tensor]:
-    """Parses one view of a batch's images: each as likely, by a number in [0, 1)."""
-    # The last view has the lowest numbers: runs on records of two views go on as they began.
-    keys = info.splits["train"]["views"][::-1]
-    if len(keys) == 1:
-        return records.parse(serialized, info)
-    return tf.switch_case(
-        tf.cast(drawn * len(keys), tf.int32),
-        [functools.partial(records.parse, serialized, info, key) for key in keys],
-    )
+    return rows.map(lambda numbers: rows_of(window, numbers))

@@ -18,17 +18,16 @@ from imcap.records.info import (
     settings_difference,
 )
 from imcap.records.schema import (
-    FEATURES,
-    FLIPPED,
-    Views,
     image_path,
     parse,
     parse_captions,
     parse_longest,
     parse_tokens,
+    parse_view,
     path_in_record,
     retokenize,
     serialize,
+    unpack,
 )
 from imcap.records.shards import (
     NO_AUTOTUNE,
@@ -41,6 +40,7 @@ from imcap.records.shards import (
     shards,
 )
 from imcap.records.tfds_files import DATASET_INFO, FEATURES_JSON, format_tfds_files
+from imcap.records.views import FEATURES, FLIPPED, Views
 
 __all__ = [
     "COMPLETED",
@@ -70,6 +70,7 @@ __all__ = [
     "parse_info",
     "parse_longest",
     "parse_tokens",
+    "parse_view",
     "path_in_record",
     "read_checked_vocabulary",
     "read_digest",
@@ -83,4 +84,5 @@ __all__ = [
     "shard_index",
     "shard_name",
     "shards",
+    "unpack",
 ]

@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from ml_collections import ConfigDict
 
 from imcap import filesystem
 from imcap.records import features as features_lib
 from imcap.records.info import Info
-
-# The keys of an image's features, of those of the image flipped from left to right, and how the
-# keys of random crops' begin: `features_crop1` and so on.
-FEATURES, FLIPPED, _CROP = "features", "features_flip", "features_crop"
-SCALE = "_scale"  # Ends the key of the scale of features that are stored as levels.
+from imcap.records.views import FEATURES, FLIPPED, SCALE
 
 _RETOKENIZED_AT_ONCE = 256  # Records.
-
-
-class Views(NamedTuple):
-    """What is encoded of an image beside the image itself.
-
-    Attributes:
-      flip: the flipped image, of the split `train`.
-      flip_eval: the same of all other splits.
-      crops: how many random crops, of the split `train`.
-    """
-
-    flip: bool = False
-    flip_eval: bool = False
-    crops: int = 0
-
-    @classmethod
-    def of(cls, config: ConfigDict) -> Views:
-        """Returns what a config's `records` part says."""
-        return cls(config.flip, config.flip_eval, config.crops)
-
-    def num_crops(self, split: str) -> int:
-        """Returns how many random crops there are of each of a split's images."""
-        return self.crops if split == "train" else 0
-
-    def keys(self, split: str) -> tuple[str, ...]:
-        """Returns the keys of the features in a split's records, that of the image itself first."""
-        is_flipped = self.flip if split == "train" else self.flip_eval
-        crops = (f"{_CROP}{number}" for number in range(1, self.num_crops(split) + 1))
-        return (FEATURES, *((FLIPPED,) if is_flipped else ()), *crops)
 
 
 def path_in_record(path: str, folder: str) -> str:
@@ -151,6 +117,50 @@ def parse(serialized: tf.Tensor, info: Info, key: str = FEATURES) -> dict[str, t
     features = _decode_features(parsed.pop(key), parsed.pop(key + SCALE, None), info)
     tokens = tf.cast(parsed["tokens"], tf.int32)
     return {**parsed, "features": features, "tokens": tokens}
+
+
+def parse_view(
+    serialized: tf.Tensor, info: Info, keys: Sequence[str], number: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Parses one view of an Example as far as it takes no more memory.
+
+    Args:
+      serialized: string [].
+      info: of the folder that it comes from.
+      keys: of its views.
+      number: of the view to parse, int32 [].
+
+    Returns:
+      What `unpack` takes once elements are padded with zeros to a batch: image_id string [],
+      caption_lengths int64 [captions], caption_tokens int64 [tokens], and the features as they are
+      stored.
+    """
+
+    def parse_key(key: str) -> dict[str, tf.Tensor]:
+        spec = {
+            "image_id": tf.io.FixedLenFeature([], tf.string),
+            **_features_spec(info, key),
+            "caption_lengths": tf.io.RaggedFeature(tf.int64),
+            "caption_tokens": tf.io.RaggedFeature(tf.int64),
+        }
+        parsed = tf.io.parse_single_example(serialized, spec)
+        return {name.replace(key, FEATURES): value for name, value in parsed.items()}
+
+    return tf.switch_case(number, [functools.partial(parse_key, key) for key in keys])
+
+
+def unpack(packed: dict[str, tf.Tensor], info: Info) -> dict[str, tf.Tensor]:
+    """Returns image_id, tokens and features as `parse` does, of a batch from `parse_view`."""
+    lengths, tokens = packed["caption_lengths"], packed["caption_tokens"]
+    tokens = tf.RaggedTensor.from_tensor(tokens, lengths=tf.reduce_sum(lengths, axis=1))
+    captions = tf.RaggedTensor.from_tensor(lengths, padding=0)  # A caption has START and END.
+    return {
+        "image_id": packed["image_id"],
+        "features": _decode_features(packed[FEATURES], packed.get(FEATURES + SCALE), info),
+        "tokens": tf.RaggedTensor.from_nested_row_lengths(
+            tf.cast(tokens.values, tf.int32), [captions.row_lengths(), captions.values]
+        ),
+    }
 
 
 def _features_spec(info: Info, key: str) -> dict[str, tf.io.FixedLenFeature]:
