@@ -42,6 +42,15 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Later garbage collections leave out what is alive after a module: TensorFlow keeps graphs for
+    ever, and a collection of all of them, as Streamlit asks for after each run, takes a second."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConfigDict]:
     """The config of a run whose records are built: 120 scenes, 2 shards a split."""
