@@ -194,6 +194,7 @@ def serve(parsed: Parsed) -> None:
     if not models and not values.model_config_file:
         raise UserError("imcap serve needs --model=DIR or --model=NAME=DIR, once for each model")
     runtime.assume_frozen_weights()
+    runtime.keep_large_blocks()
     console.import_tensorflow()
     limits = server.Limits(**{n: getattr(values, n) for n in server.Limits.__dataclass_fields__})
     runtime.limit_threads(values.threads)
