@@ -219,6 +219,7 @@ def test_attention_maps_are_of_the_best_and_worst_captions(landscape_run):
     per_image = score_captions(references, {key: hypotheses[key] for key in references}).per_image
     by_cider = sorted(per_image, key=lambda key: (-per_image[key]["cider"], key))
     drawn = {path.stem for path in (landscape_run / "eval" / "dev" / "attention").iterdir()}
-    assert drawn == {os.path.basename(key) for key in by_cider[:4] + by_cider[-4:]}
+    shown = by_cider[:4] + by_cider[-4:]
+    assert drawn == {f"{number}-{os.path.basename(key)}" for number, key in enumerate(shown)}
     report = (landscape_run / "eval" / "dev" / "report.html").read_text()
     assert report.count('<img class="maps" src="data:image/jpeg') == len(drawn)
