@@ -55,7 +55,7 @@ def train_dataset(
         batches = _epoch_batches(
             shards, info, batch_size, shuffle_buffer, _epoch_seed(seed, number), readers
         )
-        # Batches already seen are skipped before the costly parsing.
+        # Batches already seen are skipped before their features are decoded.
         seen = tf.where(number == step // per_epoch, step % per_epoch, 0)
         return batches.take(per_epoch).skip(tf.cast(seen, tf.int64))
 
